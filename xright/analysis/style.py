@@ -1,0 +1,107 @@
+"""How the figures look: one colour and one marker per method, everywhere; readable in print and in the dark.
+
+Colours are those of Okabe and Ito (told apart with every common colour-vision deficiency); the marker says
+the same once more. Text and lines use `INK`, which the page replaces by its own text colour.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from xright.analysis.runs import Runs
+
+Plot = Callable[[Runs], Figure]
+Dash = str | tuple[int, tuple[int, ...]]
+
+INK = "#222223"  # a colour that nothing else has, so that the page can replace it
+FAINT = "#8a8a8b"
+LOOKS = {  # strategy: (colour, marker)
+    "sequential": ("#D55E00", "X"),
+    "mix": ("#0072B2", "s"),
+    "alright": ("#009E73", "o"),
+    "maxright": ("#CC79A7", "D"),
+    "model_average": ("#E69F00", "P"),
+    "orpo": ("#56B4E9", "v"),
+    "sft": ("#9A8C7A", "<"),
+    "dpo": ("#6E6E8F", ">"),
+}
+OTHER = ("#7F7F7F", "h")
+DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.", (0, (1, 2)), (0, (7, 2, 1, 2, 1, 2)))
+GROUP = ["strategy", "variant", "lam", "label"]
+SETTINGS: Any = {  # rcParams while a figure is built and saved
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "text.parse_math": False,  # labels come from data
+    "svg.hashsalt": "xright",
+    **dict.fromkeys(["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"], INK),
+}
+
+
+def styled(plot: Plot) -> Plot:
+    """Build the figure under SETTINGS without changing anyone else's."""
+
+    @wraps(plot)
+    def with_settings(runs: Runs) -> Figure:
+        with matplotlib.rc_context(SETTINGS):
+            return plot(runs)
+
+    return with_settings
+
+
+def look(strategy: str) -> tuple[str, str]:
+    """(colour, marker) of a method."""
+    return LOOKS.get(strategy, OTHER)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches; constrained layout, not tied to any global state or window."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def groups(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """(its keys, its runs) for each method and λ, in the table's order."""
+    for values, group in table.groupby(GROUP, dropna=False, sort=False):
+        yield dict(zip(GROUP, values, strict=True)), group
+
+
+def name_rows(axes: Axes, table: pd.DataFrame) -> None:
+    """Label the rows of a bar chart, the first on top."""
+    names = [key["label"] for key, _ in groups(table)]
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+
+
+def nothing(axes: Axes, reason: str) -> None:
+    """Say on an empty panel why it is empty."""
+    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", wrap=True)
+    axes.set_axis_off()
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Tick labels as plain numbers (0.01, 2), on any scale."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def number(value: float) -> str:
+    """Three significant digits in plain notation: 2.04, 0.093, −0.017."""
+    if pd.isna(value) or value == 0:
+        return "–" if pd.isna(value) else "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(digits, 4)}f}".replace("-", "−")

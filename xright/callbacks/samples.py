@@ -1,0 +1,61 @@
+"""Completions of a few fixed prompts over training: `samples.jsonl`, so that forgetting can be read, not only plotted.
+
+Each line: step (optimizer steps done), prompt (as rendered for the model), kind, completion (greedy).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from xright.evaluation.generate import complete
+
+
+class Samples(L.Callback):
+    """prompts: [{prompt, kind}], rendered; with none, nothing happens. every: evaluations between two looks (the last
+    evaluation is always one). max_new_tokens: per completion."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        prompts: Sequence[Mapping[str, str]],
+        every: int = 5,
+        max_new_tokens: int = 64,
+    ) -> None:
+        self.path = Path(folder) / "samples.jsonl"
+        self.prompts, self.every, self.max_new_tokens = prompts, every, max_new_tokens
+        self.evaluations = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Drop what a run that was interrupted wrote after its last checkpoint."""
+        if self.path.exists():
+            kept = [
+                x for x in self.path.read_text().splitlines() if json.loads(x)["step"] <= trainer.global_step
+            ]
+            self.path.write_text("".join(f"{line}\n" for line in kept))
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
+        """Complete the prompts at the first, every `every`-th and the last evaluation."""
+        if "evaluation" not in outputs or not self.prompts:
+            return
+        steps_done = outputs.get("step", -1) + 1
+        if self.evaluations % self.every == 0 or steps_done == sum(pl_module.phases) or trainer.should_stop:
+            texts = [prompt["prompt"] for prompt in self.prompts]
+            completions = complete(
+                pl_module.policy, pl_module.tokenizer, texts, self.max_new_tokens, len(texts)
+            )
+            with self.path.open("a") as file:
+                for prompt, completion in zip(self.prompts, completions, strict=True):
+                    line = {"step": steps_done, **prompt, "completion": completion}
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self.evaluations += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many evaluations have passed."""
+        return {"evaluations": self.evaluations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.evaluations = state_dict["evaluations"]

@@ -1,0 +1,90 @@
+"""The rows of one run as token ids: every stream of a source rendered, tokenised, filtered and counted, once.
+
+Reference log-probs join the rows by row id; a row without an entry is an error, never a recomputation.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from xright.data.prompts import Row, Template, encode
+from xright.errors import UserError
+
+PROBE = 0.03  # share of the training rows the authors evaluate on: 720 of 24,000 SFT, 240 of 8,000 DPO rows
+
+
+class Corpus:
+    """source: a `Source`. templates: {stream: template name or text}. max_length: tokens of prompt + response.
+
+    eval_on: `heldout` (rows never trained on) or `train_probe` (the first 3 % of the training rows, as the authors).
+    Raises UserError for anything else.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        templates: Mapping[str, str],
+        max_length: int,
+        eval_on: str,
+    ) -> None:
+        if eval_on not in ("heldout", "train_probe"):
+            raise UserError(f"eval_on={eval_on!r} must be heldout or train_probe.")
+        self.source, self.tokenizer, self.max_length, self.eval_on = source, tokenizer, max_length, eval_on
+        self.templates = {stream: Template(spec) for stream, spec in templates.items()}
+        self._rows: dict[tuple[str, str], list[Row]] = {}
+
+    def train(self, stream: str) -> list[Row]:
+        """Training rows of a stream (`sft`, `preference`, `text`)."""
+        return self._encoded(stream, "train")
+
+    def evaluation(self, stream: str) -> list[Row]:
+        """Rows on which the stream's objective is evaluated, by `eval_on`."""
+        if self.eval_on == "heldout":
+            return self._encoded(stream, "eval")
+        rows = self.train(stream)
+        return rows[: math.ceil(PROBE * len(rows))]
+
+    def showcase(self) -> list[dict[str, str]]:
+        """A few rendered prompts to watch completions of: the source's own, else the first evaluation prompts."""
+        template = self.templates["sft"]
+        if hasattr(self.source, "showcase"):
+            probes = self.source.showcase()
+            return [{"prompt": template.render(self.tokenizer, p.prompt), "kind": p.kind} for p in probes]
+        prompts = [
+            {"prompt": self.templates[stream].render(self.tokenizer, row["prompt"]), "kind": stream}
+            for stream in ("sft", "preference")
+            for row in self.source.rows(stream, "eval")[:4]
+        ]
+        return [
+            prompt
+            for prompt in prompts
+            if len(self.tokenizer(prompt["prompt"])["input_ids"]) < self.max_length
+        ]
+
+    def _encoded(self, stream: str, split: str) -> list[Row]:
+        if (stream, split) not in self._rows:
+            rows = self.source.rows(stream, split)
+            encoded, _ = encode(rows, stream, self.templates, self.tokenizer, self.max_length, split)
+            self._rows[stream, split] = encoded
+        return self._rows[stream, split]
+
+
+def digest(rows: Sequence[Row]) -> str:
+    """Identity of rows in their order: it covers the data, the template, the tokenizer and the length limit at once."""
+    ids = b"".join(row.id.to_bytes(8, "big") for row in rows)
+    return hashlib.sha256(ids).hexdigest()[:16]
+
+
+def chosen_only(rows: Sequence[Row]) -> list[Row]:
+    """Preference rows as SFT rows: the chosen response."""
+    return [replace(row, responses=row.responses[:1]) for row in rows]
+
+
+def with_reference(rows: Sequence[Row], logps: Mapping[int, tuple[float, float]]) -> list[Row]:
+    """Rows with their reference log-probs attached; KeyError with the row's id where there are none."""
+    return [replace(row, reference=logps[row.id]) for row in rows]

@@ -1,0 +1,80 @@
+"""Greedy completions of rendered prompts, batched: a batch gives what each prompt would get alone."""
+
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from xright.errors import UserError
+
+
+@torch.no_grad()
+def complete(
+    policy: Any, tokenizer: Any, prompts: list[str], max_new_tokens: int, batch_size: int
+) -> list[str]:
+    """Greedy completions of `prompts` (already rendered with the template), in their order.
+
+    policy: a transformers causal language model, PEFT-wrapped or not; it runs in eval mode, and each of its modules
+    gets back the mode it had. max_new_tokens: most tokens per completion; it ends before the first EOS. Returns text
+    without special tokens and without the prompt. Raises UserError for sizes below 1, a prompt without any token and
+    a prompt that leaves no room for max_new_tokens.
+    """
+    for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        if value < 1:
+            raise UserError(f"{name}={value} of complete() is too small; give at least 1.")
+    encoded = [_encode(tokenizer, prompt) for prompt in prompts]
+    _check_room(policy, prompts, encoded, max_new_tokens)
+    modes = {module: module.training for module in policy.modules()}
+    policy.eval()
+    try:
+        completions = []
+        for start in range(0, len(prompts), batch_size):
+            new = _generate(policy, tokenizer, encoded[start : start + batch_size], max_new_tokens)
+            completions += [_text(tokenizer, ids) for ids in new.tolist()]
+    finally:
+        for module, training in modes.items():  # not policy.train(): frozen parts may be kept in eval mode
+            module.training = training
+    return completions
+
+
+def _encode(tokenizer: Any, prompt: str) -> list[int]:
+    """Token ids, with the tokenizer's own special tokens unless the template has already written its BOS."""
+    has_bos = bool(tokenizer.bos_token) and prompt.startswith(tokenizer.bos_token)
+    ids = tokenizer(prompt, add_special_tokens=not has_bos)["input_ids"]
+    if not ids:
+        raise UserError(f"The prompt {prompt!r} has no token, nothing to complete; give a rendered prompt.")
+    return ids
+
+
+def _check_room(policy: Any, prompts: list[str], encoded: list[list[int]], max_new_tokens: int) -> None:
+    room = getattr(policy.config, "max_position_embeddings", None)
+    for prompt, ids in zip(prompts, encoded, strict=True):
+        if room is not None and len(ids) + max_new_tokens > room:
+            raise UserError(
+                f"The prompt {prompt[:40]!r}… has {len(ids)} tokens and max_new_tokens={max_new_tokens}, together "
+                f"above the model's {room} positions; shorten the prompt or lower max_new_tokens."
+            )
+
+
+def _generate(policy: Any, tokenizer: Any, encoded: list[list[int]], max_new_tokens: int) -> torch.Tensor:
+    """New token ids (B, up to max_new_tokens). Prompts end at the same column: padded on the left, masked by position."""
+    eos = tokenizer.eos_token_id
+    pad = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    width = max(len(ids) for ids in encoded)
+    input_ids_BT = torch.tensor([[pad] * (width - len(ids)) + ids for ids in encoded], device=policy.device)
+    mask_BT = torch.tensor(
+        [[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded], device=policy.device
+    )
+    # A chat model's own generation_config samples, penalises or forbids tokens; every such default is named away.
+    greedy = GenerationConfig(
+        do_sample=False, num_beams=1, repetition_penalty=1.0, max_new_tokens=max_new_tokens,
+        eos_token_id=eos, pad_token_id=pad,
+    )  # fmt: skip
+    output_BT = policy.generate(input_ids=input_ids_BT, attention_mask=mask_BT, generation_config=greedy)
+    return output_BT[:, width:]
+
+
+def _text(tokenizer: Any, ids: list[int]) -> str:
+    if tokenizer.eos_token_id in ids:  # what follows is padding, which need not be a special token
+        ids = ids[: ids.index(tokenizer.eos_token_id)]
+    return tokenizer.decode(ids, skip_special_tokens=True)

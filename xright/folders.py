@@ -1,0 +1,131 @@
+"""Run folders: named by what was asked for, never by the time; never overwritten, never lost.
+
+`<runs_dir>/<name>/<cell>/`, where <cell> is made of the overrides that matter in a fixed order, so that a single run and
+the same cell of a sweep are the same folder. `result.json`, written last, means "finished".
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from xright.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# Where to write, how to log and on what machine: these do not make another experiment.
+IMMATERIAL = ("name", "runs_dir", "stage", "overwrite", "logger", "trainer", "hydra")
+LONGEST = 150  # characters of a cell's name; file systems stop at 255 bytes
+
+
+def cell_name(cfg: Mapping[str, Any], strategy: str, overrides: Sequence[str]) -> str:
+    """Folder name of a run: strategy, λ (where the strategy has one), seed, then the other overrides, sorted.
+
+    >>> cell_name({"strategy": {"lam": 0.25}, "lam": 0.25, "seed": 0}, "alright", ["lam=0.250", "data.max_length=9"])
+    'strategy-alright_lam-0.25_seed-0_data.max_length-9'
+    """
+    parts = [f"strategy-{strategy}"]
+    if "lam" in cfg["strategy"]:
+        parts.append(f"lam-{float(cfg['lam']):g}")
+    parts.append(f"seed-{cfg['seed']}")
+    for override in sorted(override.lstrip("+~") for override in overrides):
+        key = override.split("=")[0]
+        if key not in ("strategy", "lam", "seed") and re.split(r"[./@]", key)[0] not in IMMATERIAL:
+            parts.append(re.sub(r"[^\w.,+-]+", "-", override).strip("-"))
+    name = "_".join(parts)
+    if len(name) > LONGEST:
+        name = f"{name[: LONGEST - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name
+
+
+class RunFolder:
+    """One run's folder. Nothing is created before `begin`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The finished run's result, or None."""
+        file = self.path / "result.json"
+        return json.loads(file.read_text()) if file.is_file() else None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint to go on from, or None."""
+        file = self.path / "checkpoints" / "last.ckpt"
+        return file if file.is_file() else None
+
+    def check_holds(self, config: Mapping[str, Any]) -> None:
+        """UserError showing the difference if the folder holds a run of another configuration."""
+        file = self.path / "config.yaml"
+        if not file.is_file():
+            return
+        then, now = _flat(yaml.safe_load(file.read_text())), _flat(config)
+        changed = [
+            f"{key}: {then.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} asked for"
+            for key in sorted(then.keys() | now.keys())
+            if then.get(key, "absent") != now.get(key, "absent") and key.split(".")[0] not in IMMATERIAL
+        ]
+        if changed:
+            raise UserError(
+                f"{self.path} holds a run with a different configuration ({'; '.join(changed)}); "
+                "give another name=, or overwrite=true to start afresh (the old folder is kept aside)."
+            )
+
+    def set_aside(self) -> None:
+        """Move an existing folder to `<folder>.old-<n>`, the first n that is free."""
+        if self.path.exists():
+            number = next(
+                n for n in range(1, 10**6) if not self.path.with_name(f"{self.path.name}.old-{n}").exists()
+            )
+            aside = self.path.rename(self.path.with_name(f"{self.path.name}.old-{number}"))
+            log.info("the old run is kept in %s", aside)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One process at a time works on a run; a second one waits and then finds it finished."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path.parent / f".{self.path.name}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.info("waiting for another process that works on %s", self.path)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Create the folder with its configuration."""
+        self.path.mkdir(exist_ok=True)
+        _write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write `result.json`, whole or not at all."""
+        _write(self.path / "result.json", json.dumps(dict(result), indent=2, ensure_ascii=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(text)
+    scratch.replace(path)
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    if not isinstance(config, Mapping) or not config:
+        return {prefix.rstrip("."): config}
+    return {
+        key: value
+        for name, child in config.items()
+        for key, value in _flat(child, f"{prefix}{name}.").items()
+    }

@@ -1,0 +1,222 @@
+"""Policies and references: any Hugging Face causal LM, by folder, hub name, or built on the spot from a config.
+
+A *base* is what every method starts from. A *policy* is a base, trained in full or through a fresh LoRA adapter. Models
+are saved in the Hugging Face / PEFT layout with their tokenizer, in safetensors, so that transformers and peft load
+them without xright. An adapter's folder names its base; `load` follows that.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from xright.errors import UserError
+from xright.objectives.logprobs import backbone_and_head
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_tokenizer(path: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder or on the hub; UserError where there is none."""
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"no tokenizer could be loaded from {path!r} ({_first_line(error)}); give a folder or hub name."
+        )
+
+
+def build(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A randomly initialised causal LM: `architecture` is a transformers config with its `model_type`.
+
+    Vocabulary size and special ids come from the tokenizer. UserError for an unknown model_type or setting.
+    """
+    settings = dict(architecture)
+    try:
+        config = AutoConfig.for_model(
+            settings.pop("model_type"),
+            vocab_size=len(tokenizer),
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **settings,
+        )
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(_without_dropout(config))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"model.init={dict(architecture)} builds no causal LM: {_first_line(error)}.")
+
+
+def load(
+    path: str | Path, dtype: str = "float32", revision: str | None = None, trust_remote_code: bool = False
+) -> nn.Module:
+    """The causal LM in a folder or on the hub, dropout off; an adapter folder gives its base with the adapter on it.
+
+    UserError where there is none, or the dtype is not float32 or bfloat16.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"model.dtype={dtype!r} must be one of {', '.join(DTYPES)}.")
+    if (Path(path) / "adapter_config.json").is_file():
+        base = json.loads((Path(path) / "adapter_config.json").read_text())["base_model_name_or_path"]
+        return PeftModel.from_pretrained(
+            load(base, dtype, revision, trust_remote_code), str(path), is_trainable=False
+        )
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+        return AutoModelForCausalLM.from_pretrained(
+            path,
+            config=_without_dropout(config),
+            dtype=DTYPES[dtype],
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"no causal LM could be loaded from {str(path)!r} ({_first_line(error)}).")
+
+
+def load_merged(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
+    """As `load`, with an adapter merged into its base: plain weights."""
+    model = load(path, dtype)
+    return model.merge_and_unload() if isinstance(model, PeftModel) else model  # type: ignore[return-value]
+
+
+def trainable(
+    model: nn.Module, lora: Mapping[str, Any], gradient_checkpointing: bool, seed: int
+) -> nn.Module:
+    """Make a loaded base a policy: all parameters trained when `lora.r` is 0, else a fresh adapter of rank r.
+
+    lora: r, alpha, dropout, target_modules (list of module name endings, or null for the architecture's default).
+    UserError names the linear modules that exist when a target does not.
+    """
+    torch.manual_seed(seed)
+    if lora["r"]:
+        model = _with_adapter(model, lora)
+    else:
+        model.requires_grad_(True)
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    # PEFT calls toggle requires_grad; a base weight that slipped in (or an adapter that slipped out) stops us here.
+    assert names and all(("lora_" in name) == bool(lora["r"]) for name in names), (
+        f"wrong trainable set: {names[:5]}"
+    )
+    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    log.info(
+        "policy: %s, %s trainable parameters", "LoRA r=%d" % lora["r"] if lora["r"] else "full", f"{count:,}"
+    )
+    return model.train()
+
+
+def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    """UserError if token ids exceed the embedding, or rows its positions.
+
+    Also holds the shortcut of `objectives/logprobs.py` (body, then output head on some positions) to the model's own
+    logits: an architecture that scales or caps its logits afterwards would be trained on something else.
+    """
+    rows = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"the tokenizer has {len(tokenizer)} tokens but the model's embedding only {rows} rows; they do not belong together."
+        )
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions and max_length > positions:
+        raise UserError(f"data.max_length={max_length} exceeds the model's {positions} positions; lower it.")
+    body, head = backbone_and_head(model)
+    ids = torch.arange(4, device=model.device)[None] % len(tokenizer)  # type: ignore[arg-type]
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        ours, own = head(body(input_ids=ids, use_cache=False).last_hidden_state), model(input_ids=ids).logits
+    model.train(training)
+    if not torch.allclose(ours.float(), own.float(), rtol=1e-2, atol=1e-2):
+        raise UserError(
+            f"{type(model).__name__} changes its logits after the output head (scaling or capping), which xright does not support yet."
+        )
+
+
+def average(weights: Mapping[str | Path, float], dtype: str = "float32") -> PreTrainedModel:
+    """Σ w·θ over the models in the folders given (adapters merged first); all of one architecture."""
+    (first, weight), *rest = weights.items()
+    model = load_merged(first, dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(weight)
+        for folder, weight in rest:
+            others = dict(load_merged(folder, dtype).named_parameters())
+            for name, parameter in model.named_parameters():
+                parameter.add_(others[name], alpha=weight)
+    return model
+
+
+def export(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save model (or adapter) and tokenizer to `folder`, safetensors."""
+    model.save_pretrained(folder)  # type: ignore[operator]
+    tokenizer.save_pretrained(folder)
+
+
+def fingerprint(path: str | Path, revision: str | None = None) -> str:
+    """What identifies a model for the cache: names, sizes and times of a folder's files, and the content of small ones;
+    for a hub model its name and the commit that `revision` stands for."""
+    folder = Path(path)
+    if not folder.is_dir():
+        commit = getattr(AutoConfig.from_pretrained(path, revision=revision), "_commit_hash", None)
+        return f"{path}@{commit or revision}"
+    digest = hashlib.sha256()
+    for file in sorted(f for f in folder.iterdir() if f.is_file()):
+        content = file.read_bytes() if file.stat().st_size < 2**24 else str(file.stat().st_mtime_ns).encode()
+        digest.update(f"{file.name}:{file.stat().st_size}:".encode() + content)
+    return digest.hexdigest()
+
+
+def _with_adapter(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:
+    targets = list(lora["target_modules"]) if lora["target_modules"] else None
+    linear = sorted(
+        {name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    )
+    missing = [
+        t for t in targets or [] if not any(f".{name}".endswith(f".{t}") for name, _ in model.named_modules())
+    ]
+    if missing:
+        raise UserError(
+            f"model.lora.target_modules names {missing}, but the model's linear modules are {linear}."
+        )
+    config = LoraConfig(
+        r=lora["r"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise UserError(
+            f"model.lora does not fit the model ({_first_line(error)}); its linear modules are {linear}."
+        )
+
+
+def _without_dropout(config: Any) -> Any:
+    """Policy dropout is 0: with it, policy and reference would differ although their weights are equal."""
+    for key in config.to_dict():
+        if key.endswith(("dropout", "layerdrop", "pdrop")):
+            setattr(config, key, 0.0)
+    return config
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")

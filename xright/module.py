@@ -1,0 +1,191 @@
+"""The joint step: arXiv 2410.15483's algorithm box as a LightningModule with manual optimization.
+
+Look if asked; get weights; for each chosen objective weight × loss, backward; clip; step; observe.
+What a strategy is called is not known here, nor how many objectives there are.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+
+from xright.objectives import Batch, Objective
+from xright.optim import Optim
+from xright.strategies import Selector
+
+Rows = Sequence[Any]
+Losses = dict[str, float]
+
+
+class NonFiniteLoss(Exception):
+    """A loss became NaN or infinite. objective, step (from 0) and the rows it was computed on."""
+
+    def __init__(self, objective: str, step: int, rows: Rows) -> None:
+        super().__init__(f"the {objective} loss of step {step} is not finite")
+        self.objective, self.step, self.rows = objective, step, rows
+
+
+class JointModule(L.LightningModule):
+    """Updates one policy with the objectives a selector picks, step by step.
+
+    objectives: {name: Objective}; collate: rows -> Batch; phases: lengths in steps, each with a fresh optimizer;
+    evaluation: {objective name: chunks of held-out rows}, evaluated after the first step, every `eval_every` steps and
+    at the end; micro_batch: rows per forward (None: the whole step at once).
+
+    `training_step` returns what callbacks watch: step (t, from 0), weights, losses (of the updated objectives, before
+    the update), metrics, seen_gaps, tokens, seconds (evaluation excluded), and where one was due: evaluation
+    ({name: f}, exact unit-weighted means over all rows and ranks), evaluation_metrics, eval_seconds.
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        objectives: Mapping[str, Objective],
+        selector: Selector,
+        collate: Callable[[Rows], Batch],
+        optim: Optim,
+        phases: Sequence[int],
+        evaluation: Mapping[str, Sequence[Rows]],
+        eval_every: int,
+        seed: int,
+        micro_batch: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.strict_loading = False  # checkpoints hold trainable parameters only
+        self.policy, self.objectives, self.selector = policy, objectives, selector
+        self.collate, self.optim, self.phases = collate, optim, phases
+        self.evaluation, self.eval_every, self.seed, self.micro_batch = (
+            evaluation,
+            eval_every,
+            seed,
+            micro_batch,
+        )
+
+    def training_step(self, batch: Mapping[str, Rows], batch_idx: int) -> dict[str, Any]:  # type: ignore[override]
+        """One optimizer step on {stream: rows}."""
+        started, step = time.perf_counter(), self.global_step
+        optimizer = self._begin_step(step)
+        if looked := self.selector.looks(step):
+            self.selector.observe({name: self._look(name, batch, step) for name in looked})
+        weights = self.selector.weights(step)
+        losses, metrics, tokens = {}, {}, 0
+        for name, weight in weights.items():
+            losses[name], metrics[name], seen = self._backward(name, weight, batch, step)
+            tokens += seen
+        self.clip_gradients(optimizer, self.optim.clip, "norm")
+        optimizer.step()
+        optimizer.zero_grad()
+        self.selector.observe(losses)
+        watched = {"step": step, "weights": weights, "losses": losses, "metrics": metrics, "tokens": tokens}
+        watched |= {"seen_gaps": self.selector.seen_gaps(), "seconds": time.perf_counter() - started}
+        return watched | (self.evaluate() if self._evaluation_due(step + 1) else {})
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, Any]:
+        """All objectives on their evaluation rows; keys as in the class docstring."""
+        started = time.perf_counter()
+        results = {
+            name: self._total(name, chunks, self.global_step) for name, chunks in self.evaluation.items()
+        }
+        return {
+            "evaluation": {name: loss for name, (loss, _) in results.items()},
+            "evaluation_metrics": {name: metrics for name, (_, metrics) in results.items()},
+            "eval_seconds": time.perf_counter() - started,
+        }
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One AdamW over everything trainable."""
+        return self.optim.build(p for p in self.policy.parameters() if p.requires_grad)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep trainable parameters only, and the selector's memory."""
+        trainable = {f"policy.{name}" for name, p in self.policy.named_parameters() if p.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trainable}
+        checkpoint["selector"] = self.selector.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the selector's memory."""
+        self.selector.load_state_dict(checkpoint["selector"])
+
+    def _begin_step(self, step: int) -> Any:
+        """Seed dropout for this step, set the learning rate, and forget the moments where a phase begins."""
+        torch.manual_seed(
+            hash((self.seed, step, self.global_rank))
+        )  # a pure function of (seed, step): nothing to save
+        optimizer = self.optimizers()
+        start = 0
+        for length in self.phases:
+            if step < start + length:
+                break
+            start += length
+        if step == start and step > 0:
+            optimizer.state.clear()  # type: ignore[union-attr]
+        for group in optimizer.param_groups:  # type: ignore[union-attr]
+            group["lr"] = self.optim.lr_at(step - start, length)
+        return optimizer
+
+    def _backward(
+        self, name: str, weight: float, batch: Mapping[str, Rows], step: int
+    ) -> tuple[float, dict, int]:
+        """Accumulate the gradient of weight × f_name over the step's micro-batches; (f, metrics, input tokens)."""
+        objective = self.objectives[name]
+        rows = batch[objective.stream]
+        chunks = [self.collate(chunk) for chunk in self._chunks(rows)]
+        size = self._sum_over_ranks(sum(objective.size(chunk) for chunk in chunks))
+        total, sums = 0.0, {}
+        for chunk in chunks:
+            loss, metrics = objective(self.policy, chunk.to(self.device))
+            # Data parallelism averages gradients over ranks; the world size turns that into the sum we divide.
+            self.manual_backward(loss * (weight * self.trainer.world_size / size))
+            total += float(loss)
+            _add(sums, metrics)
+        value = self._sum_over_ranks(total) / size
+        if not math.isfinite(value):
+            raise NonFiniteLoss(name, step, rows)
+        metrics_mean = {key: self._sum_over_ranks(float(total)) / size for key, total in sums.items()}
+        return value, metrics_mean, sum(chunk.n_input_tokens for chunk in chunks)
+
+    @torch.no_grad()
+    def _look(self, name: str, batch: Mapping[str, Rows], step: int) -> float:
+        return self._total(name, self._chunks(batch[self.objectives[name].stream]), step)[0]
+
+    def _total(self, name: str, chunks: Sequence[Rows], step: int) -> tuple[float, dict[str, float]]:
+        """Exact mean of an objective (and its metrics) over chunks of rows, without gradient."""
+        objective, total, size, sums = self.objectives[name], 0.0, 0, {}
+        for chunk in chunks:
+            batch = self.collate(chunk)
+            loss, metrics = objective(self.policy, batch.to(self.device))
+            total += float(loss)
+            size += objective.size(batch)
+            _add(sums, metrics)
+        if not math.isfinite(total):
+            raise NonFiniteLoss(name, step, [row for chunk in chunks for row in chunk])
+        size = self._sum_over_ranks(size)
+        return self._sum_over_ranks(total) / size, {
+            k: self._sum_over_ranks(float(v)) / size for k, v in sums.items()
+        }
+
+    def _chunks(self, rows: Rows) -> list[Rows]:
+        size = self.micro_batch or len(rows)
+        return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+    def _evaluation_due(self, steps_done: int) -> bool:
+        return steps_done == 1 or steps_done % self.eval_every == 0 or steps_done == sum(self.phases)
+
+    def _sum_over_ranks(self, value: float) -> float:
+        if self.trainer.world_size == 1:
+            return value
+        total = self.trainer.strategy.reduce(
+            torch.tensor(value, dtype=torch.float64, device=self.device), reduce_op="sum"
+        )
+        return float(total)
+
+
+def _add(sums: dict[str, Any], metrics: Mapping[str, Any]) -> None:
+    for key, value in metrics.items():
+        sums[key] = sums.get(key, 0.0) + value

@@ -1,0 +1,9 @@
+"""What is optimised: each objective is a pure loss function and a thin class around it."""
+
+from xright.objectives.dpo import DPO
+from xright.objectives.ipo import IPO
+from xright.objectives.objective import Batch, Objective
+from xright.objectives.orpo import ORPO
+from xright.objectives.sft import SFT
+
+__all__ = ["DPO", "IPO", "ORPO", "SFT", "Batch", "Objective"]

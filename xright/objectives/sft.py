@@ -1,0 +1,32 @@
+"""Supervised fine-tuning: negative log-likelihood of the response given the prompt (arXiv 2410.15483, eq 4).
+
+f_SFT(θ) = −(1/n) Σ_i log π_θ(y_i | x_i),  n = response tokens of the whole optimizer step (nats per token).
+"""
+
+from torch import Tensor, nn
+
+from xright.objectives.logprobs import response_logps
+from xright.objectives.objective import Batch, Objective
+
+
+class SFT(Objective):
+    """Token-mean NLL of each row's first response.
+
+    stream: `"sft"` by default; the reference stage uses the preference stream's chosen responses, the base stage
+    whole texts.
+    """
+
+    def __init__(self, stream: str = "sft") -> None:
+        self.stream = stream
+
+    def size(self, batch: Batch) -> int:
+        """Response tokens."""
+        return batch.n_tokens
+
+    def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return (−Σ log π over response tokens, no metrics)."""
+        logps_S, _ = response_logps(policy, batch)
+        return -logps_S.sum(), {}
+
+    def __repr__(self) -> str:
+        return f"SFT(stream={self.stream!r})"
