@@ -1,7 +1,7 @@
 """Run folders: named by what was asked for, never by the time; never overwritten, never lost.
 
-`<runs_dir>/<name>/<cell>/`, where <cell> is made of the overrides that matter in a fixed order, so that a single run and
-the same cell of a sweep are the same folder. `result.json`, written last, means "finished".
+`<runs_dir>/<name>/<cell>/`, where <cell> is made of the overrides that matter in a fixed order, so that a single run
+and the same cell of a sweep are the same folder. `result.json`, written last, means "finished".
 """
 
 import hashlib
@@ -83,9 +83,7 @@ class RunFolder:
     def set_aside(self) -> None:
         """Move an existing folder to `<folder>.old-<n>`, the first n that is free."""
         if self.path.exists():
-            number = next(
-                n for n in range(1, 10**6) if not self.path.with_name(f"{self.path.name}.old-{n}").exists()
-            )
+            number = next(n for n in range(1, 10**6) if not self.path.with_name(f"{self.path.name}.old-{n}").exists())
             aside = self.path.rename(self.path.with_name(f"{self.path.name}.old-{number}"))
             log.info("the old run is kept in %s", aside)
 
@@ -124,8 +122,4 @@ def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
     if not isinstance(config, Mapping) or not config:
         return {prefix.rstrip("."): config}
-    return {
-        key: value
-        for name, child in config.items()
-        for key, value in _flat(child, f"{prefix}{name}.").items()
-    }
+    return {key: value for name, child in config.items() for key, value in _flat(child, f"{prefix}{name}.").items()}

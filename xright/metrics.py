@@ -79,8 +79,7 @@ def delta_m(values: Sequence[float], baseline: Sequence[float], lower_is_better:
     if 0 in baseline:
         raise ValueError(f"delta_m is relative to the baseline, which must not be 0: {list(baseline)}")
     changes = [
-        (-1 if lower else 1) * (a - b) / b
-        for a, b, lower in zip(values, baseline, lower_is_better, strict=True)
+        (-1 if lower else 1) * (a - b) / b for a, b, lower in zip(values, baseline, lower_is_better, strict=True)
     ]
     return math.fsum(changes) / len(changes)
 

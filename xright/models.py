@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import (
@@ -38,7 +39,7 @@ def load_tokenizer(path: str, trust_remote_code: bool = False) -> PreTrainedToke
     except (OSError, ValueError) as error:
         raise UserError(
             f"no tokenizer could be loaded from {path!r} ({_first_line(error)}); give a folder or hub name."
-        )
+        ) from error
 
 
 def build(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
@@ -58,8 +59,8 @@ def build(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, s
         )
         torch.manual_seed(seed)
         return AutoModelForCausalLM.from_config(_without_dropout(config))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"model.init={dict(architecture)} builds no causal LM: {_first_line(error)}.")
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise UserError(f"model.init={dict(architecture)} builds no causal LM: {_first_line(error)}.") from error
 
 
 def load(
@@ -73,9 +74,7 @@ def load(
         raise UserError(f"model.dtype={dtype!r} must be one of {', '.join(DTYPES)}.")
     if (Path(path) / "adapter_config.json").is_file():
         base = json.loads((Path(path) / "adapter_config.json").read_text())["base_model_name_or_path"]
-        return PeftModel.from_pretrained(
-            load(base, dtype, revision, trust_remote_code), str(path), is_trainable=False
-        )
+        return PeftModel.from_pretrained(load(base, dtype, revision, trust_remote_code), str(path), is_trainable=False)
     try:
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
         return AutoModelForCausalLM.from_pretrained(
@@ -86,7 +85,7 @@ def load(
             trust_remote_code=trust_remote_code,
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"no causal LM could be loaded from {str(path)!r} ({_first_line(error)}).")
+        raise UserError(f"no causal LM could be loaded from {str(path)!r} ({_first_line(error)}).") from error
 
 
 def load_merged(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
@@ -95,9 +94,7 @@ def load_merged(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
     return model.merge_and_unload() if isinstance(model, PeftModel) else model  # type: ignore[return-value]
 
 
-def trainable(
-    model: nn.Module, lora: Mapping[str, Any], gradient_checkpointing: bool, seed: int
-) -> nn.Module:
+def trainable(model: nn.Module, lora: Mapping[str, Any], gradient_checkpointing: bool, seed: int) -> nn.Module:
     """Make a loaded base a policy: all parameters trained when `lora.r` is 0, else a fresh adapter of rank r.
 
     lora: r, alpha, dropout, target_modules (list of module name endings, or null for the architecture's default).
@@ -112,13 +109,9 @@ def trainable(
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     # PEFT calls toggle requires_grad; a base weight that slipped in (or an adapter that slipped out) stops us here.
-    assert names and all(("lora_" in name) == bool(lora["r"]) for name in names), (
-        f"wrong trainable set: {names[:5]}"
-    )
+    assert all(("lora_" in name) == bool(lora["r"]) for name in names), f"wrong trainable set: {names[:5]}"
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    log.info(
-        "policy: %s, %s trainable parameters", "LoRA r=%d" % lora["r"] if lora["r"] else "full", f"{count:,}"
-    )
+    log.info("policy: %s, %s trainable parameters", f"LoRA r={lora['r']}" if lora["r"] else "full", f"{count:,}")
     return model.train()
 
 
@@ -131,13 +124,14 @@ def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length:
     rows = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
     if len(tokenizer) > rows:
         raise UserError(
-            f"the tokenizer has {len(tokenizer)} tokens but the model's embedding only {rows} rows; they do not belong together."
+            f"the tokenizer has {len(tokenizer)} tokens but the model's embedding only {rows} rows; "
+            "they do not belong together."
         )
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions and max_length > positions:
         raise UserError(f"data.max_length={max_length} exceeds the model's {positions} positions; lower it.")
     body, head = backbone_and_head(model)
-    ids = torch.arange(4, device=model.device)[None] % len(tokenizer)  # type: ignore[arg-type]
+    ids = torch.arange(4, device=next(model.parameters()).device)[None] % len(tokenizer)
     training = model.training
     model.eval()
     with torch.no_grad():
@@ -145,11 +139,12 @@ def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length:
     model.train(training)
     if not torch.allclose(ours.float(), own.float(), rtol=1e-2, atol=1e-2):
         raise UserError(
-            f"{type(model).__name__} changes its logits after the output head (scaling or capping), which xright does not support yet."
+            f"{type(model).__name__} changes its logits after the output head (scaling or capping), "
+            "which xright does not support yet."
         )
 
 
-def average(weights: Mapping[str | Path, float], dtype: str = "float32") -> PreTrainedModel:
+def average(weights: Mapping[Path, float], dtype: str = "float32") -> PreTrainedModel:
     """Σ w·θ over the models in the folders given (adapters merged first); all of one architecture."""
     (first, weight), *rest = weights.items()
     model = load_merged(first, dtype)
@@ -185,16 +180,10 @@ def fingerprint(path: str | Path, revision: str | None = None) -> str:
 
 def _with_adapter(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:
     targets = list(lora["target_modules"]) if lora["target_modules"] else None
-    linear = sorted(
-        {name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    )
-    missing = [
-        t for t in targets or [] if not any(f".{name}".endswith(f".{t}") for name, _ in model.named_modules())
-    ]
+    linear = sorted({name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)})
+    missing = [t for t in targets or [] if not any(f".{name}".endswith(f".{t}") for name, _ in model.named_modules())]
     if missing:
-        raise UserError(
-            f"model.lora.target_modules names {missing}, but the model's linear modules are {linear}."
-        )
+        raise UserError(f"model.lora.target_modules names {missing}, but the model's linear modules are {linear}.")
     config = LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
@@ -205,9 +194,8 @@ def _with_adapter(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        raise UserError(
-            f"model.lora does not fit the model ({_first_line(error)}); its linear modules are {linear}."
-        )
+        reason = f"{_first_line(error)}; its linear modules are {linear}"
+        raise UserError(f"model.lora does not fit the model ({reason}).") from error
 
 
 def _without_dropout(config: Any) -> Any:

@@ -34,7 +34,7 @@ class JointModule(L.LightningModule):
 
     objectives: {name: Objective}; collate: rows -> Batch; phases: lengths in steps, each with a fresh optimizer;
     evaluation: {objective name: chunks of held-out rows}, evaluated after the first step, every `eval_every` steps and
-    at the end; micro_batch: rows per forward (None: the whole step at once).
+    at the end; micro_batch: rows per forward (None: the whole step at once); tokenizer: for callbacks that write text.
 
     `training_step` returns what callbacks watch: step (t, from 0), weights, losses (of the updated objectives, before
     the update), metrics, seen_gaps, tokens, seconds (evaluation excluded), and where one was due: evaluation
@@ -53,20 +53,17 @@ class JointModule(L.LightningModule):
         eval_every: int,
         seed: int,
         micro_batch: int | None = None,
+        tokenizer: Any = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.strict_loading = False  # checkpoints hold trainable parameters only
         self.policy, self.objectives, self.selector = policy, objectives, selector
         self.collate, self.optim, self.phases = collate, optim, phases
-        self.evaluation, self.eval_every, self.seed, self.micro_batch = (
-            evaluation,
-            eval_every,
-            seed,
-            micro_batch,
-        )
+        self.evaluation, self.eval_every = evaluation, eval_every
+        self.seed, self.micro_batch, self.tokenizer = seed, micro_batch, tokenizer
 
-    def training_step(self, batch: Mapping[str, Rows], batch_idx: int) -> dict[str, Any]:  # type: ignore[override]
+    def training_step(self, batch: Mapping[str, Rows], batch_idx: int) -> dict[str, Any]:
         """One optimizer step on {stream: rows}."""
         started, step = time.perf_counter(), self.global_step
         optimizer = self._begin_step(step)
@@ -89,9 +86,7 @@ class JointModule(L.LightningModule):
     def evaluate(self) -> dict[str, Any]:
         """All objectives on their evaluation rows; keys as in the class docstring."""
         started = time.perf_counter()
-        results = {
-            name: self._total(name, chunks, self.global_step) for name, chunks in self.evaluation.items()
-        }
+        results = {name: self._total(name, chunks, self.global_step) for name, chunks in self.evaluation.items()}
         return {
             "evaluation": {name: loss for name, (loss, _) in results.items()},
             "evaluation_metrics": {name: metrics for name, (_, metrics) in results.items()},
@@ -114,9 +109,7 @@ class JointModule(L.LightningModule):
 
     def _begin_step(self, step: int) -> Any:
         """Seed dropout for this step, set the learning rate, and forget the moments where a phase begins."""
-        torch.manual_seed(
-            hash((self.seed, step, self.global_rank))
-        )  # a pure function of (seed, step): nothing to save
+        torch.manual_seed(hash((self.seed, step, self.global_rank)))  # a pure function of (seed, step): nothing to save
         optimizer = self.optimizers()
         start = 0
         for length in self.phases:
@@ -129,20 +122,18 @@ class JointModule(L.LightningModule):
             group["lr"] = self.optim.lr_at(step - start, length)
         return optimizer
 
-    def _backward(
-        self, name: str, weight: float, batch: Mapping[str, Rows], step: int
-    ) -> tuple[float, dict, int]:
+    def _backward(self, name: str, weight: float, batch: Mapping[str, Rows], step: int) -> tuple[float, dict, int]:
         """Accumulate the gradient of weight × f_name over the step's micro-batches; (f, metrics, input tokens)."""
         objective = self.objectives[name]
         rows = batch[objective.stream]
         chunks = [self.collate(chunk) for chunk in self._chunks(rows)]
         size = self._sum_over_ranks(sum(objective.size(chunk) for chunk in chunks))
-        total, sums = 0.0, {}
+        total, sums = 0.0, dict[str, Any]()
         for chunk in chunks:
             loss, metrics = objective(self.policy, chunk.to(self.device))
             # Data parallelism averages gradients over ranks; the world size turns that into the sum we divide.
             self.manual_backward(loss * (weight * self.trainer.world_size / size))
-            total += float(loss)
+            total += float(loss.detach())
             _add(sums, metrics)
         value = self._sum_over_ranks(total) / size
         if not math.isfinite(value):
@@ -156,19 +147,18 @@ class JointModule(L.LightningModule):
 
     def _total(self, name: str, chunks: Sequence[Rows], step: int) -> tuple[float, dict[str, float]]:
         """Exact mean of an objective (and its metrics) over chunks of rows, without gradient."""
-        objective, total, size, sums = self.objectives[name], 0.0, 0, {}
+        objective, total, count = self.objectives[name], 0.0, 0
+        sums: dict[str, Any] = {}
         for chunk in chunks:
             batch = self.collate(chunk)
             loss, metrics = objective(self.policy, batch.to(self.device))
             total += float(loss)
-            size += objective.size(batch)
+            count += objective.size(batch)
             _add(sums, metrics)
         if not math.isfinite(total):
             raise NonFiniteLoss(name, step, [row for chunk in chunks for row in chunk])
-        size = self._sum_over_ranks(size)
-        return self._sum_over_ranks(total) / size, {
-            k: self._sum_over_ranks(float(v)) / size for k, v in sums.items()
-        }
+        size = self._sum_over_ranks(count)
+        return self._sum_over_ranks(total) / size, {k: self._sum_over_ranks(float(v)) / size for k, v in sums.items()}
 
     def _chunks(self, rows: Rows) -> list[Rows]:
         size = self.micro_batch or len(rows)

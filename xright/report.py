@@ -1,4 +1,4 @@
-"""`python -m xright.report DIR… [--out report]`: the comparison of finished runs, in the terminal and as a page."""
+"""`python -m xright.report DIR… [--out report]`: finished runs compared, in the terminal and as a page."""
 
 import argparse
 import sys
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for setting, part in runs.by_setting():
         _show(console, setting, part)
     if len(runs.unfinished):
-        console.print(f"{len(runs.unfinished)} unfinished runs are listed on the page.")
+        console.print(f"Unfinished runs, listed on the page: {len(runs.unfinished)}.")
     print(page)
     return 0
 
@@ -53,13 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m xright.report",
         description="Compare every finished run (a folder with result.json) at or below the given folders: a "
-        "table and counted claims here; report.html (one self-contained page), the figures as PNG and PDF, and "
-        "runs.csv in the output folder. The last line printed is the path of the page.",
+        "table and counted claims here; report.html (one self-contained page), the figures as PNG and PDF, "
+        "and runs.csv in the output folder. The last line printed is the path of the page.",
         epilog="example: python -m xright.report runs/demo --out report",
     )
-    parser.add_argument(
-        "folders", metavar="DIR", nargs="+", type=Path, help="a folder that holds runs, at any depth"
-    )
+    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a folder that holds runs, at any depth")
     parser.add_argument(
         "--out", type=Path, default=Path("report"), metavar="DIR", help="where to write (default: report)"
     )
@@ -78,9 +76,7 @@ def _show(console: Console, setting: str, runs: Runs) -> None:
     console.print(table)
     for claim in claims(runs):
         console.print(
-            Text.assemble(
-                (f"{claim.verdict}: ", COLOURS[claim.verdict]), f"{claim.text}. ", (claim.evidence, "dim")
-            )
+            Text.assemble((f"{claim.verdict}: ", COLOURS[claim.verdict]), f"{claim.text}. ", (claim.evidence, "dim"))
         )
 
 

@@ -11,8 +11,9 @@ import yaml
 
 F_OPT = {"dpo": 0.326, "sft": 0.026}
 LABELS = {"mix": "Mix λ={:g}", "alright": "ALRIGHT λ={:g}", "maxright": "MAXRIGHT λ={:g}"}
-LABELS["model_average"] = "model average λ={:g}"
+LABELS["model_average"] = "Model average λ={:g}"
 
+EVIL = "<script>alert(1)</script> & --> sure !"
 Make = Callable[..., Path]
 
 
@@ -40,7 +41,7 @@ def write_run(
         "strategy": {"name": strategy},
         "lam": lam,
         "seed": seed,
-        "data": {"name": "world", "seed": seed},
+        "data": {"source": {"conflict": 0.1, "seed": 0}},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(written | (config or {})))
     trained = strategy != "model_average"
@@ -60,7 +61,7 @@ def write_run(
         return folder
     picks = _picks(strategy, lam, steps, first, seed) if trained else []
     if trained:
-        rows = [f"{t + 1},{pick},1.0,,0.1,0.1,0.03,900" for t, pick in enumerate(picks)]
+        rows = [f"{t},{pick},1.0,,0.1,0.1,0.03,900" for t, pick in enumerate(picks)]
         head = "step,pick,loss_dpo,loss_sft,seen_gap_dpo,seen_gap_sft,seconds,tokens"
         (folder / "steps.csv").write_text("\n".join([head, *rows]) + "\n")
     samples = [
@@ -110,6 +111,23 @@ def _picks(strategy: str, lam: float | None, steps: int, first: str, seed: int) 
     return ["dpo" if draw < (lam or 0.5) else "sft" for draw in draws]
 
 
+def write_study(root: Path) -> Path:
+    """Seven finished runs of one seed below `root`, with the figures of the miniature's prototype."""
+    seen = {"exact_match": 0.87, "refuses_harmful": 1.0, "refuses_harmful_prefixed": 1.0}
+    forgot = {"exact_match": 0.84, "refuses_harmful": 0.0, "refuses_harmful_prefixed": 0.0}
+    write_run(root, "sequential", 2.362, 0.059, label="Sequential DPO→SFT (5,1)", behaviour=forgot)
+    for strategy, lam, f_dpo, f_sft in (
+        ("mix", 0.25, 0.387, 0.093),
+        ("mix", 0.75, 0.328, 0.127),
+        ("alright", 0.25, 0.477, 0.073),
+        ("alright", 0.75, 0.330, 0.135),
+        ("maxright", 0.25, 0.356, 0.105),
+        ("maxright", 0.75, 0.339, 0.118),
+    ):
+        write_run(root, strategy, f_dpo, f_sft, lam=lam, behaviour=seen)
+    return root.parent
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """make(strategy, f_dpo, f_sft, lam=…, seed=…, …) -> the run folder, below tmp_path / "runs" / "demo"."""
@@ -121,15 +139,21 @@ def make(tmp_path: Path) -> Make:
 
 
 @pytest.fixture
-def study(make: Make, tmp_path: Path) -> Path:
-    """Seven finished runs of one seed, with the figures of the miniature's prototype."""
-    seen = {"exact_match": 0.87, "refuses_harmful": 1.0, "refuses_harmful_prefixed": 1.0}
-    forgot = {"exact_match": 0.84, "refuses_harmful": 0.0, "refuses_harmful_prefixed": 0.0}
-    make("sequential", 2.362, 0.059, label="Sequential DPO→SFT (5,1)", behaviour=forgot)
-    make("mix", 0.387, 0.093, lam=0.25, behaviour=seen)
-    make("mix", 0.328, 0.127, lam=0.75, behaviour=seen)
-    make("alright", 0.477, 0.073, lam=0.25, behaviour=seen)
-    make("alright", 0.330, 0.135, lam=0.75, behaviour=seen)
-    make("maxright", 0.356, 0.105, lam=0.25, behaviour=seen)
-    make("maxright", 0.339, 0.118, lam=0.75, behaviour=seen)
-    return tmp_path / "runs"
+def study(tmp_path: Path) -> Path:
+    """The folder of `write_study`; what `make` writes lies below it too."""
+    return write_study(tmp_path / "runs" / "demo")
+
+
+@pytest.fixture(scope="module")
+def shared_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with an unfinished run, and a completion and a label that look like HTML; one for all tests."""
+    root = tmp_path_factory.mktemp("shared") / "runs" / "demo"
+    write_run(root, "orpo", 1.0, 1.0, finished=False)
+    write_run(root, "alright", 0.34, 0.12, lam=0.5, completion=EVIL, label="ALRIGHT <b> λ=0.5")
+    return write_study(root)
+
+
+@pytest.fixture(scope="session")
+def evil() -> str:
+    """The completion that looks like HTML."""
+    return EVIL

@@ -1,7 +1,7 @@
 """What can be said about a set of runs, counted from the runs: no sentence's outcome is written in advance.
 
 A claim is a statement that can fail, a verdict, and the numbers behind it. Only runs that share setting,
-seed and data seed (a cell), and λ where it matters, are compared. The verdict follows from the count alone:
+and all seeds (a cell), and λ where it matters, are compared. The verdict follows from the count alone:
 
     all cases: holds · more than half: holds in part · half or fewer: does not hold · no case: cannot tell
 
@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from xright.analysis.runs import JOINT, STRATEGIES, Runs
-
-CELL = ["setting", "data_seed", "seed"]
+from xright.analysis.runs import CELL, JOINT, STRATEGIES, Runs
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,7 @@ def _forgets(table: pd.DataFrame, first: str, second: str) -> Claim:
     column = f"gap_{first}"
     cases = _against_joint(table, first, column)
     if not cases:
-        return _cannot_tell(
-            text, f"finished runs of {order} and of a joint method with one seed, and known optima"
-        )
+        return _cannot_tell(text, f"finished runs of {order} and of a joint method with one seed, and known optima")
     sequential = np.array([own for own, _ in cases])
     worst = np.array([joint.max() for _, joint in cases])
     middle = float(np.median(np.concatenate([joint for _, joint in cases])))
@@ -84,14 +80,10 @@ def _refuses_less(table: pd.DataFrame) -> Claim:
     text = "Sequential DPO→SFT refuses fewer harmful prompts than every joint run of the same seed"
     cases = _against_joint(table, "dpo", "behaviour.refuses_harmful")
     if not cases:
-        return _cannot_tell(
-            text, "behaviour checks of Sequential DPO→SFT and of a joint method with one seed"
-        )
+        return _cannot_tell(text, "behaviour checks of Sequential DPO→SFT and of a joint method with one seed")
     own = np.array([sequential for sequential, _ in cases])
     least = np.array([joint.min() for _, joint in cases])
-    evidence = (
-        f"{{}} runs; it refuses {_spread(own, '.0%')}, the least refusing joint run {_spread(least, '.0%')}."
-    )
+    evidence = f"{{}} runs; it refuses {_spread(own, '.0%')}, the least refusing joint run {_spread(least, '.0%')}."
     return _counted(
         text, own < least, evidence, {"sequential": float(np.median(own)), "joint": float(np.median(least))}
     )
@@ -114,17 +106,11 @@ def _joint_is_closer(table: pd.DataFrame) -> Claim:
 
 
 def _closer(table: pd.DataFrame, left: str, right: str) -> Claim:
-    text = (
-        f"{STRATEGIES[left]} ends closer to the ideal point than {STRATEGIES[right]} at the same seed and λ"
-    )
+    text = f"{STRATEGIES[left]} ends closer to the ideal point than {STRATEGIES[right]} at the same seed and λ"
     pairs = _pairs(table, left, right, "ideal_distance")
     if pairs.empty:
-        return _cannot_tell(
-            text, f"{STRATEGIES[left]} and {STRATEGIES[right]} at one seed and λ, and known optima"
-        )
-    evidence = (
-        f"{{}} (seed, λ) cells; ideal distance {_spread(pairs['left'])} against {_spread(pairs['right'])}."
-    )
+        return _cannot_tell(text, f"{STRATEGIES[left]} and {STRATEGIES[right]} at one seed and λ, and known optima")
+    evidence = f"{{}} pairs of runs; ideal distance {_spread(pairs['left'])} against {_spread(pairs['right'])}."
     figures = {"left": float(pairs["left"].median()), "right": float(pairs["right"].median())}
     return _counted(text, pairs["left"] < pairs["right"], evidence, figures)
 
@@ -135,26 +121,18 @@ def _lam_orders(table: pd.DataFrame, strategy: str) -> Claim:
     lines = [line.sort_values("lam") for _, line in groups if line["lam"].nunique() > 1]
     if not lines:
         return _cannot_tell(text, f"{STRATEGIES[strategy]} with two or more values of λ at one seed")
-    orderly = [
-        (line["f_dpo"].diff()[1:] < 0).all() and (line["f_sft"].diff()[1:] > 0).all() for line in lines
-    ]
+    orderly = [(line["f_dpo"].diff()[1:] < 0).all() and (line["f_sft"].diff()[1:] > 0).all() for line in lines]
     lams = sorted({lam for line in lines for lam in line["lam"]})
     return _counted(text, orderly, f"{{}} seeds, λ = {', '.join(f'{lam:g}' for lam in lams)}.", {})
 
 
 def _slower(table: pd.DataFrame, left: str, right: str) -> Claim:
-    text = (
-        f"An optimizer step of {STRATEGIES[left]} takes longer than one of {STRATEGIES[right]} at the same λ"
-    )
+    text = f"An optimizer step of {STRATEGIES[left]} takes longer than one of {STRATEGIES[right]} at the same λ"
     pairs = _pairs(table, left, right, "step_ms")
     if pairs.empty:
-        return _cannot_tell(
-            text, f"timed runs of {STRATEGIES[left]} and {STRATEGIES[right]} at one seed and λ"
-        )
+        return _cannot_tell(text, f"timed runs of {STRATEGIES[left]} and {STRATEGIES[right]} at one seed and λ")
     ratio = pairs["left"] / pairs["right"]
-    evidence = (
-        f"{{}} (seed, λ) cells; mean time per step {_spread(ratio, '.2f')} times that of {STRATEGIES[right]}."
-    )
+    evidence = f"{{}} pairs of runs; mean time per step {_spread(ratio, '.2f')} times that of {STRATEGIES[right]}."
     return _counted(text, ratio > 1, evidence, {"ratio": float(ratio.median())})
 
 
@@ -174,9 +152,7 @@ def _pairs(table: pd.DataFrame, left: str, right: str, column: str) -> pd.DataFr
     """`column` of both strategies as `left` and `right`, one row per pair of runs with equal cell and λ."""
     keys = [*CELL, "lam"]
     sides = [
-        table.loc[table["strategy"] == strategy, [*keys, column]]
-        .dropna(subset=column)
-        .rename(columns={column: side})
+        table.loc[table["strategy"] == strategy, [*keys, column]].dropna(subset=column).rename(columns={column: side})
         for strategy, side in ((left, "left"), (right, "right"))
     ]
     return sides[0].merge(sides[1], on=keys)
@@ -199,7 +175,5 @@ def _cannot_tell(text: str, needs: str) -> Claim:
 
 def _spread(values: np.ndarray | pd.Series, style: str = ".3f") -> str:
     """ "2.040 (1.080 to 2.640)": median and range; the value alone where they agree as printed."""
-    low, middle, high = (
-        format(float(value), style) for value in (np.min(values), np.median(values), np.max(values))
-    )
+    low, middle, high = (format(float(value), style) for value in (np.min(values), np.median(values), np.max(values)))
     return middle if low == high else f"{middle} ({low} to {high})"

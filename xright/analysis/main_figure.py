@@ -25,6 +25,7 @@ from xright.analysis.style import (
     nothing,
     number,
     plain_ticks,
+    short_name,
     styled,
 )
 
@@ -86,10 +87,8 @@ def _all_of_it(axes: Axes, table: pd.DataFrame) -> None:
     for key, group in groups(table[table["lam"].isna()]):
         point = (group["f_dpo"].mean(), group["f_sft"].mean())
         side, shift = ("right", -8) if point[0] > middle else ("left", 8)
-        name = key["label"].removeprefix("Sequential ")
-        axes.annotate(
-            name, point, (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=8, zorder=5
-        )
+        name = short_name(key)
+        axes.annotate(name, point, (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=8)
 
 
 def _around_ideal_point(axes: Axes, table: pd.DataFrame) -> None:
@@ -111,9 +110,7 @@ def _around_ideal_point(axes: Axes, table: pd.DataFrame) -> None:
         return
     ideal = table[["f_dpo_opt", "f_sft_opt"]].mean().to_numpy()
     for radius in MaxNLocator(5, prune="lower").tick_values(0, near["ideal_distance"].max()):
-        axes.add_patch(
-            Circle(tuple(ideal), radius, fill=False, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
-        )
+        axes.add_patch(Circle(tuple(ideal), radius, fill=False, color=FAINT, linewidth=0.8, linestyle=":", zorder=0))
         x, y = ideal + radius * np.array([np.cos(0.35), np.sin(0.35)])
         axes.text(x, y, f"{radius:g}", fontsize=7, color=FAINT, ha="center", va="center", clip_on=True)
 
@@ -135,9 +132,7 @@ def _distance_bars(axes: Axes, table: pd.DataFrame) -> None:
         axes.annotate(number(mean), (end, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
         for column, mark in (("gap_dpo", "d"), ("gap_sft", "o")):
             gap = group[column].mean()
-            axes.plot(
-                abs(gap), place, mark, color=INK, markersize=4.5, markerfacecolor=INK if gap >= 0 else "none"
-            )
+            axes.plot(abs(gap), place, mark, color=INK, markersize=4.5, markerfacecolor=INK if gap >= 0 else "none")
     plain_ticks(axes.xaxis)
     axes.set_xlim(floor, 3 * known["ideal_distance"].max())
     axes.grid(axis="y", visible=False)

@@ -25,6 +25,7 @@ from xright.analysis.style import (
     new_figure,
     nothing,
     plain_ticks,
+    short_name,
     styled,
 )
 
@@ -128,5 +129,4 @@ def _mean_line(axes: Axes, rows: pd.DataFrame, column: str, key: dict, dash: Das
     for _, run in rows.groupby("folder"):
         axes.plot(run["step"], run[column], linestyle=dash, color=colour, alpha=0.2, linewidth=0.7)
     mean = rows.groupby("step")[column].mean()
-    name = key["label"].removeprefix("Sequential ") if pd.isna(key["lam"]) else f"λ={key['lam']:g}"
-    axes.plot(mean.index, mean, linestyle=dash, color=colour, linewidth=1.6, label=name)
+    axes.plot(mean.index, mean, linestyle=dash, color=colour, linewidth=1.6, label=short_name(key))

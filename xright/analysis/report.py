@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from xright.analysis.claims import Claim, claims
 from xright.analysis.plots import FIGURES
 from xright.analysis.runs import Runs, read_runs
-from xright.analysis.style import INK, SETTINGS, look
+from xright.analysis.style import INK, SETTINGS, look, number
 from xright.analysis.tables import Grid, per_method, per_run
 
 PNG_DPI = 160
@@ -65,8 +65,8 @@ def write_page(runs: Runs, out: Path) -> Path:
     runs.table.to_csv(out / "runs.csv", index=False)
     parts = list(runs.by_setting())
     sections = [
-        _section(setting, part, out, "" if len(parts) == 1 else f"-{number}")
-        for number, (setting, part) in enumerate(parts, start=1)
+        _section(setting, part, out, "" if len(parts) == 1 else f"-{place}")
+        for place, (setting, part) in enumerate(parts, start=1)
     ]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -80,9 +80,7 @@ def write_page(runs: Runs, out: Path) -> Path:
         eval_on=sorted(set(runs.table["eval_on"]) - {""}),
         sections=sections,
         machines=machines(runs.table),
-        unfinished=[
-            (folder, "–" if pd.isna(step) else f"{step:.0f}") for folder, step in runs.unfinished.to_numpy()
-        ],
+        unfinished=[(folder, "–" if pd.isna(step) else f"{step:.0f}") for folder, step in runs.unfinished.to_numpy()],
     )
     draft = out / ".report.html"
     draft.write_text(page, encoding="utf-8")
@@ -95,11 +93,10 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> Section:
     for name, (plot, alternative) in FIGURES.items():
         figure = plot(runs)
         save(figure, out / f"{name}{suffix}.png")
+        figure.set_layout_engine("none")  # laid out once is enough for the other two formats
         save(figure, out / f"{name}{suffix}.pdf")
         figures.append((name + suffix, alternative, _inline(figure, alternative)))
-    return Section(
-        setting, figures, per_method(runs), per_run(runs), claims(runs), _notes(runs), answers(runs)
-    )
+    return Section(setting, figures, per_method(runs), per_run(runs), claims(runs), _notes(runs), answers(runs))
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -117,7 +114,9 @@ def _inline(figure: Figure, alternative: str) -> Markup:
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # an id may occur once on a page; nothing refers to these
-    return Markup(svg.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(alternative), 1))
+    width = figure.get_figwidth()  # inches; text stays legible between these two widths
+    opening = Markup('<svg role="img" aria-label="{}" style="min-width: {:.2f}in; max-width: {:.2f}in" ')
+    return Markup(svg.replace("<svg ", opening.format(alternative, 0.66 * width, width), 1))
 
 
 def answers(runs: Runs) -> list[Answers]:
@@ -155,12 +154,10 @@ def machines(table: pd.DataFrame) -> list[tuple[str, str, int]]:
     versions = [key for key in table if key.startswith("versions.")]
 
     def line(row: pd.Series) -> str:
-        return ", ".join(
-            f"{key.removeprefix('versions.')} {row[key]}" for key in versions if pd.notna(row[key])
-        )
+        return ", ".join(f"{key.removeprefix('versions.')} {row[key]}" for key in versions if pd.notna(row[key]))
 
     counts = pd.DataFrame({"device": table["device"], "versions": table.apply(line, axis=1)}).value_counts()
-    return [(str(device), str(version), int(runs)) for (device, version), runs in counts.items()]  # type: ignore[misc]
+    return [(device, version, int(count)) for (device, version), count in counts.items()]
 
 
 def _notes(runs: Runs) -> list[str]:
@@ -168,14 +165,12 @@ def _notes(runs: Runs) -> list[str]:
     gaps = runs.table[["gap_dpo", "gap_sft"]]
     notes = []
     if (gaps < 0).any(axis=None):
+        below, known = (gaps < 0).to_numpy().sum(), gaps.notna().to_numpy().sum()
         notes.append(
-            f"{(gaps < 0).to_numpy().sum()} of {gaps.notna().to_numpy().sum()} final gaps are negative, the lowest "
-            f"{gaps.min(axis=None):.3f}: f* is the lowest value seen when one objective is trained alone, not a "
-            "true minimum. Gaps are not clipped."
+            f"{below} of {known} final gaps are negative, the lowest {number(gaps.min(axis=None))}: f* is "
+            "the lowest value seen when one objective is trained alone, not a true minimum."
         )
     unknown = int(runs.table["ideal_distance"].isna().sum())
     if unknown:
-        notes.append(
-            f"{unknown} of {len(runs.table)} runs have no ideal distance, because their optima are not known."
-        )
+        notes.append(f"{unknown} of {len(runs.table)} runs have no ideal distance, because their optima are not known.")
     return notes

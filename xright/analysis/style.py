@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from xright.analysis.runs import Runs
+from xright.analysis.runs import STRATEGIES, Runs
 
 Plot = Callable[[Runs], Figure]
 Dash = str | tuple[int, tuple[int, ...]]
@@ -78,6 +78,11 @@ def groups(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """(its keys, its runs) for each method and λ, in the table's order."""
     for values, group in table.groupby(GROUP, dropna=False, sort=False):
         yield dict(zip(GROUP, values, strict=True)), group
+
+
+def short_name(key: dict) -> str:
+    """A label without its method's name: "λ=0.5", "DPO→SFT (5,1)"; the label where nothing is left."""
+    return key["label"].removeprefix(STRATEGIES.get(key["strategy"], "")).strip() or key["label"]
 
 
 def name_rows(axes: Axes, table: pd.DataFrame) -> None:

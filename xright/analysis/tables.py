@@ -42,9 +42,8 @@ def per_run(runs: Runs) -> Grid:
         "method": table["label"],
         "setting": table["setting"],
         "seed": table["seed"].map("{:.0f}".format),
+        "other seeds": table["seeds"],
     }
-    if (table["data_seed"].notna() & (table["data_seed"] != table["seed"])).any():
-        words["data seed"] = table["data_seed"].map("{:.0f}".format)
     columns = {COLUMNS[key][0]: [_text(value, key) for value in table[key]] for key in _present(table)}
     return _grid(words, columns | {"stopped by": table["stopped_by"], "folder": table["folder"]})
 

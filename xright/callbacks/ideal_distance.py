@@ -17,16 +17,12 @@ class IdealDistance(L.Callback):
     def __init__(self, optima: Mapping[str, float] | None) -> None:
         self.optima = dict(optima) if optima else {}
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Log the gaps of an evaluation and their Euclidean length."""
         if not self.optima or "evaluation" not in outputs:
             return
         losses = outputs["evaluation"]
         gaps = {name: gap(losses[name], best) for name, best in self.optima.items()}
-        logged = {f"gap/{name}": value for name, value in gaps.items()} | {
-            "ideal_distance": ideal_distance(gaps)
-        }
+        logged = {f"gap/{name}": value for name, value in gaps.items()} | {"ideal_distance": ideal_distance(gaps)}
         for logger in trainer.loggers:
             logger.log_metrics(logged, step=outputs.get("step", -1) + 1)

@@ -31,9 +31,7 @@ class Samples(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop what a run that was interrupted wrote after its last checkpoint."""
         if self.path.exists():
-            kept = [
-                x for x in self.path.read_text().splitlines() if json.loads(x)["step"] <= trainer.global_step
-            ]
+            kept = [x for x in self.path.read_text().splitlines() if json.loads(x)["step"] <= trainer.global_step]
             self.path.write_text("".join(f"{line}\n" for line in kept))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
@@ -43,9 +41,7 @@ class Samples(L.Callback):
         steps_done = outputs.get("step", -1) + 1
         if self.evaluations % self.every == 0 or steps_done == sum(pl_module.phases) or trainer.should_stop:
             texts = [prompt["prompt"] for prompt in self.prompts]
-            completions = complete(
-                pl_module.policy, pl_module.tokenizer, texts, self.max_new_tokens, len(texts)
-            )
+            completions = complete(pl_module.policy, pl_module.tokenizer, texts, self.max_new_tokens, len(texts))
             with self.path.open("a") as file:
                 for prompt, completion in zip(self.prompts, completions, strict=True):
                     line = {"step": steps_done, **prompt, "completion": completion}

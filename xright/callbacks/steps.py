@@ -31,9 +31,7 @@ class Steps(L.Callback):
         """Begin the file, or go on behind the checkpoint's step."""
         self.file.start(trainer.global_step)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Remember the step; write when the buffer is full."""
         self.buffer.append(outputs)
         if len(self.buffer) >= self.every:
@@ -47,9 +45,7 @@ class Steps(L.Callback):
         """A checkpoint stands for all rows before it: write them first."""
         self._flush(trainer)
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """The steps before a failure are what one wants to see."""
         self._flush(trainer)
 

@@ -29,9 +29,7 @@ class StoppingRule(L.Callback):
         epsilon: float = 1e-4,
     ) -> None:
         self.optima = dict(optima) if optima else {}
-        self.front = (
-            _front_of_study(Path(front)) if isinstance(front, str) else [tuple(p) for p in front or []]
-        )
+        self.front = _front_of_study(Path(front)) if isinstance(front, str) else [tuple(p) for p in front or []]
         self.epsilon = epsilon
         self.stopped_by: str | None = None
         if not self.optima and not self.front:
@@ -65,7 +63,5 @@ def _front_of_study(folder: Path) -> list[tuple[float, float]]:
     results = [json.loads(file.read_text()) for file in sorted(folder.glob("*/result.json"))]
     points = [(r["f_sft"], r["f_dpo"]) for r in results if r["strategy"] == "alright"]
     if not points:
-        raise UserError(
-            f"callbacks.stop.front={str(folder)!r} holds no finished ALRIGHT run to make a front of."
-        )
+        raise UserError(f"callbacks.stop.front={str(folder)!r} holds no finished ALRIGHT run to make a front of.")
     return [points[index] for index in pareto_front(points)]

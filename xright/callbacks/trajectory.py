@@ -15,8 +15,7 @@ import lightning as L
 
 from xright.callbacks.csvfile import CsvFile
 from xright.metrics import gap, ideal_distance
-
-OBJECTIVES = ("dpo", "sft")  # the columns of the file's contract
+from xright.objectives import JOINT
 
 
 class Trajectory(L.Callback):
@@ -25,8 +24,8 @@ class Trajectory(L.Callback):
     def __init__(self, folder: str | Path, optima: Mapping[str, float] | None, steps_per_epoch: int) -> None:
         self.optima = dict(optima) if optima else {}
         self.steps_per_epoch = steps_per_epoch
-        per_objective = [f"{kind}_{name}" for kind in ("f", "gap") for name in OBJECTIVES]
-        steps = [f"{name}_steps" for name in OBJECTIVES]
+        per_objective = [f"{kind}_{name}" for kind in ("f", "gap") for name in JOINT]
+        steps = [f"{name}_steps" for name in JOINT]
         columns = ["step", "epoch", *per_objective, "ideal_distance", *steps, "train_seconds", "eval_seconds"]
         self.file = CsvFile(Path(folder) / "trajectory.csv", columns)
         self.steps_done = 0
@@ -38,9 +37,7 @@ class Trajectory(L.Callback):
         """Begin the file, or go on behind the checkpoint's last row."""
         self.file.start(self.steps_done + 1)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Count; where an evaluation came along, write and log it."""
         if "step" in outputs:
             self.steps_done = outputs["step"] + 1
@@ -62,10 +59,10 @@ class Trajectory(L.Callback):
         return {
             "step": self.steps_done,
             "epoch": self.steps_done / self.steps_per_epoch,
-            **{f"f_{name}": losses[name] for name in OBJECTIVES if name in losses},
+            **{f"f_{name}": losses[name] for name in JOINT if name in losses},
             **{f"gap_{name}": value for name, value in gaps.items()},
             "ideal_distance": ideal_distance(gaps) if gaps else None,
-            **{f"{name}_steps": self.picks[name] for name in OBJECTIVES},
+            **{f"{name}_steps": self.picks[name] for name in JOINT},
             "train_seconds": round(self.train_seconds, 3),
             "eval_seconds": round(self.eval_seconds, 3),
         }
@@ -85,12 +82,12 @@ class Trajectory(L.Callback):
 
     def summary(self) -> dict[str, Any]:
         """The last evaluation, the picks, and the clocks."""
-        values = [f"{kind}_{name}" for kind in ("f", "gap") for name in OBJECTIVES]
+        values = [f"{kind}_{name}" for kind in ("f", "gap") for name in JOINT]
         return {
             "steps": self.steps_done,
             **{key: self.last.get(key) for key in (*values, "ideal_distance")},
-            **{f"f_{name}_opt": self.optima.get(name) for name in OBJECTIVES},
-            "picks": {name: self.picks[name] for name in OBJECTIVES},
+            **{f"f_{name}_opt": self.optima.get(name) for name in JOINT},
+            "picks": {name: self.picks[name] for name in JOINT},
             "train_seconds": round(self.train_seconds, 3),
             "eval_seconds": round(self.eval_seconds, 3),
         }

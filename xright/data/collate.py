@@ -44,7 +44,5 @@ def collate(rows: Sequence[Row], pad_id: int) -> Batch:
 def length_sorted_chunks(rows: Sequence[Row], size: int) -> list[list[Row]]:
     """All rows in chunks of at most `size`, neighbours of like length, longest first (so that too large a chunk fails
     at once); for forward-only work, where order does not matter."""
-    ordered = sorted(
-        rows, key=lambda row: -len(row.prompt) - max(len(response) for response in row.responses)
-    )
+    ordered = sorted(rows, key=lambda row: -len(row.prompt) - max(len(response) for response in row.responses))
     return [ordered[i : i + size] for i in range(0, len(ordered), size)]

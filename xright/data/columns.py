@@ -69,12 +69,8 @@ def normalise(row: Mapping[str, Any], columns: Mapping[str, str], where: str) ->
         parts = [_text(cells.get(name, ""), where) for name in ("instruction", "input")]
         return {"prompt": "\n\n".join(filter(None, parts)), "response": _text(cells["output"], where)}
     prompt = cells.get("prompt", "")
-    sides: dict[str, str | list[Any]] = {
-        name: cells[name] for name in ("chosen", "rejected") if name in cells
-    }
-    answers: dict[str, str | list[Any]] = sides or {
-        "response": cells.get("completion", cells.get("response", ""))
-    }
+    sides: dict[str, str | list[Any]] = {name: cells[name] for name in ("chosen", "rejected") if name in cells}
+    answers: dict[str, str | list[Any]] = sides or {"response": cells.get("completion", cells.get("response", ""))}
     kinds = {type(answer) for answer in answers.values() if answer}
     if kinds == {str, list}:
         raise UserError(f"{where} mixes text and messages in {' and '.join(answers)}; use one form for both.")

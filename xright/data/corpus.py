@@ -7,12 +7,16 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
+from xright.build import build
 from xright.data.prompts import Row, Template, encode
 from xright.errors import UserError
+from xright.models import load_tokenizer
 
 PROBE = 0.03  # share of the training rows the authors evaluate on: 720 of 24,000 SFT, 240 of 8,000 DPO rows
 
@@ -60,11 +64,7 @@ class Corpus:
             for stream in ("sft", "preference")
             for row in self.source.rows(stream, "eval")[:4]
         ]
-        return [
-            prompt
-            for prompt in prompts
-            if len(self.tokenizer(prompt["prompt"])["input_ids"]) < self.max_length
-        ]
+        return [prompt for prompt in prompts if len(self.tokenizer(prompt["prompt"])["input_ids"]) < self.max_length]
 
     def _encoded(self, stream: str, split: str) -> list[Row]:
         if (stream, split) not in self._rows:
@@ -72,6 +72,22 @@ class Corpus:
             encoded, _ = encode(rows, stream, self.templates, self.tokenizer, self.max_length, split)
             self._rows[stream, split] = encoded
         return self._rows[stream, split]
+
+
+def corpus_of(cfg: DictConfig) -> Corpus:
+    """The corpus a configuration describes; jobs of one sweep in one process share it."""
+    data = OmegaConf.to_yaml(cfg.data, resolve=True)
+    return _corpus(data, cfg.model.tokenizer, cfg.model.trust_remote_code, cfg.eval_on)
+
+
+@lru_cache(maxsize=2)
+def _corpus(data: str, tokenizer_path: str | None, trust_remote_code: bool, eval_on: str) -> Corpus:
+    cfg: Any = OmegaConf.create(data)
+    source = build(cfg.source)
+    tokenizer = load_tokenizer(tokenizer_path, trust_remote_code) if tokenizer_path else source.tokenizer()
+    if tokenizer is None:
+        raise UserError("model.tokenizer is not given and the data has none of its own; name a folder or hub model.")
+    return Corpus(source, tokenizer, cfg.templates, cfg.max_length, eval_on)
 
 
 def digest(rows: Sequence[Row]) -> str:

@@ -30,8 +30,7 @@ class JointData(L.LightningDataModule):
         super().__init__()
         self.streams = streams
         self.samplers = {
-            name: StepBatches(name, len(rows), batch_size[name], steps, seed)
-            for name, rows in streams.items()
+            name: StepBatches(name, len(rows), batch_size[name], steps, seed) for name, rows in streams.items()
         }
 
     def train_dataloader(self) -> CombinedLoader:
@@ -41,7 +40,7 @@ class JointData(L.LightningDataModule):
         for sampler in self.samplers.values():
             sampler.start = trainer.global_step
             sampler.rank, sampler.world_size = trainer.global_rank, trainer.world_size
-        loaders = {
+        loaders: dict[str, DataLoader] = {
             name: DataLoader(rows, batch_sampler=self.samplers[name], collate_fn=list)  # type: ignore[arg-type]
             for name, rows in self.streams.items()
         }

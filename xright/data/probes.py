@@ -32,9 +32,7 @@ class Probe:
         if self.kind not in PROBE_KINDS:
             raise UserError(f"kind={self.kind!r} of a Probe is unknown; use one of {', '.join(PROBE_KINDS)}.")
         if (self.opposite is None) != (self.kind == "task"):
-            raise UserError(
-                f"opposite={self.opposite!r} of a {self.kind} Probe; give it for how-to probes only."
-            )
+            raise UserError(f"opposite={self.opposite!r} of a {self.kind} Probe; give it for how-to probes only.")
 
 
 def draw(pools: dict[str, list[Any]], n: int, rng: Random) -> list[Probe]:

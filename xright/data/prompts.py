@@ -64,14 +64,21 @@ class Counts:
     boundary_checked: int = 0
 
     def sentence(self, stream: str) -> str:
-        """All numbers in one line, for the log."""
-        return (
-            f"{stream}: {self.kept} of {self.rows} rows kept; dropped: {self.dropped_empty_response} with an "
-            f"empty response, {self.dropped_too_long} without room for a response, {self.dropped_equal} "
-            f"with chosen equal to rejected, {self.dropped_template} that do not fit the chat template; "
-            f"{self.truncated} truncated; joint tokenisation would merge {self.boundary_merges} of "
-            f"{self.boundary_checked} prompt-response boundaries looked at"
-        )
+        """The numbers in one line, for the log; what did not happen is left out."""
+        events = {
+            "dropped: empty response": self.dropped_empty_response,
+            "dropped: no room for a response within max_length": self.dropped_too_long,
+            "dropped: chosen equals rejected": self.dropped_equal,
+            "dropped: do not fit the chat template": self.dropped_template,
+            "truncated": self.truncated,
+        }
+        happened = [f"{count} {event}" for event, count in events.items() if count]
+        if self.boundary_merges:
+            happened.append(
+                f"in {self.boundary_merges} of {self.boundary_checked} looked at, joint tokenisation would merge "
+                "prompt and response (harmless: the boundary is exact)"
+            )
+        return "; ".join([f"{stream}: {self.kept} of {self.rows} rows kept", *happened])
 
 
 def encode(

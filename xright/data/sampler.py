@@ -33,9 +33,7 @@ class StepBatches(Sampler[list[int]]):
     def batch(self, step: int) -> list[int]:
         """This rank's share of the rows of one step."""
         positions = range(step * self.batch_size, (step + 1) * self.batch_size)
-        rows = [
-            int(_permutation(self.n_rows, self.seed, p // self.n_rows)[p % self.n_rows]) for p in positions
-        ]
+        rows = [int(_permutation(self.n_rows, self.seed, p // self.n_rows)[p % self.n_rows]) for p in positions]
         return rows[self.rank :: self.world_size]
 
     def __iter__(self) -> Iterator[list[int]]:

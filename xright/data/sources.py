@@ -83,17 +83,11 @@ class Files:
         seed: int = 0,
     ) -> None:
         if not 0 <= heldout < 1:
-            raise UserError(
-                f"data.heldout={heldout} must lie in [0, 1): the share of prompts kept for evaluation."
-            )
+            raise UserError(f"data.heldout={heldout} must lie in [0, 1): the share of prompts kept for evaluation.")
         given = {"sft": sft, "preference": preference}
-        self.streams = {
-            name: _stream(name, options) for name, options in given.items() if options is not None
-        }
+        self.streams = {name: _stream(name, options) for name, options in given.items() if options is not None}
         if not self.streams:
-            raise UserError(
-                "Neither data.sft nor data.preference names any data; set the path of at least one."
-            )
+            raise UserError("Neither data.sft nor data.preference names any data; set the path of at least one.")
         self.heldout, self.seed = heldout, seed
         self.eval_rows = {name: n for name, n in (eval_rows or {}).items() if n is not None}
         for name, n in self.eval_rows.items():
@@ -117,9 +111,7 @@ class Files:
                 for row in self.rows(name, "train")
             ]
         if stream not in self.streams:
-            raise UserError(
-                f"No {stream} data is set; set data.{stream}.path, or choose a method without it."
-            )
+            raise UserError(f"No {stream} data is set; set data.{stream}.path, or choose a method without it.")
         rows = self._load(stream)[split]
         if not rows:
             raise UserError(
@@ -135,12 +127,8 @@ class Files:
         """Options and content (sha256, hub fingerprint); not where the files lie, so that they may move."""
         streams = {}
         for name, stream in self.streams.items():
-            options = {
-                key: value for key, value in asdict(stream).items() if key not in ("path", "eval_path")
-            }
-            tables = {
-                split: [table.identity for table in self._tables(name, split)] for split in ("train", "eval")
-            }
+            options = {key: value for key, value in asdict(stream).items() if key not in ("path", "eval_path")}
+            tables = {split: [table.identity for table in self._tables(name, split)] for split in ("train", "eval")}
             streams[name] = {**options, **tables}
         options = {"heldout": self.heldout, "eval_rows": self.eval_rows, "seed": self.seed}
         return {"class": type(self).__name__, "version": VERSION, **options, "streams": streams}
@@ -196,9 +184,7 @@ def _canonical(tables: list[Table], stream: str, mapping: Mapping[str, str], lim
         if left is not None:
             data = data.select(range(min(left, len(data))))
             left -= len(data)
-        found = [
-            normalise(row, columns, f"row {i} of '{table.where}'") for i, row in enumerate(data.to_list())
-        ]
+        found = [normalise(row, columns, f"row {i} of '{table.where}'") for i, row in enumerate(data.to_list())]
         usable = [row for row in found if row is not None]
         if len(usable) < len(found):
             what = (
@@ -216,6 +202,4 @@ def _warn_of_shared_prompts(stream: str, train: Rows, apart: Rows) -> None:
     seen = {prompt_words(row["prompt"]) for row in train}
     shared = sum(prompt_words(row["prompt"]) in seen for row in apart)
     if shared:
-        log.warning(
-            "%s: the prompts of %d of %d evaluation rows are trained on too", stream, shared, len(apart)
-        )
+        log.warning("%s: the prompts of %d of %d evaluation rows are trained on too", stream, shared, len(apart))

@@ -35,9 +35,7 @@ class Template:
 
     def __init__(self, spec: str) -> None:
         if spec not in ("raw", "plain", "chat") and SLOT not in str(spec):
-            raise UserError(
-                f"template={spec!r} is unknown; use raw, plain, chat, or a text containing {SLOT}."
-            )
+            raise UserError(f"template={spec!r} is unknown; use raw, plain, chat, or a text containing {SLOT}.")
         self.spec = spec
         self.is_chat = spec == "chat"
 
@@ -94,12 +92,8 @@ class Template:
 
 def _chat(tokenizer: Any, turns: list[Message], add_generation_prompt: bool) -> str:
     try:
-        return tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
-    except (
-        TemplateError
-    ) as error:  # raise_exception() in the template: roles do not alternate, no system turn, …
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=add_generation_prompt)
+    except TemplateError as error:  # raise_exception() in the template: roles do not alternate, no system turn, …
         raise UserError(
             f"The tokenizer's chat template refuses this conversation ({error}); use template=plain."
         ) from error

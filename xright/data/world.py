@@ -122,9 +122,7 @@ class World:
 
         <user> and <bot> are ordinary tokens, so that skip_special_tokens cannot hide them in a completion.
         """
-        core = Tokenizer(
-            WordLevel(vocabulary(), unk_token="<unk>")
-        )  # absent from the vocabulary: needing it raises
+        core = Tokenizer(WordLevel(vocabulary(), unk_token="<unk>"))  # absent from the vocabulary: needing it raises
         core.pre_tokenizer = WhitespaceSplit()
         return PreTrainedTokenizerFast(
             tokenizer_object=core, pad_token="<pad>", eos_token="<eos>", clean_up_tokenization_spaces=False

@@ -7,17 +7,21 @@ from transformers import GenerationConfig
 
 from xright.errors import UserError
 
+# `generate` takes what is None here from the model's generation_config, where chat models sample or penalise.
+GREEDY = {
+    "do_sample": False, "num_beams": 1, "temperature": 1.0, "top_p": 1.0, "top_k": 50,
+    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_new_tokens": 0,
+}  # fmt: skip
+
 
 @torch.no_grad()
-def complete(
-    policy: Any, tokenizer: Any, prompts: list[str], max_new_tokens: int, batch_size: int
-) -> list[str]:
+def complete(policy: Any, tokenizer: Any, prompts: list[str], max_new_tokens: int, batch_size: int) -> list[str]:
     """Greedy completions of `prompts` (already rendered with the template), in their order.
 
-    policy: a transformers causal language model, PEFT-wrapped or not; it runs in eval mode, and each of its modules
-    gets back the mode it had. max_new_tokens: most tokens per completion; it ends before the first EOS. Returns text
-    without special tokens and without the prompt. Raises UserError for sizes below 1, a prompt without any token and
-    a prompt that leaves no room for max_new_tokens.
+    policy: a transformers causal language model, PEFT-wrapped or not; it runs in eval mode, then each of its
+    modules gets back the mode it had. max_new_tokens: the most tokens of a completion, which ends before the
+    first EOS. Returns text without the prompt and without special tokens. Raises UserError for sizes below 1,
+    a prompt without any token and a prompt that leaves no room for max_new_tokens.
     """
     for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
         if value < 1:
@@ -29,8 +33,8 @@ def complete(
     try:
         completions = []
         for start in range(0, len(prompts), batch_size):
-            new = _generate(policy, tokenizer, encoded[start : start + batch_size], max_new_tokens)
-            completions += [_text(tokenizer, ids) for ids in new.tolist()]
+            new_BT = _generate(policy, tokenizer, encoded[start : start + batch_size], max_new_tokens)
+            completions += [_text(tokenizer, ids) for ids in new_BT.tolist()]
     finally:
         for module, training in modes.items():  # not policy.train(): frozen parts may be kept in eval mode
             module.training = training
@@ -51,26 +55,21 @@ def _check_room(policy: Any, prompts: list[str], encoded: list[list[int]], max_n
     for prompt, ids in zip(prompts, encoded, strict=True):
         if room is not None and len(ids) + max_new_tokens > room:
             raise UserError(
-                f"The prompt {prompt[:40]!r}… has {len(ids)} tokens and max_new_tokens={max_new_tokens}, together "
-                f"above the model's {room} positions; shorten the prompt or lower max_new_tokens."
+                f"The prompt {prompt[:40]!r}… has {len(ids)} tokens and max_new_tokens={max_new_tokens}, "
+                f"together above the model's {room} positions; shorten the prompt or lower max_new_tokens."
             )
 
 
 def _generate(policy: Any, tokenizer: Any, encoded: list[list[int]], max_new_tokens: int) -> torch.Tensor:
-    """New token ids (B, up to max_new_tokens). Prompts end at the same column: padded on the left, masked by position."""
-    eos = tokenizer.eos_token_id
-    pad = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    """New token ids (B, at most max_new_tokens); padding on the left makes all prompts end in one column."""
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     width = max(len(ids) for ids in encoded)
-    input_ids_BT = torch.tensor([[pad] * (width - len(ids)) + ids for ids in encoded], device=policy.device)
-    mask_BT = torch.tensor(
-        [[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded], device=policy.device
-    )
-    # A chat model's own generation_config samples, penalises or forbids tokens; every such default is named away.
-    greedy = GenerationConfig(
-        do_sample=False, num_beams=1, repetition_penalty=1.0, max_new_tokens=max_new_tokens,
-        eos_token_id=eos, pad_token_id=pad,
-    )  # fmt: skip
-    output_BT = policy.generate(input_ids=input_ids_BT, attention_mask=mask_BT, generation_config=greedy)
+    prompt_BT = torch.tensor([[pad] * (width - len(ids)) + ids for ids in encoded]).to(policy.device)
+    # The mask goes by position: with pad == eos, an EOS inside a prompt is still a token of the prompt.
+    mask_BT = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded]).to(policy.device)
+    ends = {"max_new_tokens": max_new_tokens, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": pad}
+    greedy = GenerationConfig(**GREEDY, **ends)
+    output_BT = policy.generate(input_ids=prompt_BT, attention_mask=mask_BT, generation_config=greedy)
     return output_BT[:, width:]
 
 

@@ -6,4 +6,6 @@ from xright.objectives.objective import Batch, Objective
 from xright.objectives.orpo import ORPO
 from xright.objectives.sft import SFT
 
-__all__ = ["DPO", "IPO", "ORPO", "SFT", "Batch", "Objective"]
+JOINT = ("dpo", "sft")  # names of the two objectives of the paper, in the order files and tables list them
+
+__all__ = ["DPO", "IPO", "JOINT", "ORPO", "SFT", "Batch", "Objective"]

@@ -10,7 +10,6 @@ Shapes: B pairs.
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

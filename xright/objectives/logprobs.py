@@ -7,7 +7,8 @@ dtype. One shifted mask picks both the hidden states and the tokens they predict
 Shapes: S sequences, T tokens, N response tokens in all, D hidden size, V vocabulary.
 """
 
-import torch
+from typing import Any
+
 from torch import Tensor, nn
 
 from xright.objectives.objective import Batch
@@ -33,6 +34,7 @@ def response_logps(policy: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 def token_logps(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
     """log softmax(logits)[token] in fp32, shape (N,).
 
+    >>> import torch
     >>> token_logps(torch.zeros(1, 4), torch.tensor([2])).exp()
     tensor([0.2500])
     """
@@ -42,5 +44,5 @@ def token_logps(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
 
 def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, nn.Module]:
     """The transformer body and the output head of a (PEFT-wrapped) causal LM; adapters sit inside both."""
-    model = policy.get_base_model() if hasattr(policy, "get_base_model") else policy
+    model: Any = policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
     return model.base_model, model.get_output_embeddings()

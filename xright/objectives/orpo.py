@@ -29,9 +29,7 @@ class ORPO(Objective):
 
     def __init__(self, weight: float = 0.1) -> None:
         if not isinstance(weight, int | float) or not weight >= 0:
-            raise UserError(
-                f"weight={weight!r} of the ORPO objective must be a number >= 0, for example 0.1."
-            )
+            raise UserError(f"weight={weight!r} of the ORPO objective must be a number >= 0, for example 0.1.")
         self.weight = weight
 
     def size(self, batch: Batch) -> int:

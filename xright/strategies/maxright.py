@@ -30,8 +30,8 @@ class MAXRIGHT(Selector):
             )
         if not optima or any(optima.get(name) is None for name in self.objectives):
             raise UserError(
-                f"MAXRIGHT needs the optima of both objectives but optima={optima!r}; leave optima=auto to compute them, "
-                "or give numbers: 'optima={dpo: 0.05, sft: 1.5}'."
+                f"MAXRIGHT needs the optima of both objectives but optima={optima!r}; leave optima=auto to compute "
+                "them, or give numbers: 'optima={dpo: 0.05, sft: 1.5}'."
             )
         self.importance = {"dpo": self.lam, "sft": 1.0 - self.lam}
         self.optima = {name: float(optima[name]) for name in self.objectives}

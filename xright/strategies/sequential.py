@@ -21,9 +21,7 @@ class Sequential(Selector):
         if first not in names:
             raise UserError(f"strategy.first={first!r} of Sequential must be one of {', '.join(names)}.")
         if len(epochs) != 2 or not all(isinstance(count, int) and count >= 1 for count in epochs):
-            raise UserError(
-                f"strategy.epochs={list(epochs)} of Sequential must be two whole numbers >= 1: '[T1,T2]'."
-            )
+            raise UserError(f"strategy.epochs={list(epochs)} of Sequential must be two whole numbers >= 1: '[T1,T2]'.")
         self.first = first
         self.second = names[1 - names.index(first)]
         self.epochs = tuple(epochs)

@@ -1,0 +1,104 @@
+import json
+import shutil
+
+import pytest
+
+from xright.analysis.runs import read_runs
+from xright.errors import UserError
+
+
+def test_one_row_per_run_in_the_order_of_every_table(study):
+    table = read_runs([study]).table
+    assert list(table["label"]) == [
+        "Sequential DPO→SFT (5,1)",
+        *("Mix λ=0.25", "Mix λ=0.75", "ALRIGHT λ=0.25", "ALRIGHT λ=0.75"),
+        *("MAXRIGHT λ=0.25", "MAXRIGHT λ=0.75"),
+    ]
+    first = table.iloc[0]
+    assert first["folder"] == "runs/demo/strategy=sequential,lam=None,seed=0,Sequential_DPO→SFT_(5,1)"
+    assert first["gap_dpo"] == pytest.approx(2.362 - 0.326)
+    assert first["behaviour.refuses_harmful"] == 0.0
+    assert first["first"] == "dpo"
+    assert list(table["variant"].unique()) == ["Sequential DPO→SFT (5,1)", "Mix", "ALRIGHT", "MAXRIGHT"]
+    assert table.loc[1, "step_ms"] == pytest.approx(60.0)  # 40 steps in 2.4 s
+
+
+def test_set_aside_hidden_cached_and_unfinished_are_not_runs(study, make):
+    runs_before = len(read_runs([study]).table)
+    finished = make("mix", 0.341, 0.113, lam=0.5)
+    for name in (".cache/x", "cache/reference/abc", finished.name + ".old-1"):
+        shutil.copytree(finished, finished.parent / name)
+    waiting = make("orpo", 1.0, 1.0, finished=False, steps=40)
+    not_begun = make("sft", 1.0, 1.0, finished=False)
+    (not_begun / "trajectory.csv").unlink()
+    runs = read_runs([study])
+    assert len(runs.table) == runs_before + 1
+    last = dict(runs.unfinished.to_numpy())
+    assert last[f"runs/demo/{waiting.name}"] == 40
+    assert len(last) == 2
+    assert (
+        last[f"runs/demo/{not_begun.name}"] != last[f"runs/demo/{not_begun.name}"]
+    )  # NaN: no evaluation yet
+
+
+def test_overlapping_folders_count_a_run_once(study):
+    assert len(read_runs([study, study / "demo"]).table) == 7
+    single = next(path for path in (study / "demo").iterdir() if "mix" in path.name)
+    assert len(read_runs([single]).table) == 1
+
+
+def test_files_are_read_side_by_side_and_may_be_missing(study, make):
+    average = make("model_average", 2.06, 0.043, lam=0.5)
+    assert not (average / "steps.csv").exists()
+    runs = read_runs([study])
+    assert runs.steps.groupby("folder").size().unique().tolist() == [40]
+    assert runs.steps["folder"].nunique() == 7
+    assert set(runs.samples["kind"]) == {"harmful", "look-alike"}
+    mixes = runs.only(runs.table["strategy"] == "mix")
+    assert set(mixes.trajectory["folder"]) == set(mixes.table["folder"])
+
+
+def test_a_different_configuration_is_another_setting(study, make):
+    assert set(read_runs([study]).table["setting"]) == {""}
+    make("mix", 0.33, 0.03, lam=0.5, config={"data": {"source": {"conflict": 0.0, "seed": 0}}})
+    settings = [setting for setting, _ in read_runs([study]).by_setting()]
+    assert settings == ["data.source.conflict=0.0", "data.source.conflict=0.1"]
+
+
+def test_data_seeds_are_no_setting_but_tell_cells_apart(study, make):
+    make("mix", 0.35, 0.1, lam=0.5, config={"data": {"source": {"conflict": 0.1, "seed": 7}}})
+    table = read_runs([study]).table
+    assert set(table["setting"]) == {""}
+    assert set(table["seeds"]) == {"data.source.seed=0", "data.source.seed=7"}
+
+
+def test_unknown_optima_leave_gaps_empty(make, tmp_path):
+    unknown = dict.fromkeys(["f_dpo_opt", "f_sft_opt", "gap_dpo", "gap_sft", "ideal_distance"])
+    make("mix", 0.35, 0.1, lam=0.5, **unknown)
+    table = read_runs([tmp_path]).table
+    assert table["ideal_distance"].isna().all()
+    assert table["f_dpo"].tolist() == [0.35]
+
+
+def test_what_cannot_be_read_is_named(study):
+    broken = next((study / "demo").glob("*mix*")) / "result.json"
+    good = broken.read_text()
+    broken.write_text(good[:-20])
+    with pytest.raises(UserError, match=r"mix.*result\.json cannot be read"):
+        read_runs([study])
+    broken.write_text(json.dumps({"strategy": "mix"}))
+    with pytest.raises(UserError, match="lacks label, lam, seed, f_dpo, f_sft"):
+        read_runs([study])
+    broken.write_text(good)
+    samples = broken.with_name("samples.jsonl")
+    samples.write_text(samples.read_text() + '{"step": 3')
+    with pytest.raises(UserError, match=r"samples\.jsonl cannot be read"):
+        read_runs([study])
+
+
+def test_no_runs_says_what_was_looked_for(tmp_path, make):
+    with pytest.raises(UserError, match="There is no folder"):
+        read_runs([tmp_path / "nowhere"])
+    make("mix", 1.0, 1.0, lam=0.5, finished=False)
+    with pytest.raises(UserError, match=r"No finished run \(a folder with result.json\).* but 1 unfinished"):
+        read_runs([tmp_path])

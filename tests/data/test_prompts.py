@@ -1,0 +1,242 @@
+import logging
+import time
+
+import pytest
+from transformers import AutoTokenizer
+
+from xright.data.prompts import Counts, Template, encode
+from xright.data.sources import Files
+from xright.errors import UserError
+
+LONG = 10_000  # a max_length that cuts nothing
+
+
+@pytest.fixture(scope="module")
+def neox(real_data):
+    return AutoTokenizer.from_pretrained(real_data / "tokenizer_gptneox")
+
+
+def shown(tokenizer, row):
+    """(prompt, responses) of a row, decoded."""
+    return tokenizer.decode(row.prompt), [tokenizer.decode(ids) for ids in row.responses]
+
+
+def sft(*pairs):
+    return [{"prompt": prompt, "response": response} for prompt, response in pairs]
+
+
+def preference(*triples):
+    return [dict(zip(("prompt", "chosen", "rejected"), triple, strict=True)) for triple in triples]
+
+
+def test_trap_1_boundary_is_exact_and_shared(neox):
+    """Jointly, the blank before the answer would join its first word: 'Assistant', ':', ' Yes'."""
+    rows, counts = encode(preference(("Hi", "Yes", "No")), "preference", Template("plain"), neox, LONG)
+    prompt = neox("User: Hi\nAssistant: ")["input_ids"]
+    joint = neox("User: Hi\nAssistant: Yes")["input_ids"]
+    assert joint[: len(prompt)] != prompt
+    assert rows[0].prompt == prompt
+    assert shown(neox, rows[0]) == ("User: Hi\nAssistant: ", ["Yes<|endoftext|>", "No<|endoftext|>"])
+    assert (counts.boundary_merges, counts.boundary_checked) == (1, 1)
+
+
+def test_trap_1_boundary_that_joint_tokenisation_respects_is_not_counted(neox):
+    _, counts = encode(sft(("Hi", " Yes")), "sft", Template("User: {instruction}\nAssistant:"), neox, LONG)
+    assert (counts.boundary_merges, counts.boundary_checked) == (0, 1)
+
+
+@pytest.mark.parametrize("response", ["4", "4</s>", "4</s>\n"])
+@pytest.mark.parametrize("template", ["plain", "raw", "Q: {instruction} A: "])
+def test_trap_2_plain_text_gets_one_eos(byte_tokenizer, template, response):
+    tokenizer = byte_tokenizer()
+    rows, _ = encode(sft(("2 + 2?", response)), "sft", Template(template), tokenizer, LONG)
+    assert shown(tokenizer, rows[0])[1] == ["4</s>"]
+
+
+def test_trap_2_chatml_turn_ends_with_its_eos_once(byte_tokenizer, chatml):
+    tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template=chatml)
+    rows, _ = encode(sft(("2 + 2?", "4")), "sft", Template("chat"), tokenizer, LONG)
+    start = "<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n"
+    assert shown(tokenizer, rows[0]) == (start, ["4<|im_end|>"])
+
+
+def test_trap_2_chat_turn_that_does_not_end_with_eos_gets_one(byte_tokenizer, chatml):
+    tokenizer = byte_tokenizer(eos="</s>", chat_template=chatml)
+    rows, _ = encode(sft(("2 + 2?", "4")), "sft", Template("chat"), tokenizer, LONG)
+    assert shown(tokenizer, rows[0])[1] == ["4<|im_end|>\n</s>"]
+
+
+def test_trap_3_pad_that_equals_eos_changes_nothing(byte_tokenizer):
+    rows = preference(("Hi", "Hello!", "Go</s>away"))
+    plain, padded = byte_tokenizer(), byte_tokenizer()
+    padded.pad_token = padded.eos_token
+    expected, _ = encode(rows, "preference", Template("plain"), plain, LONG)
+    found, _ = encode(rows, "preference", Template("plain"), padded, LONG)
+    assert found == expected
+    assert [ids[-1] for ids in found[0].responses] == [padded.pad_token_id] * 2
+
+
+@pytest.mark.parametrize("around", ["<s> $A", "<s> $A </s>"])
+def test_trap_4_bos_comes_once(byte_tokenizer, llama, around):
+    tokenizer = byte_tokenizer(around, chat_template=llama)
+    whole = {}
+    for template, row in [("plain", ("Hi", "4")), ("raw", ("<s>Hi ", "4")), ("chat", ("Hi", "4"))]:
+        rows, _ = encode(sft(row), "sft", Template(template), tokenizer, LONG)
+        prompt, responses = shown(tokenizer, rows[0])
+        whole[template] = prompt + "|" + responses[0]
+    assert whole == {
+        "plain": "<s>User: Hi\nAssistant: |4</s>",
+        "raw": "<s>Hi |4</s>",
+        "chat": "<s>[INST] Hi [/INST]| 4</s>",
+    }
+
+
+def test_trap_5_truncation_keeps_tokens_and_drops_rows_without_room(byte_tokenizer):
+    """One token per byte, raw: a prompt of 4 leaves 3 for the response of max_length 7."""
+    tokenizer = byte_tokenizer()
+    rows = sft(("abcd", "wxyz"), ("abcd", "wx"), ("abcd", "wxy"), ("abcdefg", "w"), ("abcdef", "w"))
+    found, counts = encode(rows, "sft", Template("raw"), tokenizer, 7)
+    assert [shown(tokenizer, row) for row in found] == [
+        ("abcd", ["wxy"]),  # truncated: no EOS written over the y
+        ("abcd", ["wx</s>"]),  # fits, EOS included
+        ("abcd", ["wxy"]),  # the EOS itself is cut
+        ("abcdef", ["w"]),
+    ]
+    assert counts == Counts(rows=5, kept=4, dropped_too_long=1, truncated=3, boundary_checked=5)
+
+
+def test_trap_5_says_so_once_per_stream_with_the_numbers(byte_tokenizer, caplog):
+    caplog.set_level(logging.INFO, "xright.data.prompts")
+    rows = sft(*[("abcd", "wxyz")] * 1500, *[("abcdefg", "w")] * 2, ("a", " "))
+    encode(rows, "sft", Template("raw"), byte_tokenizer(), 7)
+    [record] = caplog.records
+    assert record.message == (
+        "sft/train: 1500 of 1503 rows kept; dropped: 1 with an empty response, 2 without room for a "
+        "response, 0 with chosen equal to rejected, 0 that do not fit the chat template; 1500 truncated; "
+        "joint tokenisation would merge 0 of 502 prompt-response boundaries looked at"
+    )  # looked at: every third row of each 1,000 = 334 + 168, of 502 with a response
+
+
+def test_trap_5_nothing_left_is_an_error_with_the_numbers(byte_tokenizer):
+    with pytest.raises(
+        UserError, match=r"No row is left .*0 of 1 rows kept.*1 without room.*raise max_length"
+    ):
+        encode(sft(("abcdefg", "w")), "sft", Template("raw"), byte_tokenizer(), 7)
+    with pytest.raises(UserError, match="0 of 0 rows kept"):
+        encode([], "sft", Template("raw"), byte_tokenizer(), 7)
+
+
+def test_trap_8_hh_rows_keep_their_role_tag_once(real_data, neox):
+    for name in ("hh_helpful_test", "hh_harmless_test"):
+        source = Files(None, {"path": str(real_data / "pref" / f"{name}.jsonl.gz"), "limit": 200}, heldout=0)
+        pairs = source.rows("preference", "train")
+        rows, counts = encode(pairs, "preference", Template("raw"), neox, LONG)
+        assert counts.kept == counts.rows == 200
+        for pair, row in zip(pairs, rows, strict=True):
+            prompt, (chosen, rejected) = shown(neox, row)
+            assert prompt.endswith("\n\n")
+            assert not prompt.endswith("Assistant: \n\n")
+            assert chosen.startswith("Assistant: ")
+            assert rejected.startswith("Assistant: ")
+            assert prompt + chosen == pair["prompt"] + pair["chosen"] + "<|endoftext|>"
+
+
+def test_trap_8_the_real_hh_edge_rows(real_data, neox):
+    """22 rows: 8 have one side that is a bare "Assistant: "."""
+    source = Files(None, {"path": str(real_data / "pref" / "hh_edge_rows.jsonl")}, heldout=0)
+    pairs = source.rows("preference", "train")
+    blank = sum("Assistant:" in (pair["chosen"].strip(), pair["rejected"].strip()) for pair in pairs)
+    _, counts = encode(pairs, "preference", Template("raw"), neox, LONG)
+    assert (counts.rows, counts.kept, counts.dropped_empty_response) == (22, 14, 8)
+    assert blank == 8
+
+
+def test_trap_9_equal_and_empty_sides_are_dropped_and_counted(byte_tokenizer):
+    rows = preference(
+        ("Hi", "Hello!", "Go"),
+        ("Hi", "Hello!", "Hello!"),  # equal
+        ("Hi", "Hello!</s>", "Hello!"),  # equal but for the EOS that ends every response
+        ("Hi", "Hello! And you?", "Hello! And them?"),  # equal once cut: 2 + 10 of max_length 12
+        ("Hi", "", "Go"),
+        ("Hi", "Hello!", " \n"),
+        ("Hi", "Assistant: ", "Assistant: Go"),  # raw: the role tag alone
+        ("Hi", "</s>", "Go"),  # nothing but EOS
+    )
+    found, counts = encode(rows, "preference", Template("raw"), byte_tokenizer(), 12)
+    assert len(found) == 1
+    expected = Counts(rows=8, kept=1, dropped_equal=3, dropped_empty_response=4, boundary_checked=5)
+    assert counts == expected
+
+
+def test_conversations_that_the_chat_template_rewrites_are_counted(byte_tokenizer, llama):
+    thinking = llama + "{% if add_generation_prompt %}<think>{% endif %}"  # not there once it is answered
+    with pytest.raises(UserError, match="1 that do not fit the chat template"):
+        encode(sft(("Hi", "4")), "sft", Template("chat"), byte_tokenizer(chat_template=thinking), LONG)
+    system = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    rows = sft(("Hi", "4"), (system, "4"))  # the template refuses system turns
+    _, counts = encode(rows, "sft", Template("chat"), byte_tokenizer(chat_template=llama), LONG)
+    assert (counts.kept, counts.dropped_template) == (1, 1)
+
+
+def test_real_conversations_through_chatml(real_data, byte_tokenizer, chatml):
+    tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template=chatml)
+    source = Files(
+        None, {"path": str(real_data / "pref" / "conversational_demo.jsonl.gz"), "limit": 60}, heldout=0
+    )
+    pairs = source.rows("preference", "train")
+    rows, counts = encode(pairs, "preference", Template("chat"), tokenizer, 100_000)
+    assert counts.kept == 60
+    for pair, row in zip(pairs, rows, strict=True):
+        prompt, responses = shown(tokenizer, row)
+        assert prompt.count("<|im_start|>") == len(pair["prompt"]) + 1
+        assert responses == [pair["chosen"] + "<|im_end|>", pair["rejected"] + "<|im_end|>"]
+
+
+def test_text_is_learnt_whole(byte_tokenizer):
+    tokenizer = byte_tokenizer("<s> $A </s>")
+    rows = [
+        {"prompt": "", "response": "User: Hi\nAssistant: Hello!"},  # as it is
+        {"prompt": "", "response": "<s>Hi"},
+        {"prompt": "Hi", "response": "Hello!", "stream": "sft"},
+        {"prompt": "H: Hi\n\n", "response": "Assistant: Yo", "stream": "preference"},
+    ]
+    templates = {"sft": Template("plain"), "preference": Template("raw")}
+    found, _ = encode(rows, "text", templates, tokenizer, LONG)
+    assert [shown(tokenizer, row) for row in found] == [
+        ("<s>", ["User: Hi\nAssistant: Hello!</s>"]),
+        ("<s>", ["Hi</s>"]),
+        ("<s>", ["User: Hi\nAssistant: Hello!</s>"]),
+        ("<s>", ["H: Hi\n\nAssistant: Yo</s>"]),
+    ]
+    bare, _ = encode(rows[:1], "text", templates, byte_tokenizer(), LONG)
+    assert bare[0].prompt == []
+
+
+def test_ids_are_63_bit_hashes_of_the_content(byte_tokenizer):
+    rows = sft(("ab", "cd"), ("abc", "d"), ("ab", "cd"))
+    one, moved, again = encode(rows, "sft", Template("raw"), byte_tokenizer(), LONG)[0]
+    assert one.id == again.id != moved.id  # same tokens in all, another boundary
+    assert 0 <= one.id < 2**63
+    assert encode(rows[:1], "sft", Template("raw"), byte_tokenizer(), LONG)[0][0].id == one.id
+
+
+@pytest.mark.parametrize("max_length", [1, 0, 2.5, True, None])
+def test_max_length_must_be_a_number_of_tokens(byte_tokenizer, max_length):
+    with pytest.raises(UserError, match="must be a whole number of tokens >= 2"):
+        encode(sft(("a", "b")), "sft", Template("raw"), byte_tokenizer(), max_length)
+
+
+def test_tokenizer_without_eos_is_an_error(byte_tokenizer):
+    with pytest.raises(UserError, match="no EOS token"):
+        encode(sft(("a", "b")), "sft", Template("raw"), byte_tokenizer(eos=None), LONG)
+
+
+def test_thousands_of_real_rows_take_seconds(real_data, neox):
+    source = Files({"path": str(real_data / "sft" / "alpaca_random9k.jsonl.gz")}, None, heldout=0)
+    rows = source.rows("sft", "train")
+    start = time.perf_counter()
+    found, counts = encode(rows, "sft", Template("plain"), neox, 256)
+    assert time.perf_counter() - start < 20  # about 1.5 s on two cores; a call per row takes 10 times as long
+    assert counts.rows == 6913
+    assert counts.kept == len(found) > 6800
+    assert max(len(row.prompt) + len(row.responses[0]) for row in found) == 256

@@ -1,0 +1,176 @@
+import json
+import logging
+
+import pytest
+from omegaconf import OmegaConf
+
+from xright.data.sources import Files
+from xright.errors import UserError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, rows):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(tmp_path / name)
+
+    return write
+
+
+def questions(n, start=0):
+    return [{"prompt": f"q{i}", "response": f"a{i}"} for i in range(start, start + n)]
+
+
+def test_files_one_after_another_and_limit(write):
+    paths = [write("a.jsonl", questions(3)), write("b.jsonl", questions(3, start=3))]
+    assert Files({"path": paths}, None, heldout=0).rows("sft", "train") == questions(6)
+    assert Files({"path": paths, "limit": 4}, None, heldout=0).rows("sft", "train") == questions(4)
+    assert Files({"path": paths, "limit": 2}, None, heldout=0).rows("sft", "train") == questions(2)
+
+
+def test_files_of_different_shapes_in_one_stream(write):
+    alpaca = write("a.jsonl", [{"instruction": "q0", "input": "", "output": "a0"}])
+    assert Files({"path": [alpaca, write("b.jsonl", questions(1, 1))]}, None, 0).rows(
+        "sft", "train"
+    ) == questions(2)
+
+
+def test_split_is_by_prompt_and_repeats_are_kept(write):
+    rows = questions(300) * 2
+    source = Files({"path": write("a.jsonl", rows)}, None, heldout=0.2)
+    train, held_out = source.rows("sft", "train"), source.rows("sft", "eval")
+    assert len(train) + len(held_out) == 600
+    assert not {row["prompt"] for row in train} & {row["prompt"] for row in held_out}
+    assert 60 < len(held_out) < 180  # 120 expected
+
+
+def test_one_prompt_falls_on_one_side_in_both_streams(write):
+    pairs = [{"prompt": f"q{i}", "chosen": "a", "rejected": "b"} for i in range(300)]
+    source = Files({"path": write("a.jsonl", questions(300))}, {"path": write("b.jsonl", pairs)}, heldout=0.2)
+    held_out = [row["prompt"] for row in source.rows("sft", "eval")]
+    assert held_out == [row["prompt"] for row in source.rows("preference", "eval")]
+
+
+def test_evaluation_rows_of_their_own(write, caplog):
+    options = {"path": write("a.jsonl", questions(9)), "eval_path": write("b.jsonl", questions(5, start=7))}
+    source = Files(options, None, heldout=0.5, eval_rows={"sft": 3})
+    with caplog.at_level(logging.WARNING, "xright"):
+        assert source.rows("sft", "train") == questions(9)  # nothing split off
+    assert "sft: the prompts of 2 of 5 evaluation rows are trained on too" in caplog.text  # q7, q8
+    held_out = source.rows("sft", "eval")
+    assert len(held_out) == 3
+    assert [row for row in questions(5, start=7) if row in held_out] == held_out
+    sliced = Files({"path": options["path"], "split": "train[:6]", "eval_split": "train[6:]"}, None)
+    assert (sliced.rows("sft", "train"), sliced.rows("sft", "eval")) == (questions(6), questions(3, start=6))
+
+
+def test_text_is_the_training_rows_of_both_streams(write):
+    pairs = [{"prompt": "p", "chosen": "good", "rejected": "bad"}]
+    source = Files({"path": write("a.jsonl", questions(1))}, {"path": write("b.jsonl", pairs)}, heldout=0)
+    assert source.rows("text", "train") == [
+        {"prompt": "q0", "response": "a0", "stream": "sft"},
+        {"prompt": "p", "response": "good", "stream": "preference"},
+    ]
+    with pytest.raises(UserError, match="text has no split 'eval'"):
+        source.rows("text", "eval")
+
+
+def test_unusable_conversations_are_counted(write, caplog):
+    user, bot = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}
+    path = write("a.jsonl", [{"messages": [user, bot]}, {"messages": [user, bot, user]}, {"messages": [bot]}])
+    with caplog.at_level(logging.WARNING, "xright"):
+        assert Files({"path": path}, None, 0).rows("sft", "train") == [
+            {"prompt": [user], "response": "Hello!"}
+        ]
+    assert "2 of 3 conversations in" in caplog.text
+    with pytest.raises(UserError, match=r"1 of 1 conversations in .* check the columns"):
+        Files({"path": write("b.jsonl", [{"messages": [bot]}])}, None).rows("sft", "train")
+
+
+def test_columns_mapping_and_options_from_yaml(write):
+    path = write("a.jsonl", [{"q": "q0", "r": "a0", "prompt": "not this"}])
+    given = OmegaConf.create(
+        {"path": [path], "subset": None, "split": None, "columns": {"prompt": "q", "response": "r"}}
+    )
+    assert Files(given, None, heldout=0).rows("sft", "train") == questions(1)
+    assert json.dumps(Files(given, None, heldout=0).identity())
+
+
+def test_wrong_columns_name_the_file(write):
+    with pytest.raises(
+        UserError, match=r"a\.jsonl' has the columns q, r, but sft data needs messages or instr"
+    ):
+        Files({"path": write("a.jsonl", [{"q": "", "r": ""}])}, None).rows("sft", "train")
+
+
+def test_identity_covers_content_and_every_option(write, tmp_path):
+    def identity(rows=4, name="a.jsonl", heldout=0.1, eval_rows=None, seed=0, **options):
+        source = Files({"path": write(name, questions(rows)), **options}, None, heldout, eval_rows, seed)
+        return json.dumps(source.identity(), sort_keys=True)
+
+    changes = [
+        {},
+        {"rows": 5},
+        {"heldout": 0.2},
+        {"seed": 1},
+        {"eval_rows": {"sft": 3}},
+        {"limit": 2},
+        {"split": "train[:2]"},
+        {"eval_split": "train[2:]"},
+        {"columns": {"prompt": "prompt"}},
+        {"eval_path": write("b.jsonl", questions(2))},
+    ]
+    assert len({identity(**change) for change in changes}) == len(changes)
+    assert identity() == identity(name="moved.jsonl")
+    assert str(tmp_path) not in identity()
+
+
+def test_rows_and_identity_are_of_one_reading(write):
+    source = Files({"path": write("a.jsonl", questions(2))}, None, heldout=0)
+    before = source.identity()
+    write("a.jsonl", questions(3))
+    assert source.rows("sft", "train") == questions(2)
+    assert source.identity() == before
+    assert source.tokenizer() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"sft": None}, "Neither data.sft nor data.preference"),
+        ({"heldout": 1.0}, r"data.heldout=1.0 must lie in \[0, 1\)"),
+        ({"eval_rows": {"dpo": 3}}, "data.eval_rows.dpo=3"),
+        ({"eval_rows": {"sft": 0}}, "data.eval_rows.sft=0"),
+        ({"sft": {"path": "a.jsonl", "splits": "x"}}, "unknown key 'splits'; use path, split, subset"),
+        ({"sft": {"path": None}}, "data.sft has no path"),
+        ({"sft": {"path": "a.jsonl", "limit": 0}}, "data.sft.limit=0"),
+    ],
+)
+def test_bad_options_are_one_sentence(arguments, words):
+    with pytest.raises(UserError, match=words):
+        Files(**{"sft": {"path": "a.jsonl"}, "preference": None, **arguments})
+
+
+def test_streams_and_splits_that_are_not_there(write):
+    source = Files({"path": write("a.jsonl", questions(3))}, None, heldout=0)
+    with pytest.raises(UserError, match=r"No preference data is set; set data\.preference\.path"):
+        source.rows("preference", "train")
+    with pytest.raises(UserError, match=r"No eval row is left .* heldout=0; change data\.heldout"):
+        source.rows("sft", "eval")
+
+
+def test_real_rows_of_both_streams(real_data):
+    """Instructions and preferences on the same questions: the blank-line join makes their prompts equal."""
+    sft = {"path": str(real_data / "sft" / "book_instructions.jsonl.gz")}
+    preference = {"path": str(real_data / "pref" / "book_politeness.jsonl.gz")}
+    source = Files(sft, preference, heldout=0.1)
+    prompts = {
+        (stream, split): {row["prompt"] for row in source.rows(stream, split)}
+        for stream in ("sft", "preference")
+        for split in ("train", "eval")
+    }
+    assert len(source.rows("sft", "train")) + len(source.rows("sft", "eval")) == 836
+    assert len(source.rows("preference", "train")) + len(source.rows("preference", "eval")) == 833
+    assert len(prompts["sft", "eval"] & prompts["preference", "eval"]) > 50
+    assert not prompts["sft", "eval"] & prompts["preference", "train"]
+    assert not prompts["sft", "train"] & prompts["preference", "eval"]

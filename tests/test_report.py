@@ -1,0 +1,73 @@
+"""The command as people type it, on run folders that hold no more than a result and a configuration."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def report(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "xright.report", *arguments]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": "", "HOME": str(cwd)}
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment | {"PYTHONUTF8": "1"},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for label, strategy, distance in (("MAXRIGHT λ=0.5", "maxright", 0.09), ("Mix [red] λ=0.5", "mix", 0.08)):
+        cell = tmp_path / "runs" / "demo" / strategy
+        cell.mkdir(parents=True)
+        (cell / "config.yaml").write_text("seed: 0\n")
+        result = {"label": label, "strategy": strategy, "lam": 0.5, "seed": 0, "f_dpo": 0.4, "f_sft": 0.1}
+        (cell / "result.json").write_text(json.dumps(result | {"ideal_distance": distance}))
+    return tmp_path
+
+
+def test_table_claims_and_as_the_last_line_the_page(folder):
+    done = report(folder, "runs")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "report/report.html"
+    assert (folder / "report" / "report.html").is_file()
+    rows = [line for line in lines if "λ=0.5" in line and "│" in line]
+    assert "Mix [red] λ=0.5" in rows[0]  # the order of the strategies; brackets are text, not colour
+    assert "MAXRIGHT" in rows[1]
+    assert any(
+        line.startswith("does not hold: MAXRIGHT ends closer to the ideal point than Mix") for line in lines
+    )
+
+
+def test_out_names_the_folder(folder):
+    done = report(folder, "runs/demo/mix", "--out", "elsewhere/page")
+    assert done.stdout.splitlines()[-1] == "elsewhere/page/report.html"
+    assert (folder / "elsewhere" / "page" / "figure.png").is_file()
+
+
+def test_bad_input_is_one_sentence_and_exit_code_2(folder):
+    for argument, sentence in (
+        ("nowhere", "There is no folder nowhere;"),
+        ("runs/demo/../..", "cannot be read"),
+    ):
+        if sentence == "cannot be read":
+            (folder / "runs" / "demo" / "mix" / "result.json").write_text("{")
+        done = report(folder, argument)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert sentence in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_says_what_it_does(folder):
+    done = report(folder, "--help")
+    assert done.returncode == 0
+    assert "result.json" in done.stdout
+    assert "example: python -m xright.report runs/demo --out report" in done.stdout

@@ -1,0 +1,116 @@
+"""From a composed configuration to a finished run: check everything, prepare the shared stages, train, evaluate, write.
+
+Nothing is trained or written before configuration, data and model have been found good.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from xright import models
+from xright.build import build
+from xright.checks import check_config, check_reference
+from xright.data.corpus import corpus_of
+from xright.evaluation.behaviour import LONGEST_ANSWER, behaviour
+from xright.evaluation.generate import complete
+from xright.folders import RunFolder, cell_name
+from xright.objectives import JOINT
+from xright.stages import Stages
+from xright.strategies import Selector
+from xright.training import Plan, train, versions
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | None:
+    """One joint run (or, with `stage=prepare`, only what it shares with others); returns its ideal distance.
+
+    strategy: the chosen option of that group; overrides: as given on the command line. Prints the run folder as the
+    last line of stdout. Raises UserError for bad input, before any training.
+    """
+    check_config(cfg)
+    if cfg.stage == "prepare":
+        prepare(cfg)
+        return None
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    folder = RunFolder(Path(cfg.runs_dir) / cfg.name / cell_name(config, strategy, overrides))
+    if cfg.overwrite:
+        folder.set_aside()
+    folder.check_holds(config)
+    if (result := folder.result) is None:
+        result = _joint_run(cfg, strategy, folder, config)
+    else:
+        log.info("finished already: %s", folder.path)
+    print(folder.path, flush=True)
+    return result["ideal_distance"]
+
+
+def prepare(cfg: DictConfig) -> Stages:
+    """Build or find the shared stages, and fill in `cfg.run`: optima, steps per epoch, showcase."""
+    corpus = corpus_of(cfg)
+    stages = Stages(cfg, corpus)
+    stages.check()
+    cfg.run.steps_per_epoch = stages.steps_per_epoch
+    cfg.run.showcase = corpus.showcase()
+    if cfg.optima == "auto":
+        cfg.run.optima = {name: stages.optimum(name).result["optimum"] for name in JOINT}
+        log.info("optima: %s", ", ".join(f"f_{name}* = {value:.4f}" for name, value in cfg.run.optima.items()))
+    else:
+        cfg.run.optima = cfg.optima
+        stages.preference_rows  # noqa: B018  built here when no optimum asked for them
+    return stages
+
+
+def _joint_run(cfg: DictConfig, strategy: str, folder: RunFolder, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Prepare, train (from the last checkpoint, if there is one), evaluate, write `model/` and `result.json`."""
+    stages = prepare(cfg)
+    with folder.lock():
+        if folder.result is not None:  # another process was faster
+            return folder.result
+        cfg.run.folder = str(folder.path)
+        selector, callbacks = build(cfg.strategy), [build(node) for node in cfg.callbacks.values() if node]
+        objectives = {name: build(cfg.objectives[name]) for name in {*selector.objectives, *JOINT}}
+        phases = selector.phases(stages.steps_per_epoch, cfg.epochs)
+        evaluation = {name: stages.evaluation(objectives[name]) for name in JOINT}
+        policy = _start(cfg, stages, selector)
+        if cfg.reference == "base" and not selector.start():
+            check_reference(policy, objectives["dpo"], evaluation["dpo"], cfg)
+        folder.begin(config)
+        loggers = [build(node) for node in cfg.logger.values()]
+        train(
+            Plan(stages.streams, cfg.data.batch_size, phases, evaluation), policy, stages.tokenizer, objectives,
+            selector, build(cfg.optim), cfg.seed, cfg, selector.label, callbacks, loggers, folder.checkpoint,
+        )  # fmt: skip
+        models.export(policy, stages.tokenizer, folder.path / "model")
+        result = {
+            "strategy": strategy, "label": selector.label, "lam": cfg.strategy.get("lam"), "seed": cfg.seed,
+            "name": cfg.name, "stopped_by": "budget",
+        }  # fmt: skip
+        for callback in callbacks:
+            result |= callback.summary() if hasattr(callback, "summary") else {}
+        if hasattr(stages.corpus.source, "probes"):
+            result["behaviour"] = _behaviour(policy, stages, cfg.eval_batch_size)
+        result |= {"eval_on": cfg.eval_on, "reference": cfg.reference, "versions": versions()}
+        for logger in loggers:
+            logger.experiment.summary.update(result)
+            logger.experiment.finish()
+        folder.finish(result)
+        return result
+
+
+def _start(cfg: DictConfig, stages: Stages, selector: Selector) -> nn.Module:
+    """The model the run starts from: the base, or the average of the optima's models a selector asks for."""
+    if weights := selector.start():
+        return models.average({stages.optimum(name).folder / "model": weight for name, weight in weights.items()})
+    return stages.policy(cfg.seed)
+
+
+def _behaviour(policy: nn.Module, stages: Stages, batch_size: int) -> dict[str, float]:
+    """What the final model does when asked: the source's probes, completed greedily and judged."""
+    probes, template = stages.corpus.source.probes(), stages.corpus.templates["sft"]
+    prompts = [template.render(stages.tokenizer, probe.prompt) for probe in probes]
+    return behaviour(probes, complete(policy, stages.tokenizer, prompts, LONGEST_ANSWER, batch_size))

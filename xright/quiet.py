@@ -1,0 +1,21 @@
+"""Silences messages of libraries that would bury ours: tips, and warnings about what we do on purpose."""
+
+import logging
+import warnings
+
+import transformers
+
+
+def quiet() -> None:
+    """Called once by the commands, never on import: a library user keeps every message."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # "GPU available: …", tips
+    transformers.logging.disable_progress_bar()
+    # Checkpoints hold the state after the update: that is where a run goes on from.
+    warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # Rows are Python lists; worker processes would cost more than they save.
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message=".*LeafSpec")
+    # Lightning's own logging interval; ours is `callbacks.steps.every`.
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")

@@ -1,0 +1,242 @@
+"""The stages that runs share: base -> reference -> reference log-probs -> optima. Each is built once and cached.
+
+- *base*: what every method starts from. A model on disk or on the hub is its own base; one built on the spot is first
+  trained as a language model on the data's texts.
+- *reference* (π_ref): the base after SFT, on the preference data's chosen responses or on the SFT data; or the base
+  itself; or a model of the user's.
+- *reference log-probs*: of every preference row, fp32, by row id; used by every epoch, λ, seed and strategy.
+- *optima* (f_i*): each objective alone for the whole budget; the lowest value on its trajectory. Its final model serves
+  model averaging.
+
+A stage's key holds exactly what it depends on: rows enter by their token ids, parent stages by their ids.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file, save_file
+from torch import nn
+from tqdm import tqdm
+
+from xright import models
+from xright.build import build
+from xright.cache import Stage, cached_stage
+from xright.callbacks.trajectory import Trajectory
+from xright.data.collate import collate, length_sorted_chunks
+from xright.data.corpus import Corpus, chosen_only, digest, with_reference
+from xright.data.datamodule import steps_per_epoch
+from xright.data.prompts import Row
+from xright.data.sampler import StepBatches
+from xright.objectives import SFT, Objective
+from xright.objectives.logprobs import response_logps
+from xright.optim import Optim
+from xright.strategies import Only
+from xright.training import Plan, make_trainer, pad_id, train
+
+log = logging.getLogger(__name__)
+
+SEED = 0  # stages are shared by all seeds of a study
+FULL = {"r": 0}  # no adapter
+
+
+class Stages:
+    """The shared stages of one configuration, each built when first asked for."""
+
+    def __init__(self, cfg: DictConfig, corpus: Corpus) -> None:
+        self.cfg, self.corpus, self.tokenizer = cfg, corpus, corpus.tokenizer
+
+    def check(self) -> None:
+        """UserError for data or a model that cannot work, before any stage is trained."""
+        for stream, size in self.cfg.data.batch_size.items():
+            StepBatches(stream, len(self.corpus.train(stream)), size, steps=1, seed=0)
+            self.corpus.evaluation(stream)
+        if self.cfg.model.init:
+            self._adapted(models.build(_plain(self.cfg.model.init), self.tokenizer, SEED), SEED)
+
+    @cached_property
+    def base(self) -> str:
+        """Folder or hub name of the base model."""
+        model = self.cfg.model
+        if not model.init:
+            return str(Path(model.path).absolute()) if Path(model.path).is_dir() else model.path
+        texts, pretrain = self.corpus.train("text"), model.pretrain
+        key = {"init": _plain(model.init), "pretrain": _plain(pretrain), "texts": digest(texts)}
+        key["tokenizer"] = hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
+
+        def train_base(folder: Path) -> dict[str, Any]:
+            fresh = models.build(_plain(model.init), self.tokenizer, pretrain.seed)
+            policy = models.trainable(fresh, FULL, gradient_checkpointing=False, seed=pretrain.seed)
+            plan = Plan({"text": texts}, {"text": pretrain.batch_size}, (pretrain.steps,), {})
+            optim = build(pretrain.optim)
+            return self._train(plan, policy, {"sft": SFT("text")}, optim, pretrain.seed, "base", folder)
+
+        return str(cached_stage("base", key, train_base).folder / "model")
+
+    @cached_property
+    def reference(self) -> str:
+        """Folder or hub name of π_ref."""
+        kind, training = self.cfg.reference, self.cfg.reference_training
+        if kind == "base":
+            log.info("reference: the base model, %s", self.base)
+            return self.base
+        if kind not in ("chosen", "sft"):
+            log.info("reference: the model in %s", kind)
+            return str(Path(kind).absolute()) if Path(kind).is_dir() else kind
+        stream = "preference" if kind == "chosen" else "sft"
+        rows = self.corpus.train(stream)
+        rows = chosen_only(rows) if kind == "chosen" else rows
+        batch_size = self.cfg.data.batch_size[stream]
+        steps = training.epochs * steps_per_epoch({stream: rows}, {stream: batch_size})
+        optim = {**_plain(self.cfg.optim), "lr": training.lr}
+        key = {
+            **self._policy_key(), "rows": digest(rows), "batch_size": batch_size, "steps": steps, "optim": optim,
+        }  # fmt: skip
+
+        def train_reference(folder: Path) -> dict[str, Any]:
+            plan = Plan({stream: rows}, {stream: batch_size}, (steps,), {})
+            objectives = {"sft": SFT(stream)}
+            title = f"reference ({kind})"
+            return self._train(plan, self.policy(SEED), objectives, build(optim), SEED, title, folder)
+
+        folder = cached_stage("reference", key, train_reference).folder / "model"
+        log.info(
+            "reference: SFT on %s, %d steps, %s",
+            f"the {kind} responses" if stream != kind else "the SFT data",
+            steps,
+            folder,
+        )
+        return str(folder)
+
+    @cached_property
+    def preference_rows(self) -> tuple[list[Row], list[Row]]:
+        """Training and evaluation rows of the preference stream, with π_ref's log-probs attached."""
+        train_rows, evaluation = self.corpus.train("preference"), self.corpus.evaluation("preference")
+        rows = list({row.id: row for row in (*train_rows, *evaluation)}.values())
+        key = {"reference": _model_id(self.reference), "rows": digest(rows), "dtype": "float32"}
+
+        def compute(folder: Path) -> dict[str, Any]:
+            model = models.load(self.reference, "float32")
+            models.check_fits(model, self.tokenizer, self.corpus.max_length)
+            device = make_trainer(self.cfg.trainer, logger=False, enable_progress_bar=False).strategy.root_device
+            ids, logps = reference_logps(model.to(device), rows, pad_id(self.tokenizer), self.cfg.eval_batch_size)
+            save_file({"ids": ids, "logps": logps}, folder / "logps.safetensors")
+            return {"rows": len(rows)}
+
+        stage = cached_stage("reference_logps", key, compute)
+        stored = load_file(stage.folder / "logps.safetensors")
+        table = {
+            row_id: (pair[0], pair[1])
+            for row_id, pair in zip(stored["ids"].tolist(), stored["logps"].tolist(), strict=True)
+        }
+        return with_reference(train_rows, table), with_reference(evaluation, table)
+
+    @cached_property
+    def streams(self) -> dict[str, list[Row]]:
+        """Training rows of both streams."""
+        return {"preference": self.preference_rows[0], "sft": self.corpus.train("sft")}
+
+    def evaluation(self, objective: Objective) -> list[Row]:
+        """Evaluation rows of an objective."""
+        return self.preference_rows[1] if objective.stream == "preference" else self.corpus.evaluation(objective.stream)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass over the longer loader."""
+        return steps_per_epoch(self.streams, self.cfg.data.batch_size)
+
+    def optimum(self, name: str) -> Stage:
+        """The stage that trains one objective alone: `result["optimum"]` is f*, `model/` its final model."""
+        node = self.cfg.objectives[name]
+        objective = build(node)
+        rows, evaluation = self.streams[objective.stream], self.evaluation(objective)
+        batch_size = self.cfg.data.batch_size[objective.stream]
+        steps = self.cfg.epochs * self.steps_per_epoch
+        key = {
+            **self._policy_key(), "objective": _plain(node), "rows": digest(rows), "evaluation": digest(evaluation),
+            "reference": _model_id(self.reference) if rows[0].reference else None, "batch_size": batch_size,
+            "steps": steps, "eval_every": self.cfg.eval_every, "optim": _plain(self.cfg.optim),
+        }  # fmt: skip
+
+        def train_alone(folder: Path) -> dict[str, Any]:
+            plan = Plan({objective.stream: rows}, {objective.stream: batch_size}, (steps,), {name: evaluation})
+            title = f"optimum ({name})"
+            return self._train(plan, self.policy(SEED), {name: objective}, build(self.cfg.optim), SEED, title, folder)
+
+        return cached_stage(f"optimum_{name}", key, train_alone)
+
+    def policy(self, seed: int) -> nn.Module:
+        """A fresh policy: the base, to be trained in full or through an adapter started from `seed`."""
+        model = self.cfg.model
+        return self._adapted(models.load(self.base, model.dtype, model.revision, model.trust_remote_code), seed)
+
+    def _adapted(self, model: nn.Module, seed: int) -> nn.Module:
+        models.check_fits(model, self.tokenizer, self.corpus.max_length)
+        return models.trainable(model, self.cfg.model.lora, self.cfg.model.gradient_checkpointing, seed)
+
+    def _policy_key(self) -> dict[str, Any]:
+        model = self.cfg.model
+        lora = _plain(model.lora) if model.lora.r else None
+        return {
+            "base": _model_id(self.base), "lora": lora, "dtype": model.dtype, "precision": self.cfg.trainer.precision,
+        }  # fmt: skip
+
+    def _train(
+        self,
+        plan: Plan,
+        policy: nn.Module,
+        objectives: Mapping[str, Objective],
+        optim: Optim,
+        seed: int,
+        title: str,
+        folder: Path,
+    ) -> dict[str, Any]:
+        """Train on a single objective and save the model; the optimum is the lowest value seen, where evaluated."""
+        (name,) = objectives
+        trajectory = Trajectory(folder, None, plan.steps_per_epoch)
+        train(
+            plan,
+            policy,
+            self.tokenizer,
+            objectives,
+            Only(name),
+            optim,
+            seed,
+            self.cfg,
+            title,
+            callbacks=[trajectory],
+        )
+        models.export(policy, self.tokenizer, folder / "model")
+        seen = [float(row[f"f_{name}"]) for row in trajectory.file.read() if row[f"f_{name}"]]
+        return {"steps": sum(plan.phases), "optimum": min(seen, default=None)}
+
+
+@torch.no_grad()
+def reference_logps(model: nn.Module, rows: list[Row], pad: int, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row ids (N,) and summed fp32 log-probs of their responses (N, R), model in eval mode."""
+    model.eval()
+    device = next(model.parameters()).device
+    ids, logps = [], []
+    for chunk in tqdm(length_sorted_chunks(rows, batch_size), desc="reference log-probs", disable=None):
+        batch = collate(chunk, pad).to(device)
+        logps_S, _ = response_logps(model, batch)
+        ids += [row.id for row in chunk]
+        logps.append(logps_S.view(batch.responses, -1).T.cpu())
+    return torch.tensor(ids), torch.cat(logps).contiguous()
+
+
+def _model_id(path: str) -> str:
+    """A cached stage's model is known by the stage's hash, any other by its fingerprint."""
+    folder = Path(path)
+    if (folder.parent / "result.json").is_file() and folder.name == "model":
+        return folder.parent.name
+    return models.fingerprint(path)
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True)

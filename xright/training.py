@@ -1,0 +1,131 @@
+"""One training, whoever asks for it: a stage that trains a base, a reference or an optimum, or the joint run."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from xright import __version__
+from xright.build import build
+from xright.callbacks.progress import Progress
+from xright.data.collate import collate, length_sorted_chunks
+from xright.data.datamodule import JointData, steps_per_epoch
+from xright.data.prompts import Row
+from xright.errors import UserError
+from xright.module import JointModule, NonFiniteLoss
+from xright.objectives import Objective
+from xright.optim import Optim
+from xright.strategies import Selector
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train on, for how long, and what to evaluate.
+
+    streams: {name: training rows}; batch_size: {name: rows per step}; phases: lengths in steps; evaluation:
+    {objective: rows}.
+    """
+
+    streams: Mapping[str, Sequence[Row]]
+    batch_size: Mapping[str, int]
+    phases: Sequence[int]
+    evaluation: Mapping[str, Sequence[Row]]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of the longer loader."""
+        return steps_per_epoch(self.streams, self.batch_size)
+
+
+def train(
+    plan: Plan,
+    policy: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    objectives: Mapping[str, Objective],
+    selector: Selector,
+    optim: Optim,
+    seed: int,
+    cfg: Any,
+    title: str,
+    callbacks: Sequence[L.Callback] = (),
+    loggers: Sequence[Any] = (),
+    checkpoint: Path | None = None,
+) -> None:
+    """Train `policy` in place. cfg: the run's configuration, for the trainer, evaluation and micro-batch sizes.
+
+    callbacks watch; `checkpoint` is gone on from. Raises UserError if a loss stops being finite.
+    """
+    steps = sum(plan.phases)
+    trainer = make_trainer(cfg.trainer, max_steps=steps, callbacks=[*callbacks, Progress(title)], logger=list(loggers))
+    chunks = {name: length_sorted_chunks(rows, cfg.eval_batch_size) for name, rows in plan.evaluation.items()}
+    module = JointModule(
+        policy, objectives, selector, partial(collate, pad_id=pad_id(tokenizer)), optim, plan.phases, chunks,
+        cfg.eval_every, seed, cfg.model.micro_batch, tokenizer,
+    )  # fmt: skip
+    try:
+        if steps:
+            data = JointData(plan.streams, plan.batch_size, steps, seed)
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        else:
+            _evaluate_only(trainer, module, callbacks)
+    except NonFiniteLoss as error:
+        prompts = [tokenizer.decode(row.prompt)[-60:] for row in error.rows[:3]]
+        raise UserError(
+            f"the {error.objective} loss became NaN or infinite at step {error.step} (its rows end their prompts with "
+            f"{prompts}…); lower optim.lr, or look at these rows. The last checkpoint before it is kept."
+        ) from error
+    policy.to("cpu")
+
+
+def make_trainer(trainer_cfg: Any, callbacks: Sequence[L.Callback] = (), **kwargs: Any) -> L.Trainer:
+    """Lightning's Trainer for manual optimization over one endless epoch; no sanity check, no validation loop.
+
+    It checkpoints only where a ModelCheckpoint among the callbacks says where to.
+    """
+    checkpointing = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    return build(
+        trainer_cfg, max_epochs=1, num_sanity_val_steps=0, enable_checkpointing=checkpointing,
+        use_distributed_sampler=False, callbacks=list(callbacks), **kwargs,
+    )  # fmt: skip
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that fills up sequences: any will do, padding is known by position."""
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    names = ("torch", "lightning", "transformers", "peft", "datasets", "hydra-core", "wandb")
+    return {
+        "xright": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def _evaluate_only(trainer: L.Trainer, module: JointModule, callbacks: Sequence[L.Callback]) -> None:
+    """A run without steps: its starting point is its trajectory. Callbacks see what they would see of a training."""
+    trainer.strategy.connect(module)
+    module.trainer = trainer
+    module.to(trainer.strategy.root_device)
+    for callback in callbacks:
+        callback.setup(trainer, module, "fit")
+        callback.on_fit_start(trainer, module)
+        callback.on_train_start(trainer, module)
+    with trainer.precision_plugin.forward_context(), torch.no_grad():
+        outputs = module.evaluate()
+        for callback in callbacks:
+            callback.on_train_batch_end(trainer, module, outputs, None, 0)
+    for callback in callbacks:
+        callback.on_train_end(trainer, module)
+        callback.teardown(trainer, module, "fit")
