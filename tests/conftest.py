@@ -1,7 +1,20 @@
 import os
+import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from torch import nn
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+
+from xright.data.prompts import Row
+from xright.run import CONF
+
+VOCABULARY, EOS = 40, 0
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +25,101 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real rows are not at {folder}; set XRIGHT_DATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """make(seed): a GPT-NeoX of 40 tokens and some 6,000 parameters, its logits spread by large initial weights."""
+
+    def make(seed: int = 0) -> GPTNeoXForCausalLM:
+        config = GPTNeoXConfig(
+            vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=64, initializer_range=0.3, bos_token_id=EOS, eos_token_id=EOS, pad_token_id=EOS,
+        )  # fmt: skip
+        torch.manual_seed(seed)
+        return GPTNeoXForCausalLM(config)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def word_tokenizer():
+    """Token i is the word `w<i>`; token 0 is EOS. No pad token, like GPT-NeoX's."""
+    words = {"</s>": EOS} | {f"w{i}": i for i in range(1, VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w1"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens([AddedToken("</s>", special=True)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
+
+
+@pytest.fixture(scope="session")
+def make_rows():
+    """make(n, responses, seed): rows of random words, all lengths mixed; pairs carry made-up reference log-probs."""
+
+    def make(n: int, responses: int = 1, seed: int = 0) -> list[Row]:
+        draw = random.Random(f"{seed} {responses}")  # the two streams share no row
+
+        def words(most: int) -> list[int]:
+            return [draw.randrange(1, VOCABULARY) for _ in range(draw.randint(1, most))]
+
+        return [
+            Row(
+                id=i,
+                prompt=words(6),
+                responses=tuple([*words(8), EOS] for _ in range(responses)),
+                reference=(draw.uniform(-20, -5), draw.uniform(-20, -5)) if responses == 2 else None,
+            )
+            for i in range(n)
+        ]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bigram():
+    """make(probabilities_VV): the language model in which p(next | current) is a table, for sums done by hand."""
+
+    class Body(nn.Module):
+        def __init__(self, logits_VV: torch.Tensor) -> None:
+            super().__init__()
+            self.table = nn.Parameter(logits_VV)
+
+        def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
+            return SimpleNamespace(last_hidden_state=self.table[input_ids])
+
+    class Bigram(nn.Module):
+        def __init__(self, logits_VV: torch.Tensor) -> None:
+            super().__init__()
+            self.base_model = Body(logits_VV)
+            self.head = nn.Identity()  # a body whose hidden states are logits
+
+        def get_output_embeddings(self) -> nn.Module:
+            return self.head
+
+    return lambda probabilities_VV: Bigram(torch.tensor(probabilities_VV).log())
+
+
+# The embedded world at its smallest: one epoch is max(40 / 24, 20 / 8) = 3 steps.
+SMALL = (
+    "trainer=cpu", "logger=csv", "epochs=1", "model.pretrain.steps=2", "model.init.hidden_size=16",
+    "model.init.num_hidden_layers=1", "model.init.num_attention_heads=2", "model.init.intermediate_size=32",
+    "data.source.text_rows=64", "data.source.sft_rows=40", "data.source.preference_rows=20",
+    "data.source.eval_sft_rows=10", "data.source.eval_preference_rows=8", "data.source.probes_per_kind=2",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def compose():
+    """compose(*overrides): the configuration that a command line with these overrides would get."""
+
+    def compose(*overrides):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra_compose("config", overrides=list(overrides))
+
+    return compose
+
+
+@pytest.fixture(scope="session")
+def compose_small(compose):
+    """As compose, with the embedded world and its model at their smallest."""
+    return lambda *overrides: compose(*SMALL, *overrides)

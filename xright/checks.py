@@ -1,10 +1,12 @@
 """Start-up checks: what can be known to be wrong before anything is trained or written."""
 
 import logging
+import math
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from xright.build import build
@@ -19,6 +21,10 @@ log = logging.getLogger(__name__)
 
 def check_config(cfg: DictConfig) -> None:
     """UserError for the first value that cannot work; objectives, optimizer and strategy check their own."""
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"the configuration cannot be resolved: {str(error).splitlines()[0]}.") from error
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError(f"{', '.join(missing)} must be given, for example {missing[0]}=…; see --help.")
@@ -26,20 +32,16 @@ def check_config(cfg: DictConfig) -> None:
         _whole(key, OmegaConf.select(cfg, key), at_least=1)
     _whole("seed", cfg.seed, at_least=0)
     check_batch_size(cfg.data.batch_size)
-    if cfg.model.micro_batch is not None:
-        _whole("model.micro_batch", cfg.model.micro_batch, at_least=1)
+    for key in ("model.micro_batch", "threads"):
+        if OmegaConf.select(cfg, key) is not None:
+            _whole(key, OmegaConf.select(cfg, key), at_least=1)
     if cfg.stage not in ("run", "prepare"):
         raise UserError(f"stage={cfg.stage!r} must be run or prepare.")
     if not cfg.model.init and not cfg.model.path:
         raise UserError("the model has neither init nor path; give model.path=FOLDER or a hub name.")
-    optima = {"dpo": 0.0, "sft": 0.0} if cfg.optima == "auto" else cfg.optima
-    if optima is not None and not (
-        OmegaConf.is_dict(optima)
-        or (isinstance(optima, dict) and all(isinstance(v, int | float) for v in optima.values()))
-    ):
-        raise UserError(f"optima={optima!r} must be auto, null, or numbers: 'optima={{dpo: 0.05, sft: 1.5}}'.")
+    _check_optima(cfg.optima)
     probe = cfg.copy()
-    probe.run.optima = optima
+    probe.run.optima = {"dpo": 0.0, "sft": 0.0} if cfg.optima == "auto" else cfg.optima
     objectives = {name: build(node) for name, node in probe.objectives.items()}
     build(probe.optim)
     selector = build(probe.strategy)
@@ -65,6 +67,15 @@ def check_reference(policy: nn.Module, objective: Objective, rows: list[Row], cf
             f"it is {value:.4f}: the stored reference log-probs do not belong to this model; clear the cache."
         )
     log.info("check: f_DPO starts at %.4f, as it must with reference=base", value)
+
+
+def _check_optima(optima: Any) -> None:
+    plain = OmegaConf.to_container(optima) if OmegaConf.is_config(optima) else optima
+    if plain in ("auto", None):
+        return
+    numbers: list[Any] = list(plain.values()) if isinstance(plain, dict) and plain.keys() == {"dpo", "sft"} else [None]
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        raise UserError(f"optima={plain!r} must be auto, null, or both numbers: 'optima={{dpo: 0.05, sft: 1.5}}'.")
 
 
 def _whole(key: str, value: Any, at_least: int) -> None:

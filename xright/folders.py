@@ -15,13 +15,14 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from xright.errors import UserError
 
 log = logging.getLogger(__name__)
 
 # Where to write, how to log and on what machine: these do not make another experiment.
-IMMATERIAL = ("name", "runs_dir", "stage", "overwrite", "logger", "trainer", "hydra")
+IMMATERIAL = ("name", "runs_dir", "stage", "overwrite", "logger", "trainer", "threads", "hydra")
 LONGEST = 150  # characters of a cell's name; file systems stop at 255 bytes
 
 
@@ -35,7 +36,7 @@ def cell_name(cfg: Mapping[str, Any], strategy: str, overrides: Sequence[str]) -
     if "lam" in cfg["strategy"]:
         parts.append(f"lam-{float(cfg['lam']):g}")
     parts.append(f"seed-{cfg['seed']}")
-    for override in sorted(override.lstrip("+~") for override in overrides):
+    for override in sorted(map(_canonical, overrides)):
         key = override.split("=")[0]
         if key not in ("strategy", "lam", "seed") and re.split(r"[./@]", key)[0] not in IMMATERIAL:
             parts.append(re.sub(r"[^\w.,+-]+", "-", override).strip("-"))
@@ -110,6 +111,13 @@ class RunFolder:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`, whole or not at all."""
         _write(self.path / "result.json", json.dumps(dict(result), indent=2, ensure_ascii=False) + "\n")
+
+
+def _canonical(override: str) -> str:
+    """An override as Hydra's sweeper would spell it: lr=1e-4 -> lr=0.0001; without a leading + or ~."""
+    parsed = OverridesParser.create().parse_override(override)
+    key = parsed.get_key_element().lstrip("+~")
+    return key if parsed.is_delete() else f"{key}={parsed.get_value_element_as_str()}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,10 +1,32 @@
 """W&B through Lightning's logger: online when a key is configured, else offline in the run folder; never a question."""
 
+import os
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
+
+from xright.build import build
+
+
+@contextmanager
+def wandb_runs(nodes: Mapping[str, Any]) -> Iterator[list[WandbLogger]]:
+    """The configured loggers, each with a run of its own that ends with the block, whatever happens in it.
+
+    A run left open would be taken over by the next job of a sweep in this process.
+    """
+    loggers = [build(node) for node in nodes.values()]
+    code = 1
+    try:
+        yield loggers
+        code = 0
+    finally:
+        for logger in loggers:
+            logger.experiment.finish(exit_code=code)
 
 
 def wandb_logger(project: str, group: str, folder: str) -> WandbLogger:
@@ -13,22 +35,22 @@ def wandb_logger(project: str, group: str, folder: str) -> WandbLogger:
     if not id_file.exists():
         id_file.parent.mkdir(parents=True, exist_ok=True)
         id_file.write_text(uuid.uuid4().hex[:12])
-    offline = not _configured()
+    online = _configured()
+    if not online:
+        os.environ["WANDB_SILENT"] = "true"  # offline it has nothing to tell but where its files are: in the folder
     return WandbLogger(
         project=project,
         group=group,
         name=Path(folder).name,
         save_dir=folder,
         version=id_file.read_text(),
-        offline=offline,
-        mode="offline" if offline else "online",  # WandbLogger sets an environment variable that comes too late
+        offline=not online,
+        mode="online" if online else "offline",  # WandbLogger says it by an environment variable, and too late
         resume="allow",
-        settings=wandb.Settings(console="off", silent=True),
+        settings=wandb.Settings(console="off", silent=not online),
     )
 
 
 def _configured() -> bool:
     """A key is known and nobody asked for offline; found out without a prompt or a connection."""
-    if wandb.Settings().mode != "online":
-        return False
-    return wandb.login(prompt=False)
+    return wandb.Settings().mode == "online" and wandb.login(prompt=False)

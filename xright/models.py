@@ -7,7 +7,6 @@ them without xright. An adapter's folder names its base; `load` follows that.
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -26,8 +26,6 @@ from transformers import (
 
 from xright.errors import UserError
 from xright.objectives.logprobs import backbone_and_head
-
-log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -68,7 +66,7 @@ def load(
 ) -> nn.Module:
     """The causal LM in a folder or on the hub, dropout off; an adapter folder gives its base with the adapter on it.
 
-    UserError where there is none, or the dtype is not float32 or bfloat16.
+    UserError where there is none, its weights are not all there, or the dtype is not float32 or bfloat16.
     """
     if dtype not in DTYPES:
         raise UserError(f"model.dtype={dtype!r} must be one of {', '.join(DTYPES)}.")
@@ -77,15 +75,24 @@ def load(
         return PeftModel.from_pretrained(load(base, dtype, revision, trust_remote_code), str(path), is_trainable=False)
     try:
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
-        return AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             config=_without_dropout(config),
             dtype=DTYPES[dtype],
             revision=revision,
             trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, in one sentence
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"no causal LM could be loaded from {str(path)!r} ({_first_line(error)}).") from error
+    model, info = loaded
+    # In these places transformers would go on with random weights.
+    if absent := sorted([*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]):
+        raise UserError(
+            f"{str(path)!r} holds no whole causal LM: {absent[:3]} are missing or misshapen in its weights."
+        )
+    return model
 
 
 def load_merged(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
@@ -110,8 +117,6 @@ def trainable(model: nn.Module, lora: Mapping[str, Any], gradient_checkpointing:
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     # PEFT calls toggle requires_grad; a base weight that slipped in (or an adapter that slipped out) stops us here.
     assert all(("lora_" in name) == bool(lora["r"]) for name in names), f"wrong trainable set: {names[:5]}"
-    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    log.info("policy: %s, %s trainable parameters", f"LoRA r={lora['r']}" if lora["r"] else "full", f"{count:,}")
     return model.train()
 
 
@@ -134,8 +139,10 @@ def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length:
     ids = torch.arange(4, device=next(model.parameters()).device)[None] % len(tokenizer)
     training = model.training
     model.eval()
-    with torch.no_grad():
+    amplify = head.register_forward_hook(lambda _module, _input, output: 1000 * output)  # a fresh model's logits are
+    with torch.no_grad():  # too small for a cap to show
         ours, own = head(body(input_ids=ids, use_cache=False).last_hidden_state), model(input_ids=ids).logits
+    amplify.remove()
     model.train(training)
     if not torch.allclose(ours.float(), own.float(), rtol=1e-2, atol=1e-2):
         raise UserError(
@@ -169,7 +176,10 @@ def fingerprint(path: str | Path, revision: str | None = None) -> str:
     for a hub model its name and the commit that `revision` stands for."""
     folder = Path(path)
     if not folder.is_dir():
-        commit = getattr(AutoConfig.from_pretrained(path, revision=revision), "_commit_hash", None)
+        try:
+            commit = getattr(AutoConfig.from_pretrained(path, revision=revision), "_commit_hash", None)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{str(path)!r} is neither a folder nor a hub model ({_first_line(error)}).") from error
         return f"{path}@{commit or revision}"
     digest = hashlib.sha256()
     for file in sorted(f for f in folder.iterdir() if f.is_file()):

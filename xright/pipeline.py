@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -18,6 +19,7 @@ from xright.data.corpus import corpus_of
 from xright.evaluation.behaviour import LONGEST_ANSWER, behaviour
 from xright.evaluation.generate import complete
 from xright.folders import RunFolder, cell_name
+from xright.loggers import wandb_runs
 from xright.objectives import JOINT
 from xright.stages import Stages
 from xright.strategies import Selector
@@ -33,6 +35,8 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
     last line of stdout. Raises UserError for bad input, before any training.
     """
     check_config(cfg)
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
     if cfg.stage == "prepare":
         prepare(cfg)
         return None
@@ -80,24 +84,23 @@ def _joint_run(cfg: DictConfig, strategy: str, folder: RunFolder, config: Mappin
         if cfg.reference == "base" and not selector.start():
             check_reference(policy, objectives["dpo"], evaluation["dpo"], cfg)
         folder.begin(config)
-        loggers = [build(node) for node in cfg.logger.values()]
-        train(
-            Plan(stages.streams, cfg.data.batch_size, phases, evaluation), policy, stages.tokenizer, objectives,
-            selector, build(cfg.optim), cfg.seed, cfg, selector.label, callbacks, loggers, folder.checkpoint,
-        )  # fmt: skip
-        models.export(policy, stages.tokenizer, folder.path / "model")
-        result = {
-            "strategy": strategy, "label": selector.label, "lam": cfg.strategy.get("lam"), "seed": cfg.seed,
-            "name": cfg.name, "stopped_by": "budget",
-        }  # fmt: skip
-        for callback in callbacks:
-            result |= callback.summary() if hasattr(callback, "summary") else {}
-        if hasattr(stages.corpus.source, "probes"):
-            result["behaviour"] = _behaviour(policy, stages, cfg.eval_batch_size)
-        result |= {"eval_on": cfg.eval_on, "reference": cfg.reference, "versions": versions()}
-        for logger in loggers:
-            logger.experiment.summary.update(result)
-            logger.experiment.finish()
+        with wandb_runs(cfg.logger) as loggers:
+            train(
+                Plan(stages.streams, cfg.data.batch_size, phases, evaluation), policy, stages.tokenizer, objectives,
+                selector, build(cfg.optim), cfg.seed, cfg, selector.label, callbacks, loggers, folder.checkpoint,
+            )  # fmt: skip
+            models.export(policy, stages.tokenizer, folder.path / "model")
+            result = {
+                "strategy": strategy, "label": selector.label, "lam": cfg.strategy.get("lam"), "seed": cfg.seed,
+                "name": cfg.name, "stopped_by": "budget",
+            }  # fmt: skip
+            for callback in callbacks:
+                result |= callback.summary() if hasattr(callback, "summary") else {}
+            if hasattr(stages.corpus.source, "probes"):
+                result["behaviour"] = _behaviour(policy, stages, cfg.eval_batch_size)
+            result |= {"eval_on": cfg.eval_on, "reference": cfg.reference, "versions": versions()}
+            for logger in loggers:
+                logger.experiment.summary.update(result)
         folder.finish(result)
         return result
 

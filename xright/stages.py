@@ -173,7 +173,11 @@ class Stages:
     def policy(self, seed: int) -> nn.Module:
         """A fresh policy: the base, to be trained in full or through an adapter started from `seed`."""
         model = self.cfg.model
-        return self._adapted(models.load(self.base, model.dtype, model.revision, model.trust_remote_code), seed)
+        policy = self._adapted(models.load(self.base, model.dtype, model.revision, model.trust_remote_code), seed)
+        count = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
+        kind = f"LoRA r={model.lora.r}" if model.lora.r else "all parameters"
+        log.info("policy: %s, %s trained, from %s", kind, f"{count:,}", self.base)
+        return policy
 
     def _adapted(self, model: nn.Module, seed: int) -> nn.Module:
         models.check_fits(model, self.tokenizer, self.corpus.max_length)

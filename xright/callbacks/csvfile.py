@@ -28,8 +28,8 @@ class CsvFile:
             csv.DictWriter(file, self.columns).writerows(rows)
 
     def read(self) -> list[dict[str, str]]:
-        """All rows so far; none if there is no file."""
+        """All whole rows so far (a killed process may leave half a row at the end); none if there is no file."""
         if not self.path.exists():
             return []
         with self.path.open(newline="") as file:
-            return list(csv.DictReader(file))
+            return [row for row in csv.DictReader(file, self.columns) if None not in row.values()][1:]

@@ -57,11 +57,11 @@ class Device(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Stop sampling, with a last look."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-            self._sample()
+        self._end()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Stop sampling: Lightning calls no teardown after a failure, and a sweep goes on in this process."""
+        self._end()
 
     def state_dict(self) -> dict[str, Any]:
         """Samples so far, for an interrupted run's median."""
@@ -78,6 +78,13 @@ class Device(L.Callback):
             "utilization_median_pct": statistics.median(self.utilization) if self.utilization else None,
             "peak_memory_gb": round(self.peak_memory_gb, 3),
         }
+
+    def _end(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            self._sample()
 
     def _sample_until_stopped(self) -> None:
         while not self._stop.wait(self.interval):

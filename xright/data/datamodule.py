@@ -58,6 +58,8 @@ def steps_per_epoch(streams: Mapping[str, Sequence[Row]], batch_size: Mapping[st
 
 def check_batch_size(batch_size: Mapping[str, Any]) -> None:
     """UserError unless every batch size is a whole number ≥ 1."""
+    if not isinstance(batch_size, Mapping):
+        raise UserError(f"data.batch_size={batch_size!r} must be given by stream, for example data.batch_size.sft=8.")
     for stream, size in batch_size.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise UserError(f"data.batch_size.{stream}={size!r} must be a whole number of rows >= 1.")

@@ -1,0 +1,45 @@
+# Every target does its own set-up into .venv; `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m xright.run
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint seeds real-rows clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+demo: .venv/run  ## the embedded comparison: a few minutes to a table and a report page
+	$(RUN) name=demo strategy=sequential strategy.first=dpo,sft -m
+	$(RUN) name=demo strategy=mix,alright,maxright,model_average lam=0.25,0.5,0.75 -m
+	$(BIN)/python -m xright.report runs/demo --out report/demo
+
+test: .venv/dev  ## lint, types and every fast test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2
+
+test-slow: .venv/dev  ## the tests that take minutes: the embedded phenomena, the wheel
+	$(BIN)/pytest -m slow
+
+seeds: .venv/run  ## experiments/embedded: the comparison in three worlds (seeds 0, 1, 2), and its table
+	$(BIN)/python experiments/embedded/run.py
+
+real-rows: .venv/run  ## experiments/real_rows: real text (XRIGHT_DATA=folder with sft/, pref/, tokenizer_gptneox/)
+	$(BIN)/python experiments/real_rows/run.py
+
+clean:  ## remove .venv (runs and caches stay)
+	rm -rf .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "xright needs Python >= 3.10; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/run: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt -e .
+	@touch $@
+
+.venv/dev: .venv/run
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@

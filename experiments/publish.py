@@ -1,0 +1,31 @@
+"""Puts a study's table, claims, machine and figure into the experiment's folder, between the markers of its README."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from xright.analysis.claims import claims
+from xright.analysis.report import machines, write_page
+from xright.analysis.runs import read_runs
+from xright.analysis.tables import markdown_table
+
+BEGIN, END = "<!-- results: written by the command above -->", "<!-- end of results -->"
+
+
+def publish(study: Path, here: Path) -> None:
+    """`<here>/results.csv`, `figure.png`, and the part of `README.md` between BEGIN and END."""
+    runs = read_runs([study])
+    page = write_page(runs, Path("report") / here.name)
+    shutil.copy(page.parent / "figure.png", here / "figure.png")
+    shutil.copy(page.parent / "runs.csv", here / "results.csv")
+    verdicts = [f"- **{claim.verdict}**: {claim.text}. {claim.evidence}\n" for claim in claims(runs)]
+    results = "\n".join([markdown_table(runs), "".join(verdicts), f"Measured on: {'; '.join(machines(runs.table))}.\n"])
+    readme = here / "README.md"
+    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    readme.write_text(f"{before}{BEGIN}\n{results}{END}{after}", encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    publish(Path(sys.argv[1]), Path(sys.argv[2]))

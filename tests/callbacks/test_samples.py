@@ -1,0 +1,54 @@
+import json
+from types import SimpleNamespace
+
+import torch
+
+from xright.callbacks.samples import Samples
+from xright.evaluation.generate import complete
+from xright.strategies import Mix
+
+PROMPTS = [
+    {"prompt": "<user> what is 3 plus 5 ? <bot> ", "kind": "task"},
+    {"prompt": "<user> what is 1 plus 1 ? <bot> ", "kind": "task"},
+]
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+
+
+def test_first_every_nth_and_last_evaluation(train_tiny, parts, tmp_path):
+    watch = Samples(tmp_path, PROMPTS, every=2, max_new_tokens=3)
+    policy = train_tiny(Mix(0.5), [watch], steps=7, eval_every=2)  # evaluations after steps 1, 2, 4, 6, 7
+    found = lines(tmp_path)
+    assert [line["step"] for line in found] == [1, 1, 4, 4, 7, 7]
+    assert [line["prompt"] for line in found[:2]] == [prompt["prompt"] for prompt in PROMPTS]
+    assert {line["kind"] for line in found} == {"task"}
+    last = complete(policy, parts.tokenizer, [prompt["prompt"] for prompt in PROMPTS], 3, 2)
+    assert [line["completion"] for line in found[-2:]] == last
+
+
+def test_watching_changes_nothing(train_tiny, tmp_path):
+    watched = train_tiny(Mix(0.5), [Samples(tmp_path, PROMPTS, every=1, max_new_tokens=2)])
+    alone = train_tiny(Mix(0.5), [])
+    assert all(torch.equal(a, b) for a, b in zip(watched.parameters(), alone.parameters(), strict=True))
+
+
+def test_no_prompts_no_file(train_tiny, tmp_path):
+    train_tiny(Mix(0.5), [Samples(tmp_path, [])], steps=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_steps_is_looked_at_once(train_tiny, tmp_path):
+    train_tiny(Mix(0.5), [Samples(tmp_path, PROMPTS, every=5, max_new_tokens=2)], steps=0)
+    assert [line["step"] for line in lines(tmp_path)] == [0, 0]
+
+
+def test_a_resumed_run_keeps_lines_up_to_its_checkpoint(tmp_path):
+    text = "".join(json.dumps({"step": step, "prompt": "p", "completion": "c"}) + "\n" for step in (1, 100, 200))
+    (tmp_path / "samples.jsonl").write_text(text)
+    watch = Samples(tmp_path, PROMPTS, every=2)
+    watch.load_state_dict({"evaluations": 3})
+    watch.on_train_start(SimpleNamespace(global_step=100), None)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 100]
+    assert watch.state_dict() == {"evaluations": 3}

@@ -1,0 +1,101 @@
+import json
+
+import pytest
+
+from xright.callbacks.samples import Samples
+from xright.callbacks.stop import StoppingRule
+from xright.callbacks.trajectory import Trajectory
+from xright.errors import UserError
+from xright.strategies import Mix, Sequential
+
+OPTIMA = {"dpo": 0.2, "sft": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("dpo", "sft", "verdict"),
+    [
+        (0.6, 1.0625, None),
+        (0.3, 9.0, None),
+        (0.2, 9.0, "dpo_optimum"),
+        (0.1, 9.0, "dpo_optimum"),
+        (0.225, 9.0, "dpo_optimum"),  # within ε
+        (9.0, 1.025, "sft_optimum"),
+        (9.0, 1.026, None),
+        (0.5, 1.5, "front"),  # on the point (s, d) = (1.5, 0.5)
+        (0.525, 1.525, "front"),  # within ε of it
+        (0.525, 1.526, None),
+        (0.526, 1.525, None),
+        (0.4, 1.2, "front"),
+        (0.3, 2.0, "front"),  # on the second point
+        (0.4, 1.6, None),  # between the points: neither is reached
+    ],
+)
+def test_each_branch(dpo, sft, verdict):
+    rule = StoppingRule(OPTIMA, front=[[1.5, 0.5], [2.0, 0.275]], epsilon=0.0250001)
+    assert rule.verdict({"dpo": dpo, "sft": sft}) == verdict
+
+
+def test_optima_or_front_alone():
+    assert StoppingRule(None, front=[[1.5, 0.5]]).verdict({"dpo": 0.1, "sft": 1.0}) == "front"
+    assert StoppingRule(None, front=[[1.5, 0.5]]).verdict({"dpo": 0.1, "sft": 1.6}) is None
+    assert StoppingRule(OPTIMA).verdict({"dpo": 0.5, "sft": 1.5}) is None
+
+
+@pytest.mark.parametrize("optima", [None, {}])
+def test_nothing_to_compare_with(optima):
+    with pytest.raises(UserError, match="needs optima or a reference front"):
+        StoppingRule(optima)
+
+
+def finished(folder, strategy, f_sft, f_dpo):
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps({"strategy": strategy, "f_sft": f_sft, "f_dpo": f_dpo}))
+
+
+def test_front_of_a_study(tmp_path):
+    finished(tmp_path / "a", "alright", 1.5, 0.5)
+    finished(tmp_path / "b", "alright", 2.0, 0.25)
+    finished(tmp_path / "c", "alright", 2.0, 0.75)  # dominated by a
+    finished(tmp_path / "d", "mix", 1.0, 0.1)  # would dominate all, but is no ALRIGHT run
+    (tmp_path / "unfinished").mkdir()
+    rule = StoppingRule(None, front=str(tmp_path))
+    assert rule.front == [(1.5, 0.5), (2.0, 0.25)]
+    assert rule.verdict({"sft": 1.5, "dpo": 0.5}) == "front"
+    assert rule.verdict({"sft": 2.0, "dpo": 0.75}) is None
+
+
+def test_a_study_without_alright_runs(tmp_path):
+    finished(tmp_path / "d", "mix", 1.0, 0.1)
+    with pytest.raises(UserError, match=f"callbacks.stop.front='{tmp_path}' holds no finished ALRIGHT run"):
+        StoppingRule(None, front=str(tmp_path))
+
+
+def test_ends_a_run_at_an_evaluation_and_the_others_see_the_end(train_tiny, tmp_path):
+    rule = StoppingRule({"dpo": -1.0, "sft": 5.3})  # an untrained model is at log(vocabulary) = 5.3…
+    trajectory = Trajectory(tmp_path, None, 5)
+    samples = Samples(tmp_path, [{"prompt": "<user> what is", "kind": "task"}], every=100, max_new_tokens=2)
+    train_tiny(Mix(0.1), [rule, trajectory, samples], steps=60, eval_every=4, lr=3e-3)
+    rows = trajectory.file.read()
+    values = [float(row["f_sft"]) for row in rows]
+    assert all(value > 5.3001 for value in values[:-1])
+    assert values[-1] <= 5.3001
+    assert 1 < len(values) < 16
+    assert int(rows[-1]["step"]) % 4 == 0
+    assert rule.summary() == {"stopped_by": "sft_optimum"}
+    steps = [json.loads(line)["step"] for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert steps == [1, int(rows[-1]["step"])]
+
+
+def test_sequential_never_stops(train_tiny, tmp_path):
+    selector = Sequential("dpo", (1, 1))
+    selector.phases(2, 0)
+    rule, trajectory = StoppingRule({"dpo": 99.0, "sft": 99.0}), Trajectory(tmp_path, None, 2)
+    train_tiny(selector, [rule, trajectory], steps=4)
+    assert trajectory.summary()["steps"] == 4
+    assert rule.summary() == {}
+
+
+def test_budget_is_no_stop(train_tiny):
+    rule = StoppingRule({"dpo": -1.0, "sft": -1.0})
+    train_tiny(Mix(0.5), [rule], steps=2)
+    assert rule.summary() == {}

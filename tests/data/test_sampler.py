@@ -1,0 +1,52 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xright.data.sampler import StepBatches
+from xright.errors import UserError
+
+
+def rows_read(sampler):
+    return [row for batch in sampler for row in batch]
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(1, 30), st.integers(0, 5))
+def test_every_row_once_per_epoch_and_every_batch_full(data, n_rows, seed):
+    batch_size = data.draw(st.integers(1, n_rows))
+    steps = 2 * n_rows  # at least two epochs
+    sampler = StepBatches("sft", n_rows, batch_size, steps, seed)
+    assert [len(batch) for batch in sampler] == [batch_size] * steps == [batch_size] * len(sampler)
+    read = rows_read(sampler)
+    for start in range(0, len(read) - n_rows + 1, n_rows):
+        assert sorted(read[start : start + n_rows]) == list(range(n_rows))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    read = rows_read(StepBatches("sft", 20, 5, 8, seed=0))
+    assert read[:20] != read[20:]
+    assert read[:20] != rows_read(StepBatches("sft", 20, 5, 4, seed=1))
+    assert read[:20] != list(range(20))
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_ranks_share_the_global_batch(world_size):
+    alone = StepBatches("sft", 11, 4, 9, seed=3)
+    ranks = [StepBatches("sft", 11, 4, 9, seed=3) for _ in range(world_size)]
+    for rank, sampler in enumerate(ranks):
+        sampler.rank, sampler.world_size = rank, world_size
+    for whole, *shares in zip(alone, *ranks, strict=True):
+        assert sorted(row for share in shares for row in share) == sorted(whole)  # disjoint and complete
+
+
+@pytest.mark.parametrize("start", [0, 1, 4, 9])
+def test_a_later_start_sees_the_same_batches(start):
+    whole, resumed = StepBatches("sft", 7, 3, 9, seed=1), StepBatches("sft", 7, 3, 9, seed=1)
+    resumed.start = start
+    assert list(resumed) == list(whole)[start:]
+    assert len(resumed) == 9  # Lightning counts from step 0
+
+
+def test_a_batch_larger_than_its_stream():
+    with pytest.raises(UserError, match=r"batch_size\.preference=8 is larger than the 7 rows"):
+        StepBatches("preference", 7, 8, 1, seed=0)

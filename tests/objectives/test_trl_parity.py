@@ -1,0 +1,97 @@
+"""The same rows and weights through TRL's own trainers, collators and losses (1.16), in fp32."""
+
+import pytest
+import torch
+from datasets import Dataset, disable_progress_bars
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from xright.data.collate import collate
+from xright.data.prompts import Row
+from xright.objectives import DPO, IPO, SFT
+from xright.objectives.logprobs import response_logps
+
+PLAIN = {
+    "bf16": False, "gradient_checkpointing": False, "use_cpu": True, "report_to": "none", "disable_tqdm": True,
+    "per_device_train_batch_size": 4, "max_length": None, "disable_dropout": True,
+}  # fmt: skip
+EPSILON = 0.2
+
+
+@pytest.fixture
+def trl_loss(tmp_path, word_tokenizer):
+    """trl_loss(Trainer, Config, rows of text, model, …): the loss of TRL's `compute_loss` on its own first batch."""
+    disable_progress_bars()
+
+    def loss(trainer_class, config_class, texts, model, ref_model=None, **settings):
+        settings = PLAIN | settings
+        if ref_model is None:  # SFT: no reference, and no such switch
+            settings.pop("disable_dropout")
+        trainer = trainer_class(
+            model, args=config_class(str(tmp_path), **settings), train_dataset=Dataset.from_list(texts),
+            processing_class=word_tokenizer, **({"ref_model": ref_model} if ref_model else {}),
+        )  # fmt: skip
+        batch = next(iter(trainer.get_train_dataloader()))
+        assert len(batch["input_ids"]) == len(texts) * (2 if ref_model else 1)
+        return trainer.compute_loss(trainer.model, batch)
+
+    return loss
+
+
+def words(ids):
+    return " ".join("</s>" if i == 0 else f"w{i}" for i in ids)
+
+
+def assert_same(ours, theirs, model, other):
+    """Losses within 1e-4, gradients within 1e-3 of the largest entry of their tensor."""
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-4)
+    ours.backward()
+    theirs.backward()
+    pairs = list(zip(model.named_parameters(), other.parameters(), strict=True))
+    assert all(p.grad is not None and q.grad is not None for (_, p), q in pairs)
+    scale = max(q.grad.abs().max() for _, q in pairs)
+    for (name, p), q in pairs:
+        assert (p.grad - q.grad).norm() <= 1e-3 * q.grad.norm() + 1e-6 * scale, name
+
+
+@pytest.mark.parametrize(
+    ("objective", "settings"),
+    [
+        (DPO(beta=0.3), {"loss_type": ["sigmoid"]}),
+        # TRL has no cDPO: its `sigmoid` is ℓ(h) and its `robust` ((1−ε) ℓ(h) − ε ℓ(−h)) / (1−2ε), whatever ε, so
+        # (1−ε) ℓ(h) + ε ℓ(−h) = 2(1−ε) sigmoid − (1−2ε) robust.
+        (
+            DPO(beta=0.3, label_smoothing=EPSILON),
+            {
+                "loss_type": ["sigmoid", "robust"],
+                "loss_weights": [2 * (1 - EPSILON), -(1 - 2 * EPSILON)],
+                "label_smoothing": EPSILON,
+            },
+        ),
+        (IPO(beta=0.3), {"loss_type": ["ipo"]}),
+    ],
+    ids=repr,
+)
+def test_preference_losses(objective, settings, trl_loss, tiny_model, make_rows):
+    rows, reference = make_rows(4, responses=2), tiny_model(seed=1)
+    sides = [(words(row.prompt), *(" " + words(response) for response in row.responses)) for row in rows]
+    texts = [dict(zip(("prompt", "chosen", "rejected"), side, strict=True)) for side in sides]
+    theirs_model = tiny_model()
+    theirs = trl_loss(DPOTrainer, DPOConfig, texts, theirs_model, reference, beta=0.3, **settings)
+
+    with torch.no_grad():
+        logps_RB = response_logps(reference, collate(rows, pad_id=0))[0].view(2, -1)
+    rows = [Row(r.id, r.prompt, r.responses, tuple(p)) for r, p in zip(rows, logps_RB.T.tolist(), strict=True)]
+    model, batch = tiny_model(), collate(rows, pad_id=0)
+    ours = objective(model, batch)[0] / objective.size(batch)
+    assert_same(ours, theirs, model, theirs_model)
+
+
+def test_sft_on_completions_only(trl_loss, tiny_model, make_rows):
+    rows = make_rows(4)
+    texts = [{"prompt": words(row.prompt), "completion": " " + words(row.responses[0])} for row in rows]
+    theirs_model = tiny_model()
+    theirs = trl_loss(SFTTrainer, SFTConfig, texts, theirs_model, completion_only_loss=True)
+
+    model, batch = tiny_model(), collate(rows, pad_id=0)
+    ours = SFT()(model, batch)[0] / SFT().size(batch)
+    assert_same(ours, theirs, model, theirs_model)

@@ -1,0 +1,171 @@
+import math
+
+import pytest
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from xright.checks import check_config, check_reference
+from xright.data.prompts import Row
+from xright.errors import UserError
+from xright.objectives import DPO, IPO, ORPO
+from xright.pipeline import run
+
+
+@pytest.fixture(scope="module")
+def composed(compose):
+    """composed(overrides) like compose; composes each choice of groups once, since that takes a fifth of a second."""
+    choices = {}
+
+    def composed(overrides):
+        groups = tuple(o for o in overrides if o.split("=")[0] in GROUPS)
+        if groups not in choices:
+            choices[groups] = compose(*groups)
+        cfg = choices[groups].copy()
+        for override in OverridesParser.create().parse_overrides([o for o in overrides if o not in groups]):
+            OmegaConf.update(cfg, override.key_or_group, override.value(), merge=False)
+        return cfg
+
+    return composed
+
+
+GROUPS = {"model", "data", "optim", "strategy", "objective@objectives.dpo", "trainer"}
+
+GOOD = [
+    (),
+    ("strategy=maxright", "strategy.k=1"),
+    ("strategy=maxright", "optima={dpo: 0.05, sft: 1}"),
+    ("strategy=alright", "optima=null"),
+    ("strategy=sequential", "strategy.first=sft"),
+    ("strategy=orpo",),
+    ("strategy=model_average", "lam=1"),
+    ("lam=0", "stage=prepare"),
+    ("objective@objectives.dpo=ipo",),
+    ("optim=paper", "optim.clip=null"),
+    ("model=pythia_1b", "data=files", "data.source.sft.path=a", "data.source.preference.path=b"),
+    ("model.micro_batch=4", "trainer=gpu"),
+]
+
+
+@pytest.mark.parametrize("overrides", GOOD, ids=" ".join)
+def test_good_configurations_pass(overrides, composed):
+    cfg = composed(overrides)
+    before = OmegaConf.to_container(cfg, resolve=False)
+    check_config(cfg)
+    assert OmegaConf.to_container(cfg, resolve=False) == before
+
+
+BAD = [  # overrides, key as named in the message, value as named in the message
+    (("epochs=0",), "epochs", "0"),
+    (("epochs=1.5",), "epochs", "1.5"),
+    (("epochs=true",), "epochs", "True"),
+    (("eval_every=0",), "eval_every", "0"),
+    (("eval_every=often",), "eval_every", "'often'"),
+    (("eval_batch_size=-1",), "eval_batch_size", "-1"),
+    (("checkpoint_every=0",), "checkpoint_every", "0"),
+    (("reference_training.epochs=0",), "reference_training.epochs", "0"),
+    (("seed=-1",), "seed", "-1"),
+    (("seed=a",), "seed", "'a'"),
+    (("data.batch_size.sft=0",), "data.batch_size.sft", "0"),
+    (("data.batch_size.preference=x",), "data.batch_size.preference", "'x'"),
+    (("data.batch_size=8",), "data.batch_size", "8"),
+    (("model.micro_batch=0",), "model.micro_batch", "0"),
+    (("stage=foo",), "stage", "'foo'"),
+    (("lam=1.5",), "lam", "1.5"),
+    (("lam=-0.1",), "lam", "-0.1"),
+    (("lam=abc",), "lam", "'abc'"),
+    (("lam=nan",), "lam", "nan"),
+    (("lam=null",), "lam", "None"),
+    (("lam=true",), "lam", "True"),
+    (("strategy=mix", "lam=2"), "lam", "2"),
+    (("strategy=maxright", "strategy.k=0"), "strategy.k", "0"),
+    (("strategy=maxright", "strategy.k=1.5"), "strategy.k", "1.5"),
+    (("strategy=maxright", "optima=null"), "optima", "None"),
+    (("strategy=sequential", "strategy.first=orpo"), "strategy.first", "'orpo'"),
+    (("strategy=sequential", "strategy.epochs=[3]"), "strategy.epochs", "[3]"),
+    (("strategy=sequential", "strategy.epochs=[0,3]"), "strategy.epochs", "[0, 3]"),
+    (("objectives.dpo.beta=0",), "beta", "0"),
+    (("objectives.dpo.beta=-1",), "beta", "-1"),
+    (("objectives.dpo.beta=much",), "beta", "'much'"),
+    (("objectives.dpo.label_smoothing=0.5",), "label_smoothing", "0.5"),
+    (("objective@objectives.dpo=ipo", "objectives.dpo.beta=0"), "beta", "0"),
+    (("optim.lr=0",), "optim.lr", "0"),
+    (("optim.lr=nan",), "optim.lr", "nan"),
+    (("optim.schedule=foo",), "optim.schedule", "'foo'"),
+    (("optim.warmup=1",), "optim.warmup", "1"),
+    (("optim.clip=0",), "optim.clip", "0"),
+    (("optima=foo",), "optima", "'foo'"),
+    (("optima=[0.1,0.2]",), "optima", "[0.1, 0.2]"),
+    (("optima={dpo: x, sft: 1.0}",), "optima", "'x'"),
+    (("optima={dpo: 0.1}",), "optima", "0.1"),
+    (("optima={dpo: null, sft: 1.0}",), "optima", "None"),
+    (("optima={dpo: nan, sft: 1.0}",), "optima", "nan"),
+    (("optima={dpo: true, sft: 1.0}",), "optima", "True"),
+    (("optima={dpo: 0.1, sft: 1.0, kto: 1.0}",), "optima", "'kto'"),
+    (("optima={}",), "optima", "{}"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "key", "value"), BAD, ids=[" ".join(bad[0]) for bad in BAD])
+def test_bad_value_is_named_with_its_key(overrides, key, value, composed):
+    cfg = composed(overrides)
+    with pytest.raises(UserError) as caught:
+        check_config(cfg)
+    message = str(caught.value)
+    assert key in message
+    assert value in message.split(key, 1)[1]
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (("model=hf",), r"give model\.path=FOLDER"),
+        (("data=files", "model=hf", "model.path=x"), "data.source.preference.path, data.source.sft.path must be given"),
+        (("objective@objectives.dpo=ipo", "+objectives.dpo.label_smoothing=0.1"), "'label_smoothing'"),
+        (("strategy=sft", "+strategy.lam=0.5"), "'lam'"),
+        (("strategy=orpo", "~objectives.orpo"), r"\['orpo'\], but only \['dpo', 'sft'\]"),
+    ],
+)
+def test_what_does_not_go_together(overrides, says, compose):
+    cfg = compose(*overrides)
+    with pytest.raises(UserError, match=says):
+        check_config(cfg)
+
+
+def test_nothing_is_written_for_a_bad_configuration(compose, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XRIGHT_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match="epochs=0"):
+        run(compose("epochs=0"), "alright", ["epochs=0"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def reference_rows(model, wrong=0.0):
+    """Two pairs with the model's own log-probs, the chosen ones off by `wrong` nats."""
+    rows = []
+    for prompt, chosen, rejected in (([1, 2], [3, 4], [5]), ([6], [7], [8, 9, 10])):
+        logps = []
+        for response in (chosen, rejected):
+            with torch.no_grad():
+                logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+            logps.append(float(logits.log_softmax(-1)[range(len(response)), response].sum()))
+        rows.append(Row(len(rows), prompt, (chosen, rejected), (logps[0] + wrong, logps[1])))
+    return rows
+
+
+def test_policy_and_reference_must_agree_at_the_start(compose):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "gpt_neox", vocab_size=12, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    cfg = compose()
+    for objective in (DPO(0.1), DPO(0.4, 0.1), IPO(0.1)):
+        check_reference(model, objective, reference_rows(model), cfg)
+    check_reference(model, ORPO(), reference_rows(model, wrong=9.0), cfg)  # has no reference
+    wrong = reference_rows(model, wrong=1.0)  # h = -1: f_DPO = log(1 + e^0.1)
+    value = math.log(1 + math.exp(0.1))
+    with pytest.raises(UserError, match=rf"must start at 0\.6931, but it is {value:.4f}"):
+        check_reference(model, DPO(0.1), wrong, cfg)

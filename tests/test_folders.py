@@ -1,0 +1,157 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from xright.errors import UserError
+from xright.folders import LONGEST, RunFolder, cell_name
+
+CFG = {"strategy": {"lam": 0.5}, "lam": 0.5, "seed": 0}
+
+
+def name(*overrides, **cfg):
+    return cell_name(CFG | cfg, "alright", overrides)
+
+
+def test_cell_name_has_a_fixed_order():
+    assert name() == "strategy-alright_lam-0.5_seed-0"
+    expected = "strategy-alright_lam-0.25_seed-3_data.max_length-9_optim-paper"
+    given = ["optim=paper", "lam=0.25", "data.max_length=9", "seed=3", "strategy=alright"]
+    assert name(*given, lam=0.25, seed=3) == name(*given[::-1], lam=0.25, seed=3) == expected
+
+
+def test_lam_is_normalised_and_left_out_where_the_strategy_has_none():
+    assert name("lam=0.50", lam=0.50) == name("lam=0.5") == name()
+    assert name("lam=1", lam=1) == "strategy-alright_lam-1_seed-0"
+    assert cell_name({"strategy": {}, "lam": 0.5, "seed": 0}, "sft", ["lam=0.5"]) == "strategy-sft_seed-0"
+
+
+def test_places_and_machines_do_not_enter():
+    immaterial = [
+        "name=x", "runs_dir=/a/b", "overwrite=true", "logger=csv", "trainer=gpu", "trainer.devices=2",
+        "hydra/launcher=slurm", "hydra.sweep.dir=x", "+hydra.verbose=true", "stage=run", "~logger.wandb",
+    ]  # fmt: skip
+    assert name(*immaterial) == name()
+
+
+@pytest.mark.parametrize(
+    ("single", "sweep"),
+    [
+        ("optim.lr=1e-4", "optim.lr=1e-4,2e-4"),
+        ("model.lora.alpha=16.0", "model.lora.alpha=16.0,32.0"),
+        ("strategy.epochs=[3, 3]", "strategy.epochs=[3, 3],[4, 2]"),
+        ("data.source.conflict=0.10", "data.source.conflict=0.10,0.20"),
+        ("optim=paper", "optim=paper,embedded"),
+    ],
+)
+def test_a_cell_of_a_sweep_is_the_single_runs_folder(single, sweep):
+    first, *_ = OverridesParser.create().parse_override(sweep).sweep_string_iterator()
+    assert name(f"{single.split('=')[0]}={first}") == name(single)
+
+
+def test_characters_are_safe():
+    awkward = ["model.path=/data/my model", "+x='{a: 1}'", "objective@objectives.dpo=ipo", "data.templates.sft='<u> é'"]
+    cell = name(*awkward)
+    assert set(cell) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,+-é"), cell
+    assert os.sep not in cell
+
+
+def test_long_names_are_hashed_and_distinct():
+    long = [name(f"a={'x' * 200}{end}") for end in "12"]
+    assert all(len(cell) <= LONGEST and cell.startswith("strategy-alright_lam-0.5") for cell in long)
+    assert long[0] != long[1]
+    assert long[0] == name(f"a={'x' * 200}1")
+
+
+def test_another_configuration_is_refused_with_the_difference(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    config = {"optim": {"lr": 5e-5, "betas": [0.9, 0.95]}, "lam": 0.5, "logger": {}, "trainer": {"devices": 1}}
+    folder.check_holds(config)  # there is no folder yet
+    folder.begin(config)
+    folder.check_holds(config)
+    folder.check_holds(config | {"logger": {"wandb": 1}, "trainer": {"devices": 2}, "overwrite": True})
+    with pytest.raises(UserError) as caught:
+        folder.check_holds(config | {"optim": {"lr": 1e-4, "betas": [0.9, 0.95]}, "new": 1})
+    message = str(caught.value)
+    assert "new: 'absent' there, 1 asked for; optim.lr: 5e-05 there, 0.0001 asked for" in message
+    assert str(folder.path) in message
+    assert "overwrite=true" in message
+    assert "betas" not in message
+
+
+def test_set_aside_keeps_every_old_folder(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.set_aside()  # nothing there: nothing happens
+    for turn in (1, 2):
+        folder.begin({"turn": turn})
+        folder.set_aside()
+    assert not folder.path.exists()
+    old = [yaml.safe_load((tmp_path / f"run.old-{n}" / "config.yaml").read_text()) for n in (1, 2)]
+    assert old == [{"turn": 1}, {"turn": 2}]
+
+
+def test_result_and_checkpoint_are_none_until_written(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    assert folder.result is None
+    assert folder.checkpoint is None
+    folder.begin({})
+    assert folder.result is None
+    (folder.path / "checkpoints").mkdir()
+    (folder.path / "checkpoints" / "last.ckpt").write_text("")
+    assert folder.checkpoint == folder.path / "checkpoints" / "last.ckpt"
+    folder.finish({"f_dpo": 0.5})
+    assert folder.result == {"f_dpo": 0.5}
+
+
+def test_finish_is_whole_or_not_at_all(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({})
+    with pytest.raises(TypeError):
+        folder.finish({"good": 1, "bad": object()})
+    assert folder.result is None
+    folder.finish({"f": 1})
+    with pytest.raises(TypeError):
+        folder.finish({"bad": object()})
+    assert folder.result == {"f": 1}
+    folder.finish({"f": 2})
+    assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "result.json"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from xright.folders import RunFolder
+
+folder = RunFolder(Path(sys.argv[1]))
+with folder.lock():
+    print("locked", flush=True)
+    time.sleep(0.7)
+    folder.begin({})
+    folder.finish({"by": "the first"})
+"""
+
+
+def test_a_second_process_waits_and_finds_the_run_finished(tmp_path, caplog):
+    folder = RunFolder(tmp_path / "study" / "run")
+    caplog.set_level("INFO")
+    first = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder.path)], stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "locked\n"
+    assert not folder.path.exists()  # the lock lies beside the folder: nothing is created before `begin`
+    with folder.lock():
+        assert folder.result == {"by": "the first"}
+    assert "waiting for another process" in caplog.text
+    assert first.wait(timeout=20) == 0
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    script = HOLDER.replace("0.7", "60")
+    first = subprocess.Popen([sys.executable, "-c", script, str(folder.path)], stdout=subprocess.PIPE, text=True)
+    first.stdout.readline()
+    first.kill()
+    first.wait()
+    with folder.lock():
+        assert folder.result is None

@@ -1,0 +1,316 @@
+"""The joint step, trained for real: a GPT-NeoX of 6,000 parameters, a few steps, on the CPU."""
+
+import copy
+from dataclasses import replace
+from functools import partial
+
+import lightning as L
+import pytest
+import torch
+import torch.nn.functional as F
+from omegaconf import OmegaConf
+
+from xright import models
+from xright.data.collate import collate, length_sorted_chunks
+from xright.data.datamodule import JointData
+from xright.errors import UserError
+from xright.module import JointModule, NonFiniteLoss
+from xright.objectives import DPO, ORPO, SFT, Objective
+from xright.optim import Optim
+from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Sequential
+from xright.training import Plan, make_trainer, train
+
+ROWS, BATCH_SIZE = 5, {"sft": 5, "preference": 5}  # each step takes all rows: a seed is only their order
+TRAINER = OmegaConf.create({
+    "_target_": "lightning.Trainer", "accelerator": "cpu", "devices": 1, "enable_model_summary": False,
+    "enable_progress_bar": False, "logger": False,
+})  # fmt: skip
+ADAM = Optim(lr=1e-2)
+
+
+class SGD(Optim):
+    """Plain gradient descent. AdamW would hide a gradient of the wrong scale, and blow up rounding where it is zero."""
+
+    def build(self, parameters):
+        return torch.optim.SGD(parameters, lr=self.lr)
+
+
+class Watch(L.Callback):
+    """Every step's outputs, and what `look(trainer, module)` sees after it."""
+
+    def __init__(self, look=None):
+        self.look, self.outputs, self.looked = look, [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, *_):
+        self.outputs.append(outputs)
+        self.looked.append(self.look(trainer, pl_module) if self.look else None)
+
+
+class Spied(Objective):
+    """An objective that writes its name and whether a gradient is wanted into `calls`."""
+
+    def __init__(self, name, objective, calls):
+        self.name, self.objective, self.calls, self.stream = name, objective, calls, objective.stream
+
+    def size(self, batch):
+        return self.objective.size(batch)
+
+    def __call__(self, policy, batch):
+        self.calls.append((self.name, torch.is_grad_enabled()))
+        return self.objective(policy, batch)
+
+
+@pytest.fixture
+def streams(make_rows):
+    return {"sft": make_rows(ROWS), "preference": make_rows(ROWS, responses=2)}
+
+
+@pytest.fixture
+def fit(streams, tiny_model):
+    """fit(selector, …): a trained policy and its Watch."""
+
+    def run(
+        selector, steps=3, optim=ADAM, micro_batch=None, seed=0, policy=None, objectives=None, evaluation=None,
+        eval_every=100, look=None, lay_out=None, checkpoint=None, rows=streams,
+    ):  # fmt: skip
+        policy, watch, lay_out = policy or tiny_model(), Watch(look), lay_out or partial(collate, pad_id=0)
+        phases = selector.phases(steps_per_epoch=steps, epochs=1)
+        module = JointModule(
+            policy, objectives or {"sft": SFT(), "dpo": DPO(), "orpo": ORPO()}, selector, lay_out, optim, phases,
+            evaluation=evaluation or {}, eval_every=eval_every, seed=seed, micro_batch=micro_batch,
+        )  # fmt: skip
+        trainer = make_trainer(TRAINER, callbacks=[watch], max_steps=sum(phases))
+        trainer.fit(module, JointData(rows, BATCH_SIZE, sum(phases), seed), ckpt_path=checkpoint, weights_only=True)
+        return policy, watch
+
+    return run
+
+
+def difference(first, second):
+    """Largest difference of two policies' parameters."""
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    return max(float((p - q).detach().abs().max()) for p, q in pairs)
+
+
+def more_padding(rows, pad_id=39, columns=7):
+    """The usual batch with another pad id and padding nobody asked for."""
+    batch = collate(rows, pad_id)
+    return replace(
+        batch,
+        input_ids_ST=F.pad(batch.input_ids_ST, (0, columns), value=pad_id),
+        attention_mask_ST=F.pad(batch.attention_mask_ST, (0, columns)),
+        response_mask_ST=F.pad(batch.response_mask_ST, (0, columns)),
+    )
+
+
+@pytest.mark.parametrize("selector", [Only("sft"), Only("dpo"), Only("orpo"), Mix(0.3)], ids=repr)
+@pytest.mark.parametrize("optim", [SGD(lr=0.1), SGD(lr=0.1, clip=None)], ids=["clipped", "unclipped"])
+def test_the_update_depends_on_the_rows_alone(fit, tiny_model, selector, optim):
+    policy, watch = fit(selector, optim=optim)
+    assert difference(policy, tiny_model()) > 1e-2
+    for other in [
+        {"micro_batch": 1}, {"micro_batch": 2}, {"micro_batch": 3}, {"lay_out": more_padding}, {"seed": 1},
+    ]:  # fmt: skip
+        again, seen = fit(selector, optim=optim, **other)
+        assert difference(policy, again) < 1e-5, other
+        for ours, theirs in zip(watch.outputs, seen.outputs, strict=True):
+            assert theirs["losses"] == pytest.approx(ours["losses"], rel=1e-4)
+            for name, metrics in ours["metrics"].items():
+                assert theirs["metrics"][name] == pytest.approx(metrics, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("selector", "only"),
+    [(Mix(0), "sft"), (Mix(1), "dpo"), (ALRIGHT(1, seed=0), "dpo"), (ALRIGHT(0, seed=0), "sft")],
+    ids=repr,
+)
+def test_the_ends_of_lam_are_single_objectives_to_the_bit(fit, selector, only):
+    assert difference(fit(selector)[0], fit(Only(only))[0]) == 0
+
+
+def test_mix_descends_the_weighted_sum(fit, tiny_model):
+    """One plain step: θ_mix − θ = λ (θ_dpo − θ) + (1−λ) (θ_sft − θ)."""
+    optim, start = SGD(lr=0.1, clip=None), tiny_model()
+    mix, dpo, sft = (fit(s, steps=1, optim=optim)[0] for s in (Mix(0.3), Only("dpo"), Only("sft")))
+    for p, m, d, s in zip(*(model.parameters() for model in (start, mix, dpo, sft)), strict=True):
+        assert torch.allclose(m - p, 0.3 * (d - p) + 0.7 * (s - p), atol=1e-6)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_only_the_chosen_objectives_are_computed(fit, micro_batch):
+    calls = []
+    objectives = {"sft": Spied("sft", SFT(), calls), "dpo": Spied("dpo", DPO(), calls)}
+    _, watch = fit(ALRIGHT(0.5, seed=1), steps=8, objectives=objectives, micro_batch=micro_batch)
+    picks = [name for outputs in watch.outputs for name in outputs["weights"]]
+    assert set(picks) == {"sft", "dpo"}
+    forwards = 1 if micro_batch is None else 3  # 5 rows by 2
+    assert calls == [(pick, True) for pick in picks for _ in range(forwards)]
+
+
+def test_maxright_looks_at_both_every_k_steps(fit):
+    calls = []
+    objectives = {"sft": Spied("sft", SFT(), calls), "dpo": Spied("dpo", DPO(), calls)}
+    selector = MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}, k=2)
+    _, watch = fit(selector, steps=4, objectives=objectives)
+    look = [("dpo", False), ("sft", False)]
+    picks = [((name, True),) for outputs in watch.outputs for name in outputs["weights"]]
+    assert calls == [*look, *picks[0], *picks[1], *look, *picks[2], *picks[3]]
+    for outputs in watch.outputs:  # the chosen gap is the step's own loss; f* = 0
+        ((name, loss),) = outputs["losses"].items()
+        assert outputs["seen_gaps"][name] == loss
+    first = watch.outputs[0]["seen_gaps"]
+    _, mix = fit(Mix(0.5), steps=1)
+    assert first == pytest.approx(mix.outputs[0]["losses"], rel=1e-5)  # looked at the same batches
+
+
+def test_a_look_leaves_no_trace_in_the_update(fit):
+    looked, watch = fit(MAXRIGHT(0.5, {"dpo": -1e9, "sft": 0.0}, k=1))  # DPO always
+    assert [list(outputs["weights"]) for outputs in watch.outputs] == [["dpo"]] * 3
+    assert difference(looked, fit(Only("dpo"))[0]) == 0
+
+
+def test_each_phase_has_a_fresh_optimizer_and_schedule(fit):
+    def state(trainer, module):
+        (optimizer,) = trainer.optimizers
+        moments = [(float(s["step"]), s["exp_avg"].clone(), s["exp_avg_sq"].clone()) for s in optimizer.state.values()]
+        return optimizer.param_groups[0]["lr"], moments
+
+    optim = Optim(lr=0.01, betas=(0.9, 0.95), schedule="cosine")
+    _, watch = fit(Sequential("sft", epochs=(1, 2)), steps=2, optim=optim, look=state)
+    assert [list(outputs["weights"]) for outputs in watch.outputs] == [["sft"]] * 2 + [["dpo"]] * 4
+    # (1 + cos(π t/n))/2 with n = 2, then n = 4
+    factors = [1, 0.5, 1, 0.853553, 0.5, 0.146447]
+    assert [lr for lr, _ in watch.looked] == pytest.approx([0.01 * factor for factor in factors], rel=1e-5)
+    steps = [{step for step, _, _ in moments} for _, moments in watch.looked]
+    assert steps == [{1}, {2}, {1}, {2}, {3}, {4}]
+    for _, mean, square in watch.looked[2][1]:  # moments from zero: m = 0.1 g, v = 0.05 g²
+        assert torch.allclose(square, 0.05 * (mean / 0.1) ** 2, rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("clip", [0.01, 1.0])
+def test_gradients_are_clipped_to_their_norm(fit, tiny_model, clip):
+    def moved(clip):
+        policy, _ = fit(Only("sft"), steps=1, optim=SGD(lr=1.0, clip=clip))
+        pairs = zip(policy.parameters(), tiny_model().parameters(), strict=True)
+        return float(torch.cat([(p - q).detach().flatten() for p, q in pairs]).norm())
+
+    assert moved(None) > 1.5  # else there is nothing to clip
+    assert moved(clip) == pytest.approx(clip, rel=1e-3)
+
+
+@pytest.fixture
+def bad_streams(streams):
+    """One pair whose stored reference is not a number."""
+    good = streams["preference"]
+    return streams | {"preference": [replace(good[0], reference=(float("nan"), -1.0)), *good[1:]]}
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(fit, tiny_model, bad_streams):
+    policy = tiny_model()
+    with pytest.raises(NonFiniteLoss, match="the dpo loss of step 2 is not finite"):
+        fit(Sequential("sft", epochs=(1, 1)), steps=2, policy=policy, rows=bad_streams)
+    assert difference(policy, fit(Only("sft"), steps=2)[0]) == 0
+    with pytest.raises(NonFiniteLoss, match="the dpo loss of step 0"):
+        fit(MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}), policy=policy, rows=bad_streams)  # in a look
+    with pytest.raises(NonFiniteLoss, match="the dpo loss of step 0"):
+        fit(Mix(0.5), policy=policy, rows=bad_streams)
+    assert difference(policy, fit(Only("sft"), steps=2)[0]) == 0
+
+
+def test_the_user_is_told_objective_and_step(tiny_model, word_tokenizer, bad_streams):
+    cfg = OmegaConf.create({
+        "trainer": TRAINER, "eval_batch_size": 4, "eval_every": 10, "model": {"micro_batch": None}
+    })  # fmt: skip
+    del cfg.trainer["enable_progress_bar"], cfg.trainer["logger"]  # train() has its own
+    selector = Sequential("sft", epochs=(1, 1))
+    plan = Plan(bad_streams, BATCH_SIZE, selector.phases(2, 1), {})
+    objectives = {"sft": SFT(), "dpo": DPO()}
+    with pytest.raises(UserError, match=r"the dpo loss became NaN or infinite at step 2 .*w\d+"):
+        train(plan, tiny_model(), word_tokenizer, objectives, selector, ADAM, seed=0, cfg=cfg, title="test")
+
+
+def means_by_hand(policy, rows, pairs):
+    """f_SFT and f_DPO, row by row without padding, from the model's own full logits."""
+
+    def logp(row, response):
+        ids = torch.tensor([row.prompt + response])
+        with torch.no_grad():
+            logps = policy(input_ids=ids).logits[0, :-1].double().log_softmax(-1)
+        return float(logps.gather(1, ids[0, 1:, None])[len(row.prompt) - 1 :].sum())
+
+    tokens = sum(len(row.responses[0]) for row in rows)
+    sft = -sum(logp(row, row.responses[0]) for row in rows) / tokens
+    margins = [
+        logp(row, row.responses[0]) - row.reference[0] - logp(row, row.responses[1]) + row.reference[1] for row in pairs
+    ]
+    losses = [-F.logsigmoid(torch.tensor(0.1 * margin)) for margin in margins]
+    return {"sft": sft, "dpo": float(sum(losses) / len(pairs))}
+
+
+def test_evaluation_is_the_exact_mean_whatever_the_chunks(fit, make_rows):
+    rows, pairs = make_rows(7, seed=1), make_rows(6, responses=2, seed=1)
+    for size in (1, 4, 100):
+        evaluation = {"sft": length_sorted_chunks(rows, size), "dpo": length_sorted_chunks(pairs, size)}
+        policy, watch = fit(Mix(0.5), steps=5, evaluation=evaluation, eval_every=2)
+        evaluated = [outputs["step"] + 1 for outputs in watch.outputs if "evaluation" in outputs]
+        assert evaluated == [1, 2, 4, 5]  # after the first step, every second, and at the end
+        assert watch.outputs[-1]["evaluation"] == pytest.approx(means_by_hand(policy, rows, pairs), rel=1e-4)
+        accuracy = watch.outputs[-1]["evaluation_metrics"]["dpo"]["rewards/accuracies"]
+        assert accuracy * 6 == pytest.approx(round(accuracy * 6))  # of six pairs
+
+
+def test_evaluation_does_not_change_the_training(fit, make_rows):
+    evaluation = {"sft": [make_rows(3, seed=1)], "dpo": [make_rows(3, responses=2, seed=1)]}
+    assert difference(fit(Mix(0.5), evaluation=evaluation, eval_every=1)[0], fit(Mix(0.5))[0]) == 0
+
+
+@pytest.fixture
+def adapter(tiny_model):
+    def make(dropout=0.0):
+        lora = {"r": 2, "alpha": 4, "dropout": dropout, "target_modules": ["query_key_value"]}
+        return models.trainable(tiny_model(), lora, gradient_checkpointing=False, seed=0)
+
+    return make
+
+
+def test_evaluation_is_without_dropout(fit, adapter, make_rows):
+    rows, pairs = make_rows(7, seed=1), make_rows(6, responses=2, seed=1)
+    policy, watch = fit(
+        Mix(0.5), steps=5, policy=adapter(dropout=0.5), evaluation={"sft": [rows], "dpo": [pairs]}, eval_every=5
+    )  # fmt: skip
+    assert policy.training
+    expected = means_by_hand(copy.deepcopy(policy).eval(), rows, pairs)
+    assert watch.outputs[-1]["evaluation"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_checkpoints_hold_what_is_trained_and_what_is_remembered(fit, adapter, tmp_path):
+    def save(trainer, module):
+        trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
+
+    selector = MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}, k=4)
+    policy, watch = fit(selector, steps=4, policy=adapter(), look=save)
+    checkpoint = torch.load(tmp_path / "4.ckpt", weights_only=True)
+    trained = {f"policy.{name}": p for name, p in policy.named_parameters() if p.requires_grad}
+    assert checkpoint["state_dict"].keys() == trained.keys()
+    assert all("lora_" in name for name in trained)
+    assert all(torch.equal(checkpoint["state_dict"][name], p) for name, p in trained.items())
+    assert checkpoint["selector"] == {"gaps": watch.outputs[-1]["seen_gaps"]}
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    ("selector", "steps"),
+    [(MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}, k=3), 6), (Sequential("dpo", epochs=(1, 1)), 3)],  # its switch: step 3
+    ids=repr,
+)
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(fit, adapter, tmp_path, selector, steps, stop):
+    def save(trainer, module):
+        trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
+
+    first, second = copy.deepcopy(selector), copy.deepcopy(selector)
+    whole, seen = fit(first, steps=steps, policy=adapter(dropout=0.2), look=save)
+    checkpoint = tmp_path / f"{stop}.ckpt"
+    resumed, rest = fit(second, steps=steps, policy=adapter(dropout=0.2), checkpoint=checkpoint)
+    assert len(seen.outputs) == 6
+    assert [o["losses"] for o in rest.outputs] == [o["losses"] for o in seen.outputs[stop:]]
+    assert difference(whole, resumed) == 0

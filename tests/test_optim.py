@@ -1,0 +1,49 @@
+import math
+
+import pytest
+import torch
+
+from xright.errors import UserError
+from xright.optim import Optim
+
+
+def test_constant_is_constant():
+    assert [Optim(lr=5e-5).lr_at(step, 100) for step in (0, 50, 99)] == [5e-5] * 3
+
+
+def test_cosine_falls_to_its_floor():
+    optim = Optim(lr=2.0, schedule="cosine", final=0.5)
+    # 2·(0.5 + 0.5·(1 + cos(π t/4))/2) at t = 0, 2, 4: 2, 1.5, 1
+    assert [optim.lr_at(step, 4) for step in (0, 2, 4)] == pytest.approx([2.0, 1.5, 1.0])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_warm_up_is_linear_and_never_zero(schedule):
+    optim, without = Optim(1.0, schedule=schedule, warmup=0.25), Optim(1.0, schedule=schedule)
+    factors = [optim.lr_at(step, 16) / without.lr_at(step, 16) for step in range(6)]  # 0.25·16 = 4 steps
+    assert factors == pytest.approx([1 / 4, 1 / 2, 3 / 4, 1, 1, 1])
+
+
+def test_builds_adamw_with_these_settings():
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = Optim(lr=0.1, betas=[0.9, 0.95], weight_decay=0.3).build([parameter])
+    (group,) = optimizer.param_groups
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.1, (0.9, 0.95), 0.3)
+    assert group["params"] == [parameter]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("lr", 0), ("lr", -1), ("lr", math.nan), ("clip", 0), ("clip", -1.0), ("schedule", "linear"),
+        ("warmup", 1.0), ("warmup", -0.1), ("final", 1.1), ("final", -0.1),
+    ],
+)  # fmt: skip
+def test_values_outside_their_domain(setting, value):
+    with pytest.raises(UserError, match=rf"optim\.{setting}={value!r} must be"):
+        Optim(**{"lr": 1.0} | {setting: value})
+
+
+def test_clip_may_be_off():
+    assert Optim(lr=1.0, clip=None).clip is None

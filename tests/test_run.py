@@ -1,0 +1,230 @@
+"""The real command line: `python -m xright.run`, in processes of its own, on the smallest world (`debug=fast`)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+FAST = ["debug=fast", "logger=csv"]
+TRAJECTORY = (
+    "step,epoch,f_dpo,f_sft,gap_dpo,gap_sft,ideal_distance,dpo_steps,sft_steps,train_seconds,eval_seconds".split(",")
+)
+STEPS = "step,pick,loss_dpo,loss_sft,seen_gap_dpo,seen_gap_sft,seconds,tokens".split(",")
+RESULT = (
+    "strategy lam seed steps stopped_by f_dpo f_sft f_dpo_opt f_sft_opt gap_dpo gap_sft ideal_distance picks "
+    "train_seconds eval_seconds step_seconds_median tokens_per_second device utilization_median_pct peak_memory_gb "
+    "eval_on reference versions"
+).split()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A working folder whose stage cache is its own."""
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def sweep(place):
+    """The command this project is used by, once."""
+    return xright(place, *FAST, "strategy=alright", "lam=0.25,0.5,0.75", "-m")
+
+
+def xright(place: Path, *overrides: str, start: bool = False, **environment: str):
+    command = [sys.executable, "-m", "xright.run", *overrides]
+    env = (
+        os.environ
+        | {"XRIGHT_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+        | environment
+    )
+    if start:
+        return subprocess.Popen(command, cwd=place, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def cells(place: Path, name: str = "default") -> list[Path]:
+    return sorted(path for path in (place / "runs" / name).iterdir() if path.is_dir())
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_sweep_makes_three_run_folders(place, sweep):
+    assert sweep.returncode == 0, sweep.stderr
+    assert [cell.name for cell in cells(place)] == [
+        f"strategy-alright_lam-{lam}_seed-0_debug-fast" for lam in ("0.25", "0.5", "0.75")
+    ]
+    assert sweep.stdout.splitlines()[-1] == "runs/default/strategy-alright_lam-0.75_seed-0_debug-fast"
+    for cell in cells(place):
+        result = json.loads((cell / "result.json").read_text())
+        assert set(RESULT) <= set(result)
+        assert result["picks"]["dpo"] + result["picks"]["sft"] == result["steps"] == 12
+        trajectory = pd.read_csv(cell / "trajectory.csv")
+        assert list(trajectory) == TRAJECTORY
+        assert list(trajectory["step"]) == [1, 4, 8, 12]
+        assert trajectory["f_dpo"].iloc[-1] == result["f_dpo"]
+        steps = pd.read_csv(cell / "steps.csv")
+        assert list(steps) == STEPS
+        assert list(steps["step"]) == list(range(12))
+        assert (steps["loss_dpo"].notna() == (steps["pick"] == "dpo")).all()
+        assert (cell / "checkpoints" / "last.ckpt").is_file()
+        assert {json.loads(line)["step"] for line in (cell / "samples.jsonl").read_text().splitlines()} == {1, 8, 12}
+
+
+def test_stages_are_built_once_and_shared(place, sweep):
+    built = [line for line in sweep.stderr.splitlines() if ": building " in line]
+    assert [line.split("]")[1].split(":")[0].strip() for line in built] == [
+        "base", "reference", "reference_logps", "optimum_dpo", "optimum_sft",
+    ]  # fmt: skip
+
+
+def test_the_same_command_again_redoes_nothing(place, sweep):
+    before = stamps(place / "runs") | stamps(place / "cache" / "base")
+    again = xright(place, *FAST, "strategy=alright", "lam=0.25,0.5,0.75", "-m")
+    assert again.returncode == 0
+    assert again.stderr.count("finished already") == 3
+    assert stamps(place / "runs") | stamps(place / "cache" / "base") == before
+
+
+def test_a_single_run_and_a_sweep_cell_are_the_same_folder(place, sweep):
+    single = xright(place, "strategy=alright", "lam=0.250", *FAST)
+    assert "finished already" in single.stderr
+    assert single.stdout.splitlines()[-1] == str(cells(place)[0].relative_to(place))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "extra"),
+    [
+        ("maxright", ["strategy.k=3"]),
+        ("mix", []),
+        ("sequential", ["strategy.first=sft", "strategy.epochs=[1,2]"]),
+        ("model_average", []),
+        ("orpo", []),
+    ],
+)
+def test_every_other_strategy_runs(place, sweep, strategy, extra):
+    done = xright(place, *FAST, "name=others", f"strategy={strategy}", *extra)
+    assert done.returncode == 0, done.stderr
+    folder = place / done.stdout.splitlines()[-1]
+    result = json.loads((folder / "result.json").read_text())
+    assert result["strategy"] == strategy
+    picks = list(pd.read_csv(folder / "steps.csv")["pick"])
+    if strategy == "sequential":
+        assert picks == ["sft"] * 4 + ["dpo"] * 8
+    elif strategy == "model_average":
+        assert (picks, result["steps"]) == ([], 0)
+    else:
+        assert set(picks) <= {"mix": {"both"}, "orpo": {"orpo"}}.get(strategy, {"dpo", "sft"})
+
+
+def test_parallel_jobs_share_the_stages(tmp_path):
+    jobs = [xright(tmp_path, *FAST, "strategy=mix", f"lam={lam}", start=True) for lam in (0.25, 0.75)]
+    outputs = [job.communicate() for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], outputs
+    built = sum(error.count(": building ") for _, error in outputs)
+    assert built == 5
+    assert len(cells(tmp_path)) == 2
+
+
+def test_a_killed_run_resumes_and_ends_as_if_nothing_had_happened(place, sweep):
+    """SIGKILL after the checkpoint of step 8: same rows, losses and weights as the uninterrupted run, to the bit."""
+    whole = xright(place, *FAST, "name=whole", "strategy=maxright")
+    assert whole.returncode == 0, whole.stderr
+    job = xright(place, *FAST, "name=killed", "strategy=maxright", "epochs=3", start=True)
+    folder = None
+    while job.poll() is None:
+        found = list((place / "runs").glob("killed/*/steps.csv"))
+        if found and len(found[0].read_text().splitlines()) > 9:
+            job.kill()
+            folder = found[0].parent
+    job.communicate()
+    if folder is None or (folder / "result.json").exists():
+        pytest.fail("the run ended before it could be killed")
+    again = xright(place, *FAST, "name=killed", "strategy=maxright", "epochs=3")
+    assert again.returncode == 0, again.stderr
+    reference = place / whole.stdout.splitlines()[-1]
+    drop = ["train_seconds", "eval_seconds"]
+    for file, times in (("trajectory.csv", drop), ("steps.csv", ["seconds"])):
+        expected, got = (pd.read_csv(f / file).drop(columns=times) for f in (reference, folder))
+        pd.testing.assert_frame_equal(got, expected, check_exact=True)
+    assert (folder / "model/model.safetensors").read_bytes() == (reference / "model/model.safetensors").read_bytes()
+
+
+def test_another_configuration_in_the_folder_is_an_error_that_shows_it(place, sweep):
+    config = cells(place)[0] / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("beta: 0.4", "beta: 0.2"))
+    try:
+        refused = xright(place, *FAST, "strategy=alright", "lam=0.25")
+    finally:
+        config.write_text(text)
+    assert refused.returncode == 2
+    assert "objectives.dpo.beta: 0.2 there, 0.4 asked for" in refused.stderr
+    assert "overwrite=true" in refused.stderr
+
+
+def test_overwrite_keeps_the_old_folder_aside(place, sweep):
+    done = xright(place, *FAST, "name=over", "strategy=model_average")
+    again = xright(place, *FAST, "name=over", "strategy=model_average", "overwrite=true")
+    assert (done.returncode, again.returncode) == (0, 0)
+    assert [cell.name for cell in cells(place, "over")] == [
+        "strategy-model_average_lam-0.5_seed-0_debug-fast",
+        "strategy-model_average_lam-0.5_seed-0_debug-fast.old-1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["lam=1.5"], "lam=1.5 must be a number in [0, 1]"),
+        (["lam=abc"], "lam='abc' must be a number in [0, 1]"),
+        (["strategy=foo"], "Could not find 'strategy/foo'"),
+        (["data=foo"], "Could not find 'data/foo'"),
+        (["model=foo"], "Could not find 'model/foo'"),
+        (["strategy=maxright", "strategy.k=0"], "strategy.k=0"),
+        (["data.batch_size.sft=0"], "data.batch_size.sft=0"),
+        (["epochs=0"], "epochs=0"),
+        (["objectives.dpo.beta=0"], "beta=0"),
+        (["model=hf"], "model.path must be given"),
+        (["model=hf", "model.path=no/such/folder", "model.tokenizer=null"], "no/such/folder"),
+        (["data=files", "data.source.sft.path=no.jsonl", "data.source.preference.path=no.jsonl"], "no.jsonl"),
+        (["model.lora.r=4", "model.lora.target_modules=[nonsense]"], "query_key_value"),
+        (["data.batch_size.sft=1000"], "larger than the 96 rows"),
+    ],
+)
+def test_bad_input_is_one_sentence_before_anything_is_written(tmp_path, overrides, said):
+    refused = xright(tmp_path, *FAST, *overrides, HF_HUB_OFFLINE="1")
+    assert refused.returncode not in (0, None)
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "runs").exists()
+    assert ": building " not in refused.stderr
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_checkpoint(place, sweep):
+    stopped = xright(
+        place, *FAST, "name=nan", "strategy=sft", "optim.lr=1e30", "optima={dpo: 0.3, sft: 0.1}", "eval_every=100"
+    )
+    assert stopped.returncode == 2
+    assert "the sft loss became NaN or infinite at step" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    (folder,) = cells(place, "nan")
+    assert not (folder / "result.json").exists()
+
+
+def test_wandb_runs_offline_inside_the_run_folder_without_a_question(place, sweep):
+    done = xright(place, "debug=fast", "name=wandb", "strategy=mix", WANDB_MODE="online", WANDB_API_KEY="")
+    assert done.returncode == 0, done.stderr
+    folder = place / done.stdout.splitlines()[-1]
+    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_help_explains_and_shows_examples(tmp_path):
+    shown = xright(tmp_path, "--help")
+    assert shown.returncode == 0
+    assert "python -m xright.run strategy=alright lam=0.25,0.5,0.75 -m" in shown.stdout
+    assert "maxright" in shown.stdout
