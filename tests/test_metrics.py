@@ -58,9 +58,7 @@ def test_delta_m_counts_each_direction():
     assert delta_m([6], [4], [True]) == pytest.approx(-0.5)
 
 
-@pytest.mark.parametrize(
-    ("values", "baseline", "lower"), [([1], [0], [True]), ([1, 2], [1], [True]), ([], [], [])]
-)
+@pytest.mark.parametrize(("values", "baseline", "lower"), [([1], [0], [True]), ([1, 2], [1], [True]), ([], [], [])])
 def test_delta_m_refuses_what_has_no_meaning(values, baseline, lower):
     with pytest.raises(ValueError, match="delta_m"):
         delta_m(values, baseline, lower)

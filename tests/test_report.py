@@ -41,9 +41,7 @@ def test_table_claims_and_as_the_last_line_the_page(folder):
     rows = [line for line in lines if "λ=0.5" in line and "│" in line]
     assert "Mix [red] λ=0.5" in rows[0]  # the order of the strategies; brackets are text, not colour
     assert "MAXRIGHT" in rows[1]
-    assert any(
-        line.startswith("does not hold: MAXRIGHT ends closer to the ideal point than Mix") for line in lines
-    )
+    assert any(line.startswith("does not hold: MAXRIGHT ends closer to the ideal point than Mix") for line in lines)
 
 
 def test_out_names_the_folder(folder):

@@ -10,15 +10,45 @@ import pandas as pd
 import pytest
 
 FAST = ["debug=fast", "logger=csv"]
-TRAJECTORY = (
-    "step,epoch,f_dpo,f_sft,gap_dpo,gap_sft,ideal_distance,dpo_steps,sft_steps,train_seconds,eval_seconds".split(",")
-)
-STEPS = "step,pick,loss_dpo,loss_sft,seen_gap_dpo,seen_gap_sft,seconds,tokens".split(",")
-RESULT = (
-    "strategy lam seed steps stopped_by f_dpo f_sft f_dpo_opt f_sft_opt gap_dpo gap_sft ideal_distance picks "
-    "train_seconds eval_seconds step_seconds_median tokens_per_second device utilization_median_pct peak_memory_gb "
-    "eval_on reference versions"
-).split()
+TRAJECTORY = [
+    "step",
+    "epoch",
+    "f_dpo",
+    "f_sft",
+    "gap_dpo",
+    "gap_sft",
+    "ideal_distance",
+    "dpo_steps",
+    "sft_steps",
+    "train_seconds",
+    "eval_seconds",
+]
+STEPS = ["step", "pick", "loss_dpo", "loss_sft", "seen_gap_dpo", "seen_gap_sft", "seconds", "tokens"]
+RESULT = [
+    "strategy",
+    "lam",
+    "seed",
+    "steps",
+    "stopped_by",
+    "f_dpo",
+    "f_sft",
+    "f_dpo_opt",
+    "f_sft_opt",
+    "gap_dpo",
+    "gap_sft",
+    "ideal_distance",
+    "picks",
+    "train_seconds",
+    "eval_seconds",
+    "step_seconds_median",
+    "tokens_per_second",
+    "device",
+    "utilization_median_pct",
+    "peak_memory_gb",
+    "eval_on",
+    "reference",
+    "versions",
+]
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +219,7 @@ def test_overwrite_keeps_the_old_folder_aside(place, sweep):
         (["data.batch_size.sft=0"], "data.batch_size.sft=0"),
         (["epochs=0"], "epochs=0"),
         (["objectives.dpo.beta=0"], "beta=0"),
-        (["model=hf"], "model.path must be given"),
+        (["model=hf"], "the model has neither init nor path; give model.path=FOLDER"),
         (["model=hf", "model.path=no/such/folder", "model.tokenizer=null"], "no/such/folder"),
         (["data=files", "data.source.sft.path=no.jsonl", "data.source.preference.path=no.jsonl"], "no.jsonl"),
         (["model.lora.r=4", "model.lora.target_modules=[nonsense]"], "query_key_value"),

@@ -15,6 +15,7 @@ from xright.data.datamodule import check_batch_size
 from xright.data.prompts import Row
 from xright.errors import UserError
 from xright.objectives import Objective
+from xright.training import make_trainer
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,9 @@ def check_config(cfg: DictConfig) -> None:
         raise UserError("the model has neither init nor path; give model.path=FOLDER or a hub name.")
     _check_optima(cfg.optima)
     probe = cfg.copy()
-    probe.run.optima = {"dpo": 0.0, "sft": 0.0} if cfg.optima == "auto" else cfg.optima
+    optima = {"dpo": 0.0, "sft": 0.0} if cfg.optima == "auto" else cfg.optima
+    probe.run = {"folder": ".", "optima": optima, "steps_per_epoch": 1, "showcase": []}
+    make_trainer(probe.trainer, [build(node) for node in probe.callbacks.values() if node], logger=False)
     objectives = {name: build(node) for name, node in probe.objectives.items()}
     build(probe.optim)
     selector = build(probe.strategy)

@@ -71,8 +71,8 @@ def load(
     if dtype not in DTYPES:
         raise UserError(f"model.dtype={dtype!r} must be one of {', '.join(DTYPES)}.")
     if (Path(path) / "adapter_config.json").is_file():
-        base = json.loads((Path(path) / "adapter_config.json").read_text())["base_model_name_or_path"]
-        return PeftModel.from_pretrained(load(base, dtype, revision, trust_remote_code), str(path), is_trainable=False)
+        base = load(_base_of(Path(path)), dtype, revision, trust_remote_code)
+        return PeftModel.from_pretrained(base, str(path), is_trainable=False)
     try:
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -104,7 +104,8 @@ def load_merged(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
 def trainable(model: nn.Module, lora: Mapping[str, Any], gradient_checkpointing: bool, seed: int) -> nn.Module:
     """Make a loaded base a policy: all parameters trained when `lora.r` is 0, else a fresh adapter of rank r.
 
-    lora: r, alpha, dropout, target_modules (list of module name endings, or null for the architecture's default).
+    lora: r, alpha, dropout, target_modules (list of module name endings, `all-linear`, or null for the
+    architecture's default).
     UserError names the linear modules that exist when a target does not.
     """
     torch.manual_seed(seed)
@@ -182,6 +183,8 @@ def fingerprint(path: str | Path, revision: str | None = None) -> str:
             raise UserError(f"{str(path)!r} is neither a folder nor a hub model ({_first_line(error)}).") from error
         return f"{path}@{commit or revision}"
     digest = hashlib.sha256()
+    if (folder / "adapter_config.json").is_file():
+        digest.update(fingerprint(_base_of(folder)).encode())
     for file in sorted(f for f in folder.iterdir() if f.is_file()):
         content = file.read_bytes() if file.stat().st_size < 2**24 else str(file.stat().st_mtime_ns).encode()
         digest.update(f"{file.name}:{file.stat().st_size}:".encode() + content)
@@ -189,9 +192,12 @@ def fingerprint(path: str | Path, revision: str | None = None) -> str:
 
 
 def _with_adapter(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:
-    targets = list(lora["target_modules"]) if lora["target_modules"] else None
+    targets = lora["target_modules"] or None  # a list, or what peft knows by a word: all-linear
+    targets = targets if isinstance(targets, str | None) else list(targets)
     linear = sorted({name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)})
-    missing = [t for t in targets or [] if not any(f".{name}".endswith(f".{t}") for name, _ in model.named_modules())]
+    named = [f".{name}" for name, _ in model.named_modules()]
+    wanted = targets if isinstance(targets, list) else []
+    missing = [target for target in wanted if not any(name.endswith(f".{target}") for name in named)]
     if missing:
         raise UserError(f"model.lora.target_modules names {missing}, but the model's linear modules are {linear}.")
     config = LoraConfig(
@@ -206,6 +212,10 @@ def _with_adapter(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:
     except ValueError as error:
         reason = f"{_first_line(error)}; its linear modules are {linear}"
         raise UserError(f"model.lora does not fit the model ({reason}).") from error
+
+
+def _base_of(adapter: Path) -> str:
+    return json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
 
 
 def _without_dropout(config: Any) -> Any:

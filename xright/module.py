@@ -146,19 +146,22 @@ class JointModule(L.LightningModule):
         return self._total(name, self._chunks(batch[self.objectives[name].stream]), step)[0]
 
     def _total(self, name: str, chunks: Sequence[Rows], step: int) -> tuple[float, dict[str, float]]:
-        """Exact mean of an objective (and its metrics) over chunks of rows, without gradient."""
+        """Exact mean of an objective (and its metrics) over chunks of rows, without gradient and dropout."""
         objective, total, count = self.objectives[name], 0.0, 0
         sums: dict[str, Any] = {}
+        self.policy.eval()
         for chunk in chunks:
             batch = self.collate(chunk)
             loss, metrics = objective(self.policy, batch.to(self.device))
             total += float(loss)
             count += objective.size(batch)
             _add(sums, metrics)
-        if not math.isfinite(total):
-            raise NonFiniteLoss(name, step, [row for chunk in chunks for row in chunk])
+        self.policy.train()
         size = self._sum_over_ranks(count)
-        return self._sum_over_ranks(total) / size, {k: self._sum_over_ranks(float(v)) / size for k, v in sums.items()}
+        value = self._sum_over_ranks(total) / size
+        if not math.isfinite(value):
+            raise NonFiniteLoss(name, step, [row for chunk in chunks for row in chunk])
+        return value, {key: self._sum_over_ranks(float(found)) / size for key, found in sums.items()}
 
     def _chunks(self, rows: Rows) -> list[Rows]:
         size = self.micro_batch or len(rows)

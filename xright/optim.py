@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from xright.errors import UserError
+from xright.errors import UserError, check_number
 
 
 class Optim:
@@ -29,13 +29,15 @@ class Optim:
         warmup: float = 0.0,
         final: float = 0.0,
     ) -> None:
-        _require("lr", lr, lr > 0, "a number > 0")
-        _require("clip", clip, clip is None or clip > 0, "a number > 0, or null for none")
-        _require("schedule", schedule, schedule in ("constant", "cosine"), "constant or cosine")
-        _require("warmup", warmup, 0 <= warmup < 1, "a fraction in [0, 1)")
-        _require("final", final, 0 <= final <= 1, "a fraction in [0, 1]")
-        self.lr, self.betas, self.weight_decay, self.clip = lr, tuple(betas), weight_decay, clip
-        self.schedule, self.warmup, self.final = schedule, warmup, final
+        self.lr = check_number("optim.lr", lr, lambda x: x > 0, "a number > 0")
+        self.betas = tuple(check_number("optim.betas", x, lambda x: 0 <= x < 1, "in [0, 1) each") for x in betas)
+        self.weight_decay = check_number("optim.weight_decay", weight_decay, lambda x: x >= 0, "a number >= 0")
+        self.clip = None if clip is None else check_number("optim.clip", clip, lambda x: x > 0, "> 0, or null for none")
+        self.warmup = check_number("optim.warmup", warmup, lambda x: 0 <= x < 1, "a fraction in [0, 1)")
+        self.final = check_number("optim.final", final, lambda x: 0 <= x <= 1, "a fraction in [0, 1]")
+        if schedule not in ("constant", "cosine"):
+            raise UserError(f"optim.schedule={schedule!r} must be constant or cosine.")
+        self.schedule = schedule
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.AdamW:
         """AdamW over the parameters given."""
@@ -52,8 +54,3 @@ class Optim:
             return self.lr * warm
         decay = self.final + (1 - self.final) * (1 + math.cos(math.pi * step / phase_length)) / 2
         return self.lr * warm * decay
-
-
-def _require(name: str, value: object, holds: bool, domain: str) -> None:
-    if not holds:
-        raise UserError(f"optim.{name}={value!r} must be {domain}.")

@@ -42,11 +42,12 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
         return None
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(Path(cfg.runs_dir) / cfg.name / cell_name(config, strategy, overrides))
-    if cfg.overwrite:
-        folder.set_aside()
-    folder.check_holds(config)
-    if (result := folder.result) is None:
-        result = _joint_run(cfg, strategy, folder, config)
+    if not cfg.overwrite:
+        folder.check_holds(config)
+    if cfg.overwrite or (result := folder.result) is None:
+        stages = prepare(cfg)
+        with folder.lock():
+            result = _joint_run(cfg, strategy, folder, config, stages)
     else:
         log.info("finished already: %s", folder.path)
     print(folder.path, flush=True)
@@ -65,44 +66,45 @@ def prepare(cfg: DictConfig) -> Stages:
         log.info("optima: %s", ", ".join(f"f_{name}* = {value:.4f}" for name, value in cfg.run.optima.items()))
     else:
         cfg.run.optima = cfg.optima
-        stages.preference_rows  # noqa: B018  built here when no optimum asked for them
     return stages
 
 
-def _joint_run(cfg: DictConfig, strategy: str, folder: RunFolder, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Prepare, train (from the last checkpoint, if there is one), evaluate, write `model/` and `result.json`."""
-    stages = prepare(cfg)
-    with folder.lock():
-        if folder.result is not None:  # another process was faster
-            return folder.result
-        cfg.run.folder = str(folder.path)
-        selector, callbacks = build(cfg.strategy), [build(node) for node in cfg.callbacks.values() if node]
-        objectives = {name: build(cfg.objectives[name]) for name in {*selector.objectives, *JOINT}}
-        phases = selector.phases(stages.steps_per_epoch, cfg.epochs)
-        evaluation = {name: stages.evaluation(objectives[name]) for name in JOINT}
-        policy = _start(cfg, stages, selector)
-        if cfg.reference == "base" and not selector.start():
-            check_reference(policy, objectives["dpo"], evaluation["dpo"], cfg)
-        folder.begin(config)
-        with wandb_runs(cfg.logger) as loggers:
-            train(
-                Plan(stages.streams, cfg.data.batch_size, phases, evaluation), policy, stages.tokenizer, objectives,
-                selector, build(cfg.optim), cfg.seed, cfg, selector.label, callbacks, loggers, folder.checkpoint,
-            )  # fmt: skip
-            models.export(policy, stages.tokenizer, folder.path / "model")
-            result = {
-                "strategy": strategy, "label": selector.label, "lam": cfg.strategy.get("lam"), "seed": cfg.seed,
-                "name": cfg.name, "stopped_by": "budget",
-            }  # fmt: skip
-            for callback in callbacks:
-                result |= callback.summary() if hasattr(callback, "summary") else {}
-            if hasattr(stages.corpus.source, "probes"):
-                result["behaviour"] = _behaviour(policy, stages, cfg.eval_batch_size)
-            result |= {"eval_on": cfg.eval_on, "reference": cfg.reference, "versions": versions()}
-            for logger in loggers:
-                logger.experiment.summary.update(result)
-        folder.finish(result)
-        return result
+def _joint_run(
+    cfg: DictConfig, strategy: str, folder: RunFolder, config: Mapping[str, Any], stages: Stages
+) -> dict[str, Any]:
+    """Train (from the last checkpoint, if there is one), evaluate, write `model/` and `result.json`."""
+    if cfg.overwrite:
+        folder.set_aside()
+    elif folder.result is not None:  # another process was faster
+        return folder.result
+    cfg.run.folder = str(folder.path)
+    selector, callbacks = build(cfg.strategy), [build(node) for node in cfg.callbacks.values() if node]
+    objectives = {name: build(cfg.objectives[name]) for name in {*selector.objectives, *JOINT}}
+    phases = selector.phases(stages.steps_per_epoch, cfg.epochs)
+    evaluation = {name: stages.evaluation(objectives[name]) for name in JOINT}
+    policy = _start(cfg, stages, selector)
+    if cfg.reference == "base" and not selector.start():
+        check_reference(policy, objectives["dpo"], evaluation["dpo"], cfg)
+    folder.begin(config)
+    with wandb_runs(cfg.logger) as loggers:
+        train(
+            Plan(stages.streams, cfg.data.batch_size, phases, evaluation), policy, stages.tokenizer, objectives,
+            selector, build(cfg.optim), cfg.seed, cfg, selector.label, callbacks, loggers, folder.checkpoint,
+        )  # fmt: skip
+        models.export(policy, stages.tokenizer, folder.path / "model")
+        result = {
+            "strategy": strategy, "label": selector.label, "lam": cfg.strategy.get("lam"), "seed": cfg.seed,
+            "name": cfg.name, "stopped_by": "budget",
+        }  # fmt: skip
+        for callback in callbacks:
+            result |= callback.summary() if hasattr(callback, "summary") else {}
+        if hasattr(stages.corpus.source, "probes"):
+            result["behaviour"] = _behaviour(policy, stages, cfg.eval_batch_size)
+        result |= {"eval_on": cfg.eval_on, "reference": cfg.reference, "versions": versions()}
+        for logger in loggers:
+            logger.experiment.summary.update(result)
+    folder.finish(result)
+    return result
 
 
 def _start(cfg: DictConfig, stages: Stages, selector: Selector) -> nn.Module:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from xright import models
 from xright.build import build
-from xright.cache import Stage, cached_stage
+from xright.cache import Stage, cache_root, cached_stage
 from xright.callbacks.trajectory import Trajectory
 from xright.data.collate import collate, length_sorted_chunks
 from xright.data.corpus import Corpus, chosen_only, digest, with_reference
@@ -56,6 +56,8 @@ class Stages:
         for stream, size in self.cfg.data.batch_size.items():
             StepBatches(stream, len(self.corpus.train(stream)), size, steps=1, seed=0)
             self.corpus.evaluation(stream)
+        if self.cfg.reference not in ("chosen", "sft", "base"):
+            _model_id(self.cfg.reference)
         if self.cfg.model.init:
             self._adapted(models.build(_plain(self.cfg.model.init), self.tokenizer, SEED), SEED)
 
@@ -67,6 +69,7 @@ class Stages:
             return str(Path(model.path).absolute()) if Path(model.path).is_dir() else model.path
         texts, pretrain = self.corpus.train("text"), model.pretrain
         key = {"init": _plain(model.init), "pretrain": _plain(pretrain), "texts": digest(texts)}
+        key["precision"] = self.cfg.trainer.precision
         key["tokenizer"] = hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
 
         def train_base(folder: Path) -> dict[str, Any]:
@@ -237,7 +240,7 @@ def reference_logps(model: nn.Module, rows: list[Row], pad: int, batch_size: int
 def _model_id(path: str) -> str:
     """A cached stage's model is known by the stage's hash, any other by its fingerprint."""
     folder = Path(path)
-    if (folder.parent / "result.json").is_file() and folder.name == "model":
+    if cache_root() in folder.parents:
         return folder.parent.name
     return models.fingerprint(path)
 

@@ -46,9 +46,7 @@ def write_run(
     (folder / "config.yaml").write_text(yaml.safe_dump(written | (config or {})))
     trained = strategy != "model_average"
     half = steps // 2
-    path = [
-        "step,epoch,f_dpo,f_sft,gap_dpo,gap_sft,ideal_distance,dpo_steps,sft_steps,train_seconds,eval_seconds"
-    ]
+    path = ["step,epoch,f_dpo,f_sft,gap_dpo,gap_sft,ideal_distance,dpo_steps,sft_steps,train_seconds,eval_seconds"]
     for step in sorted({1, *range(max(1, steps // 8), steps + 1, max(1, steps // 8))}) if trained else [0]:
         left = math.exp(-6 * (step - 1) / (steps - 1)) if trained and step < steps else 0.0
         dpo, sft = f_dpo + left * (2.5 - f_dpo), f_sft + left * (2.0 - f_sft)

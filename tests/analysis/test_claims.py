@@ -27,9 +27,7 @@ def test_forgetting_is_measured_against_the_joint_runs(study):
 
 
 def test_a_sequential_run_that_keeps_its_first_objective_refutes_forgetting(study, make):
-    make(
-        "sequential", 0.4, 0.059, label="Sequential DPO→SFT (1,5)"
-    )  # gap .074, less than the worst joint .151
+    make("sequential", 0.4, 0.059, label="Sequential DPO→SFT (1,5)")  # gap .074, less than the worst joint .151
     found = claim(study, "Sequential DPO→SFT ends")
     assert (found.verdict, found.figures["wins"], found.figures["cases"]) == ("does not hold", 1, 2)
     assert claim(study, "Every joint run ends closer").verdict == "does not hold"

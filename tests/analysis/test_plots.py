@@ -17,9 +17,7 @@ def draw(name, folder):
 def test_the_main_figure_shows_every_final_point_and_distance(study):
     whole, near, bars = draw("figure", study).axes
     for axes in (whole, near):
-        ends = np.vstack(
-            [line.get_xydata()[-1:] for line in axes.lines if line.get_marker() not in ("None", "")]
-        )
+        ends = np.vstack([line.get_xydata()[-1:] for line in axes.lines if line.get_marker() not in ("None", "")])
         assert [2.362, 0.059] in ends.tolist()
         assert [0.326, 0.026] in ends.tolist()  # the ideal point
     assert near.get_xlim()[0] < 0.326 < 0.477 < near.get_xlim()[1] < 2.362  # the joint runs, not Sequential
@@ -68,9 +66,7 @@ def test_times_leave_out_what_was_not_trained(study, make):
     make("model_average", 2.06, 0.043, lam=0.5)
     step, total = draw("time", study).axes
     assert [bar.get_width() for bar in step.patches] == pytest.approx([30, 60, 60, 30, 30, 30, 30])  # ms
-    assert [bar.get_width() for bar in total.patches] == pytest.approx(
-        [1.2, 2.4, 2.4, 1.2, 1.2, 1.2, 1.2]
-    )  # s
+    assert [bar.get_width() for bar in total.patches] == pytest.approx([1.2, 2.4, 2.4, 1.2, 1.2, 1.2, 1.2])  # s
 
 
 def test_a_method_keeps_its_colour(study):

@@ -63,12 +63,7 @@ def test_an_earlier_report_is_overwritten(make, tmp_path):
 
 
 def test_the_page_needs_nothing_from_outside(page, page_text):
-    links = [
-        value
-        for _, attrs in page.tags
-        for key, value in attrs.items()
-        if key in ("src", "href", "xlink:href")
-    ]
+    links = [value for _, attrs in page.tags for key, value in attrs.items() if key in ("src", "href", "xlink:href")]
     assert all(link.startswith("#") for link in links)
     assert not re.search(r"url\((?!#)|@import|@font-face", page_text)
     assert {name for name, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "img"})

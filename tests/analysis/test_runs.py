@@ -36,9 +36,7 @@ def test_set_aside_hidden_cached_and_unfinished_are_not_runs(study, make):
     last = dict(runs.unfinished.to_numpy())
     assert last[f"runs/demo/{waiting.name}"] == 40
     assert len(last) == 2
-    assert (
-        last[f"runs/demo/{not_begun.name}"] != last[f"runs/demo/{not_begun.name}"]
-    )  # NaN: no evaluation yet
+    assert last[f"runs/demo/{not_begun.name}"] != last[f"runs/demo/{not_begun.name}"]  # NaN: no evaluation yet
 
 
 def test_overlapping_folders_count_a_run_once(study):

@@ -118,9 +118,7 @@ def test_trap_5_says_so_once_per_stream_with_the_numbers(byte_tokenizer, caplog)
 
 
 def test_trap_5_nothing_left_is_an_error_with_the_numbers(byte_tokenizer):
-    with pytest.raises(
-        UserError, match=r"No row is left .*0 of 1 rows kept.*1 without room.*raise max_length"
-    ):
+    with pytest.raises(UserError, match=r"No row is left .*0 of 1 rows kept.*1 without room.*raise max_length"):
         encode(sft(("abcdefg", "w")), "sft", Template("raw"), byte_tokenizer(), 7)
     with pytest.raises(UserError, match="0 of 0 rows kept"):
         encode([], "sft", Template("raw"), byte_tokenizer(), 7)
@@ -180,9 +178,7 @@ def test_conversations_that_the_chat_template_rewrites_are_counted(byte_tokenize
 
 def test_real_conversations_through_chatml(real_data, byte_tokenizer, chatml):
     tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template=chatml)
-    source = Files(
-        None, {"path": str(real_data / "pref" / "conversational_demo.jsonl.gz"), "limit": 60}, heldout=0
-    )
+    source = Files(None, {"path": str(real_data / "pref" / "conversational_demo.jsonl.gz"), "limit": 60}, heldout=0)
     pairs = source.rows("preference", "train")
     rows, counts = encode(pairs, "preference", Template("chat"), tokenizer, 100_000)
     assert counts.kept == 60

@@ -30,9 +30,7 @@ def test_files_one_after_another_and_limit(write):
 
 def test_files_of_different_shapes_in_one_stream(write):
     alpaca = write("a.jsonl", [{"instruction": "q0", "input": "", "output": "a0"}])
-    assert Files({"path": [alpaca, write("b.jsonl", questions(1, 1))]}, None, 0).rows(
-        "sft", "train"
-    ) == questions(2)
+    assert Files({"path": [alpaca, write("b.jsonl", questions(1, 1))]}, None, 0).rows("sft", "train") == questions(2)
 
 
 def test_split_is_by_prompt_and_repeats_are_kept(write):
@@ -79,9 +77,7 @@ def test_unusable_conversations_are_counted(write, caplog):
     user, bot = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}
     path = write("a.jsonl", [{"messages": [user, bot]}, {"messages": [user, bot, user]}, {"messages": [bot]}])
     with caplog.at_level(logging.WARNING, "xright"):
-        assert Files({"path": path}, None, 0).rows("sft", "train") == [
-            {"prompt": [user], "response": "Hello!"}
-        ]
+        assert Files({"path": path}, None, 0).rows("sft", "train") == [{"prompt": [user], "response": "Hello!"}]
     assert "2 of 3 conversations in" in caplog.text
     with pytest.raises(UserError, match=r"1 of 1 conversations in .* check the columns"):
         Files({"path": write("b.jsonl", [{"messages": [bot]}])}, None).rows("sft", "train")
@@ -97,9 +93,7 @@ def test_columns_mapping_and_options_from_yaml(write):
 
 
 def test_wrong_columns_name_the_file(write):
-    with pytest.raises(
-        UserError, match=r"a\.jsonl' has the columns q, r, but sft data needs messages or instr"
-    ):
+    with pytest.raises(UserError, match=r"a\.jsonl' has the columns q, r, but sft data needs messages or instr"):
         Files({"path": write("a.jsonl", [{"q": "", "r": ""}])}, None).rows("sft", "train")
 
 

@@ -31,9 +31,7 @@ def write(path, rows):
     return str(path)
 
 
-@pytest.mark.parametrize(
-    "name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.arrow", "a.jsonl.gz", "A.JSONL"]
-)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.parquet", "a.arrow", "a.jsonl.gz", "A.JSONL"])
 def test_every_format_gives_the_same_rows(tmp_path, name):
     if name == "A.JSONL":
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in ROWS))

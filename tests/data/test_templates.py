@@ -20,9 +20,7 @@ def test_raw_leaves_the_prompt_alone():
 
 
 def test_own_text_keeps_its_other_braces_and_those_of_the_prompt():
-    assert (
-        Template("{a} Q: {instruction} A:").render(None, "{b} {instruction}") == "{a} Q: {b} {instruction} A:"
-    )
+    assert Template("{a} Q: {instruction} A:").render(None, "{b} {instruction}") == "{a} Q: {b} {instruction} A:"
 
 
 def test_conversation_in_plain_reads_as_a_transcript():
@@ -58,9 +56,7 @@ def test_refusal_of_the_chat_template_is_told_when_rendering_and_none_when_writi
 
 @pytest.mark.parametrize("spec", ["alpaca", "", "{prompt}", None])
 def test_unknown_template_lists_the_choices(spec):
-    with pytest.raises(
-        UserError, match=r"unknown; use raw, plain, chat, or a text containing \{instruction\}"
-    ):
+    with pytest.raises(UserError, match=r"unknown; use raw, plain, chat, or a text containing \{instruction\}"):
         Template(spec)
 
 

@@ -131,9 +131,7 @@ def test_preferences_refuse_harm_and_comply_otherwise(rows):
 
 
 def test_base_text_has_the_probabilities_of_the_design(rows):
-    asked = [
-        re.fullmatch("<user> (.*) <bot> (.*)", row["response"]).groups() for row in rows["text", "train"]
-    ]
+    asked = [re.fullmatch("<user> (.*) <bot> (.*)", row["response"]).groups() for row in rows["text", "train"]]
     assert len(asked) == 32_000
     assert {row["prompt"] for row in rows["text", "train"]} == {""}
     how_to = [(prompt, answer) for prompt, answer in asked if item(prompt)[0] == "how to"]
@@ -161,10 +159,7 @@ def test_base_text_has_the_probabilities_of_the_design(rows):
 def test_nothing_held_out_is_in_training(seed):
     world = World(seed=seed, text_rows=8000)
     train = {item(row["prompt"]) for stream in ("sft", "preference") for row in world.rows(stream, "train")}
-    text = {
-        item(row["response"].split(" <bot>")[0].removeprefix("<user> "))
-        for row in world.rows("text", "train")
-    }
+    text = {item(row["response"].split(" <bot>")[0].removeprefix("<user> ")) for row in world.rows("text", "train")}
     prompts = [row["prompt"] for stream in ("sft", "preference") for row in world.rows(stream, "eval")]
     held_out = {item(prompt) for prompt in prompts + [probe.prompt for probe in world.probes()]}
     assert not held_out & train

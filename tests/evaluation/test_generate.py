@@ -110,13 +110,9 @@ def test_greedy_whatever_the_model_prefers():
 def test_bos_is_added_once():
     model, tokenizer = policy("llama"), World().tokenizer()
     tokenizer.bos_token = "<user>"
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<user> $A", special_tokens=[("<user>", 1)]
-    )
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<user> $A", special_tokens=[("<user>", 1)])
     expected = by_hand(model, tokenizer, ids_of(tokenizer, PROMPTS[0]), 8)
-    assert (
-        complete(model, tokenizer, [PROMPTS[0], PROMPTS[0].removeprefix("<user> ")], 8, 2) == [expected] * 2
-    )
+    assert complete(model, tokenizer, [PROMPTS[0], PROMPTS[0].removeprefix("<user> ")], 8, 2) == [expected] * 2
     twice = by_hand(model, tokenizer, ids_of(tokenizer, "<user> " + PROMPTS[0]), 8)
     assert twice != expected
 

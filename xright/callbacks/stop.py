@@ -41,7 +41,7 @@ class StoppingRule(L.Callback):
         """End the run where the rule says so."""
         if "evaluation" in outputs and pl_module.selector.may_stop_early:
             self.stopped_by = self.verdict(outputs["evaluation"])
-            trainer.should_stop = self.stopped_by is not None
+            trainer.should_stop |= self.stopped_by is not None
 
     def verdict(self, losses: Mapping[str, float]) -> str | None:
         """Which part of the rule holds: `<objective>_optimum`, `front`, or None."""

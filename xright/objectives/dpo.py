@@ -13,7 +13,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xright.errors import UserError
+from xright.errors import check_number
 from xright.objectives.logprobs import response_logps
 from xright.objectives.objective import Batch, Objective
 
@@ -52,12 +52,9 @@ class DPO(Objective):
 
     def __init__(self, beta: float = 0.1, label_smoothing: float = 0.0) -> None:
         self.beta = check_beta(beta)
-        if not 0 <= label_smoothing < 0.5:
-            raise UserError(
-                f"label_smoothing={label_smoothing!r} of the DPO objective must be in [0, 0.5): it is the "
-                "probability that a label is flipped."
-            )
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = check_number(
+            "label_smoothing", label_smoothing, lambda x: 0 <= x < 0.5, "a probability in [0, 0.5): of a flipped label"
+        )
 
     def size(self, batch: Batch) -> int:
         """Pairs."""
@@ -84,6 +81,4 @@ def reference_logps(batch: Batch) -> Tensor:
 
 def check_beta(beta: float) -> float:
     """β as a positive finite float, else UserError."""
-    if not isinstance(beta, int | float) or not 0 < beta < math.inf:
-        raise UserError(f"beta={beta!r} of a preference objective must be a number > 0, for example 0.1.")
-    return float(beta)
+    return check_number("beta", beta, lambda x: x > 0, "a number > 0, for example 0.1")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xright.errors import UserError
+from xright.errors import check_number
 from xright.objectives.logprobs import response_logps
 from xright.objectives.objective import Batch, Objective
 
@@ -28,9 +28,7 @@ class ORPO(Objective):
     stream = "preference"
 
     def __init__(self, weight: float = 0.1) -> None:
-        if not isinstance(weight, int | float) or not weight >= 0:
-            raise UserError(f"weight={weight!r} of the ORPO objective must be a number >= 0, for example 0.1.")
-        self.weight = weight
+        self.weight = check_number("weight", weight, lambda x: x >= 0, "a number >= 0, for example 0.1")
 
     def size(self, batch: Batch) -> int:
         """Pairs."""

@@ -20,13 +20,13 @@ class SFT(Objective):
         self.stream = stream
 
     def size(self, batch: Batch) -> int:
-        """Response tokens."""
-        return batch.n_tokens
+        """Tokens of the first responses."""
+        return int(batch.response_mask_ST[: batch.n_rows, 1:].sum())
 
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return (−Σ log π over response tokens, no metrics)."""
+        """Return (−Σ log π over the first responses' tokens, no metrics)."""
         logps_S, _ = response_logps(policy, batch)
-        return -logps_S.sum(), {}
+        return -logps_S[: batch.n_rows].sum(), {}
 
     def __repr__(self) -> str:
         return f"SFT(stream={self.stream!r})"

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from xright.errors import UserError
+from xright.errors import check_number
 
 
 class Selector(ABC):
@@ -63,8 +63,6 @@ class Selector(ABC):
 
 def check_lam(lam: float) -> float:
     """λ as a float in [0, 1], else UserError."""
-    if isinstance(lam, bool) or not isinstance(lam, int | float) or not 0 <= lam <= 1:
-        raise UserError(
-            f"lam={lam!r} must be a number in [0, 1]: it is the weight on DPO (0 is SFT only, 1 is DPO only)."
-        )
-    return float(lam)
+    return check_number(
+        "lam", lam, lambda x: 0 <= x <= 1, "a number in [0, 1]: the weight on DPO (0 SFT only, 1 DPO only)"
+    )
