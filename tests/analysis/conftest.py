@@ -31,6 +31,7 @@ def write_run(
     completion: str = "sorry , i can not .",
     config: dict | None = None,
     steps: int = 40,
+    mix_seconds: float = 0.06,
     **result: object,
 ) -> Path:
     """A run folder whose trajectory falls to (f_dpo, f_sft) from (2.5, 2.0); a model average has no steps."""
@@ -59,7 +60,8 @@ def write_run(
         return folder
     picks = _picks(strategy, lam, steps, first, seed) if trained else []
     if trained:
-        rows = [f"{t},{pick},1.0,,0.1,0.1,0.03,900" for t, pick in enumerate(picks)]
+        seconds = {"dpo": 0.02, "sft": 0.04, "both": mix_seconds}
+        rows = [f"{t},{pick},1.0,,0.1,0.1,{seconds[pick]},900" for t, pick in enumerate(picks)]
         head = "step,pick,loss_dpo,loss_sft,seen_gap_dpo,seen_gap_sft,seconds,tokens"
         (folder / "steps.csv").write_text("\n".join([head, *rows]) + "\n")
     samples = [

@@ -83,6 +83,15 @@ def test_step_times_are_ratios(study):
     assert claim(study, "An optimizer step of MAXRIGHT").verdict == "does not hold"  # equal is not longer
 
 
+def test_a_mix_step_costs_the_sum_of_both_kinds(study, make):
+    found = claim(study, "A step of Mix takes as long")
+    assert found.verdict == "holds"
+    assert found.figures["ratio"] == pytest.approx(0.06 / (0.02 + 0.04))
+    make("alright", 0.35, 0.1, lam=0.5, seed=1)
+    make("mix", 0.35, 0.1, lam=0.5, seed=1, mix_seconds=0.08)  # 0.08 / 0.06 = 1.33: beyond 15 %
+    assert claim(study, "A step of Mix takes as long").evidence.startswith("1 of 2 seeds")
+
+
 def test_one_run_alone_supports_no_claim(make, tmp_path):
     make("mix", 0.35, 0.1, lam=0.5)
     assert {found.verdict for found in claims(read_runs([tmp_path]))} == {"cannot tell"}

@@ -40,6 +40,7 @@ def claims(runs: Runs) -> list[Claim]:
         _closer(table, "alright", "model_average"),
         *(_lam_orders(table, strategy) for strategy in ("mix", "alright", "maxright")),
         _slower(table, "mix", "alright"),
+        _mix_costs_the_sum(runs),
         _slower(table, "maxright", "alright"),
     ]
 
@@ -134,6 +135,19 @@ def _slower(table: pd.DataFrame, left: str, right: str) -> Claim:
     ratio = pairs["left"] / pairs["right"]
     evidence = f"{{}} pairs of runs; mean time per step {_spread(ratio, '.2f')} times that of {STRATEGIES[right]}."
     return _counted(text, ratio > 1, evidence, {"ratio": float(ratio.median())})
+
+
+def _mix_costs_the_sum(runs: Runs) -> Claim:
+    text = "A step of Mix takes as long as a DPO step and an SFT step of ALRIGHT together, to within 15 %"
+    steps = runs.steps.merge(runs.table[["folder", "strategy", *CELL]], on="folder")
+    kinds = steps[steps["strategy"].isin(("mix", "alright"))]
+    medians = kinds.groupby([*CELL, "strategy", "pick"], dropna=False)["seconds"].median().unstack(["strategy", "pick"])
+    needed = [("mix", "both"), ("alright", "dpo"), ("alright", "sft")]
+    if not set(needed) <= set(medians.columns):
+        return _cannot_tell(text, "runs of Mix and of ALRIGHT that took both kinds of step, at one seed")
+    ratio = (medians["mix", "both"] / (medians["alright", "dpo"] + medians["alright", "sft"])).dropna()
+    evidence = f"{{}} seeds; median times, Mix over the sum {_spread(ratio, '.2f')}."
+    return _counted(text, (ratio - 1).abs() <= 0.15, evidence, {"ratio": float(ratio.median())})
 
 
 def _against_joint(table: pd.DataFrame, first: str, column: str) -> list[tuple[float, np.ndarray]]:
