@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from xright.data.world import World
+
 FAST = ["debug=fast", "logger=csv"]
 TRAJECTORY = [
     "step",
@@ -130,7 +132,7 @@ def test_a_single_run_and_a_sweep_cell_are_the_same_folder(place, sweep):
     ("strategy", "extra"),
     [
         ("maxright", ["strategy.k=3"]),
-        ("mix", []),
+        ("mix", ["objective@objectives.dpo=ipo", "optim=paper"]),
         ("sequential", ["strategy.first=sft", "strategy.epochs=[1,2]"]),
         ("model_average", []),
         ("orpo", []),
@@ -149,6 +151,15 @@ def test_every_other_strategy_runs(place, sweep, strategy, extra):
         assert (picks, result["steps"]) == ([], 0)
     else:
         assert set(picks) <= {"mix": {"both"}, "orpo": {"orpo"}}.get(strategy, {"dpo", "sft"})
+
+
+def test_the_stopping_rule_ends_joint_runs_but_not_sequential_ones(place, sweep):
+    rule = ["callbacks=stopping", "callbacks.stop.epsilon=100"]
+    for strategy, expected in (("mix", (1, "dpo_optimum")), ("sequential", (24, "budget"))):
+        done = xright(place, *FAST, "name=stop", f"strategy={strategy}", *rule)
+        assert done.returncode == 0, done.stderr
+        result = json.loads((place / done.stdout.splitlines()[-1] / "result.json").read_text())
+        assert (result["steps"], result["stopped_by"]) == expected
 
 
 def test_parallel_jobs_share_the_stages(tmp_path):
@@ -212,6 +223,7 @@ def test_overwrite_keeps_the_old_folder_aside(place, sweep):
     [
         (["lam=1.5"], "lam=1.5 must be a number in [0, 1]"),
         (["lam=abc"], "lam='abc' must be a number in [0, 1]"),
+        (["lam=0.25,0.5,1.5", "-m"], "lam=1.5: lam=1.5 must be a number in [0, 1]"),
         (["strategy=foo"], "Could not find 'strategy/foo'"),
         (["data=foo"], "Could not find 'data/foo'"),
         (["model=foo"], "Could not find 'model/foo'"),
@@ -221,7 +233,6 @@ def test_overwrite_keeps_the_old_folder_aside(place, sweep):
         (["objectives.dpo.beta=0"], "beta=0"),
         (["model=hf"], "the model has neither init nor path; give model.path=FOLDER"),
         (["model=hf", "model.path=no/such/folder", "model.tokenizer=null"], "no/such/folder"),
-        (["data=files", "data.source.sft.path=no.jsonl", "data.source.preference.path=no.jsonl"], "no.jsonl"),
         (["model.lora.r=4", "model.lora.target_modules=[nonsense]"], "query_key_value"),
         (["data.batch_size.sft=1000"], "larger than the 96 rows"),
     ],
@@ -233,6 +244,23 @@ def test_bad_input_is_one_sentence_before_anything_is_written(tmp_path, override
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "runs").exists()
     assert ": building " not in refused.stderr
+
+
+def test_bad_data_is_one_sentence_before_anything_is_written(tmp_path):
+    World().tokenizer().save_pretrained(tmp_path / "tokenizer")  # knows no word but its own
+    (tmp_path / "sft.jsonl").write_text('{"question": "how do i paint a log ?", "reply": "sure !"}\n')
+    files = ["data=files", "logger=csv", f"model.tokenizer={tmp_path}/tokenizer"]
+    paths = ["data.source.sft.path=sft.jsonl", "data.source.preference.path=no/such.jsonl"]
+    for overrides, said in ((paths[1:], "data.source.sft.path"), (paths, "question, reply")):
+        refused = xright(tmp_path, *files, *overrides)
+        assert refused.returncode == 2
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert not (tmp_path / "runs").exists()
+    paths[0] = "data.source.sft={path: sft.jsonl, columns: {prompt: question, completion: reply}}"
+    refused = xright(tmp_path, *files, *paths)
+    assert refused.returncode == 2
+    assert "no/such.jsonl" in refused.stderr
 
 
 def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_checkpoint(place, sweep):
@@ -258,3 +286,35 @@ def test_help_explains_and_shows_examples(tmp_path):
     assert shown.returncode == 0
     assert "python -m xright.run strategy=alright lam=0.25,0.5,0.75 -m" in shown.stdout
     assert "maxright" in shown.stdout
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_a_model_folder_is_trained_through_an_adapter_in_bf16_with_checkpointing(place, sweep, family):
+    """`model=hf`: a folder of another family, with the world's tokenizer; the exported adapter loads without xright."""
+    folder = place / family
+    script = f"""
+from transformers import AutoConfig, AutoModelForCausalLM
+from xright.data.world import World
+tokenizer = World().tokenizer()
+sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64)
+more = dict(intermediate_size=64) if {family!r} == "llama" else dict(ffn_dim=64, word_embed_proj_dim=32)
+config = AutoConfig.for_model({family!r}, vocab_size=len(tokenizer), pad_token_id=0, bos_token_id=3, **sizes, **more)
+AutoModelForCausalLM.from_config(config).save_pretrained({str(folder)!r})
+tokenizer.save_pretrained({str(folder)!r})
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    done = xright(
+        place, *FAST, f"name={family}", "model=hf", f"model.path={folder}", "strategy=maxright", "reference=base",
+        "model.lora.r=4", "model.lora.target_modules=[q_proj,v_proj]", "model.gradient_checkpointing=true",
+        "trainer.precision=bf16-mixed", "model.micro_batch=5",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "check: f_DPO starts at 0.69" in done.stderr
+    adapter = place / done.stdout.splitlines()[-1] / "model"
+    load = f"""
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({str(folder)!r}), {str(adapter)!r})
+"""
+    loaded = subprocess.run([sys.executable, "-c", load], cwd=place, capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
