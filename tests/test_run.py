@@ -248,8 +248,10 @@ def test_bad_input_is_one_sentence_before_anything_is_written(tmp_path, override
 
 def test_bad_data_is_one_sentence_before_anything_is_written(tmp_path):
     World().tokenizer().save_pretrained(tmp_path / "tokenizer")  # knows no word but its own
-    (tmp_path / "sft.jsonl").write_text('{"question": "how do i paint a log ?", "reply": "sure !"}\n')
+    rows = [{"question": row["prompt"], "reply": row["response"]} for row in World().rows("sft", "train")[:60]]
+    (tmp_path / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     files = ["data=files", "logger=csv", f"model.tokenizer={tmp_path}/tokenizer"]
+    files += ["data.templates.sft='{instruction} '", "data.source.heldout=0.3"]
     paths = ["data.source.sft.path=sft.jsonl", "data.source.preference.path=no/such.jsonl"]
     for overrides, said in ((paths[1:], "data.source.sft.path"), (paths, "question, reply")):
         refused = xright(tmp_path, *files, *overrides)

@@ -14,6 +14,8 @@ def quiet() -> None:
     # Checkpoints hold the state after the update: that is where a run goes on from.
     warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # It is: the rows of step t are a function of (seed, t).
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     # Rows are Python lists; worker processes would cost more than they save.
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=".*LeafSpec")

@@ -111,54 +111,8 @@ def test_trap_5_says_so_once_per_stream_with_the_numbers(byte_tokenizer, caplog)
     encode(rows, "sft", Template("raw"), byte_tokenizer(), 7)
     [record] = caplog.records
     assert record.message == (
-        "sft/train: 1500 of 1503 rows kept; dropped: 1 with an empty response, 2 without room for a "
-        "response, 0 with chosen equal to rejected, 0 that do not fit the chat template; 1500 truncated; "
-        "joint tokenisation would merge 0 of 502 prompt-response boundaries looked at"
-    )  # looked at: every third row of each 1,000 = 334 + 168, of 502 with a response
-
-
-def test_trap_5_nothing_left_is_an_error_with_the_numbers(byte_tokenizer):
-    with pytest.raises(UserError, match=r"No row is left .*0 of 1 rows kept.*1 without room.*raise max_length"):
-        encode(sft(("abcdefg", "w")), "sft", Template("raw"), byte_tokenizer(), 7)
-    with pytest.raises(UserError, match="0 of 0 rows kept"):
-        encode([], "sft", Template("raw"), byte_tokenizer(), 7)
-
-
-def test_trap_8_hh_rows_keep_their_role_tag_once(real_data, neox):
-    for name in ("hh_helpful_test", "hh_harmless_test"):
-        source = Files(None, {"path": str(real_data / "pref" / f"{name}.jsonl.gz"), "limit": 200}, heldout=0)
-        pairs = source.rows("preference", "train")
-        rows, counts = encode(pairs, "preference", Template("raw"), neox, LONG)
-        assert counts.kept == counts.rows == 200
-        for pair, row in zip(pairs, rows, strict=True):
-            prompt, (chosen, rejected) = shown(neox, row)
-            assert prompt.endswith("\n\n")
-            assert not prompt.endswith("Assistant: \n\n")
-            assert chosen.startswith("Assistant: ")
-            assert rejected.startswith("Assistant: ")
-            assert prompt + chosen == pair["prompt"] + pair["chosen"] + "<|endoftext|>"
-
-
-def test_trap_8_the_real_hh_edge_rows(real_data, neox):
-    """22 rows: 8 have one side that is a bare "Assistant: "."""
-    source = Files(None, {"path": str(real_data / "pref" / "hh_edge_rows.jsonl")}, heldout=0)
-    pairs = source.rows("preference", "train")
-    blank = sum("Assistant:" in (pair["chosen"].strip(), pair["rejected"].strip()) for pair in pairs)
-    _, counts = encode(pairs, "preference", Template("raw"), neox, LONG)
-    assert (counts.rows, counts.kept, counts.dropped_empty_response) == (22, 14, 8)
-    assert blank == 8
-
-
-def test_trap_9_equal_and_empty_sides_are_dropped_and_counted(byte_tokenizer):
-    rows = preference(
-        ("Hi", "Hello!", "Go"),
-        ("Hi", "Hello!", "Hello!"),  # equal
-        ("Hi", "Hello!</s>", "Hello!"),  # equal but for the EOS that ends every response
-        ("Hi", "Hello! And you?", "Hello! And them?"),  # equal once cut: 2 + 10 of max_length 12
-        ("Hi", "", "Go"),
-        ("Hi", "Hello!", " \n"),
-        ("Hi", "Assistant: ", "Assistant: Go"),  # raw: the role tag alone
-        ("Hi", "</s>", "Go"),  # nothing but EOS
+        "sft/train: 1500 of 1503 rows kept; 1 dropped: empty response; "
+        "2 dropped: no room for a response within max_length; 1500 truncated"
     )
     found, counts = encode(rows, "preference", Template("raw"), byte_tokenizer(), 12)
     assert len(found) == 1
@@ -168,7 +122,7 @@ def test_trap_9_equal_and_empty_sides_are_dropped_and_counted(byte_tokenizer):
 
 def test_conversations_that_the_chat_template_rewrites_are_counted(byte_tokenizer, llama):
     thinking = llama + "{% if add_generation_prompt %}<think>{% endif %}"  # not there once it is answered
-    with pytest.raises(UserError, match="1 that do not fit the chat template"):
+    with pytest.raises(UserError, match="1 dropped: do not fit the chat template"):
         encode(sft(("Hi", "4")), "sft", Template("chat"), byte_tokenizer(chat_template=thinking), LONG)
     system = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     rows = sft(("Hi", "4"), (system, "4"))  # the template refuses system turns

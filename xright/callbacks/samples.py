@@ -4,6 +4,7 @@ Each line: step (optimizer steps done), prompt (as rendered for the model), kind
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import lightning as L
 
 from xright.evaluation.generate import complete
+
+log = logging.getLogger(__name__)
 
 
 class Samples(L.Callback):
@@ -27,6 +30,17 @@ class Samples(L.Callback):
         self.path = Path(folder) / "samples.jsonl"
         self.prompts, self.every, self.max_new_tokens = prompts, every, max_new_tokens
         self.evaluations = 0
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Leave out prompts that leave no room for a completion, and say so; better now than in the middle of a run."""
+        room = getattr(pl_module.policy.config, "max_position_embeddings", None)
+        if room is None:
+            return
+        tokens = [len(pl_module.tokenizer(prompt["prompt"])["input_ids"]) for prompt in self.prompts]
+        fit = [p for p, n in zip(self.prompts, tokens, strict=True) if n + self.max_new_tokens <= room]
+        if len(fit) < len(self.prompts):
+            log.info("samples: %d prompts are too long for this model and left out", len(self.prompts) - len(fit))
+        self.prompts = fit
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop what a run that was interrupted wrote after its last checkpoint."""

@@ -35,7 +35,12 @@ class Tokens:
         if not texts:
             return []
         options = {"padding": False, "truncation": False, "return_attention_mask": False, "verbose": False}
-        return self.tokenizer(list(texts), add_special_tokens=False, **options)["input_ids"]
+        try:
+            return self.tokenizer(list(texts), add_special_tokens=False, **options)["input_ids"]
+        except Exception as error:  # the tokenizers library raises nothing more precise
+            raise UserError(
+                f"The tokenizer '{self.tokenizer.name_or_path}' cannot encode the data ({error}); use one that fits it."
+            ) from error
 
     def prompts(self, texts: Sequence[str], is_chat: bool) -> list[list[int]]:
         """Rendered prompts as they are fed, in training and in generation."""

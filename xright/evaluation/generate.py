@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from xright.data.tokens import Tokens
 from xright.errors import UserError
 
 # `generate` takes what is None here from the model's generation_config, where chat models sample or penalise.
@@ -26,7 +27,10 @@ def complete(policy: Any, tokenizer: Any, prompts: list[str], max_new_tokens: in
     for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
         if value < 1:
             raise UserError(f"{name}={value} of complete() is too small; give at least 1.")
-    encoded = [_encode(tokenizer, prompt) for prompt in prompts]
+    encoded = Tokens(tokenizer).prompts(prompts, is_chat=False)
+    for prompt, ids in zip(prompts, encoded, strict=True):
+        if not ids:
+            raise UserError(f"The prompt {prompt!r} has no token, nothing to complete; give a rendered prompt.")
     _check_room(policy, prompts, encoded, max_new_tokens)
     modes = {module: module.training for module in policy.modules()}
     policy.eval()
@@ -39,15 +43,6 @@ def complete(policy: Any, tokenizer: Any, prompts: list[str], max_new_tokens: in
         for module, training in modes.items():  # not policy.train(): frozen parts may be kept in eval mode
             module.training = training
     return completions
-
-
-def _encode(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids, with the tokenizer's own special tokens unless the template has already written its BOS."""
-    has_bos = bool(tokenizer.bos_token) and prompt.startswith(tokenizer.bos_token)
-    ids = tokenizer(prompt, add_special_tokens=not has_bos)["input_ids"]
-    if not ids:
-        raise UserError(f"The prompt {prompt!r} has no token, nothing to complete; give a rendered prompt.")
-    return ids
 
 
 def _check_room(policy: Any, prompts: list[str], encoded: list[list[int]], max_new_tokens: int) -> None:
