@@ -114,6 +114,51 @@ def test_trap_5_says_so_once_per_stream_with_the_numbers(byte_tokenizer, caplog)
         "sft/train: 1500 of 1503 rows kept; 1 dropped: empty response; "
         "2 dropped: no room for a response within max_length; 1500 truncated"
     )
+
+
+def test_trap_5_nothing_left_is_an_error_with_the_numbers(byte_tokenizer):
+    with pytest.raises(UserError, match=r"No row is left .*0 of 1 rows kept.*1 dropped: no room.*raise max_length"):
+        encode(sft(("abcdefg", "w")), "sft", Template("raw"), byte_tokenizer(), 7)
+    with pytest.raises(UserError, match="0 of 0 rows kept"):
+        encode([], "sft", Template("raw"), byte_tokenizer(), 7)
+
+
+def test_trap_8_hh_rows_keep_their_role_tag_once(real_data, neox):
+    for name in ("hh_helpful_test", "hh_harmless_test"):
+        source = Files(None, {"path": str(real_data / "pref" / f"{name}.jsonl.gz"), "limit": 200}, heldout=0)
+        pairs = source.rows("preference", "train")
+        rows, counts = encode(pairs, "preference", Template("raw"), neox, LONG)
+        assert counts.kept == counts.rows == 200
+        for pair, row in zip(pairs, rows, strict=True):
+            prompt, (chosen, rejected) = shown(neox, row)
+            assert prompt.endswith("\n\n")
+            assert not prompt.endswith("Assistant: \n\n")
+            assert chosen.startswith("Assistant: ")
+            assert rejected.startswith("Assistant: ")
+            assert prompt + chosen == pair["prompt"] + pair["chosen"] + "<|endoftext|>"
+
+
+def test_trap_8_the_real_hh_edge_rows(real_data, neox):
+    """22 rows: 8 have one side that is a bare "Assistant: "."""
+    source = Files(None, {"path": str(real_data / "pref" / "hh_edge_rows.jsonl")}, heldout=0)
+    pairs = source.rows("preference", "train")
+    blank = sum("Assistant:" in (pair["chosen"].strip(), pair["rejected"].strip()) for pair in pairs)
+    _, counts = encode(pairs, "preference", Template("raw"), neox, LONG)
+    assert (counts.rows, counts.kept, counts.dropped_empty_response) == (22, 14, 8)
+    assert blank == 8
+
+
+def test_trap_9_equal_and_empty_sides_are_dropped_and_counted(byte_tokenizer):
+    rows = preference(
+        ("Hi", "Hello!", "Go"),
+        ("Hi", "Hello!", "Hello!"),  # equal
+        ("Hi", "Hello!</s>", "Hello!"),  # equal but for the EOS that ends every response
+        ("Hi", "Hello! And you?", "Hello! And them?"),  # equal once cut: 2 + 10 of max_length 12
+        ("Hi", "", "Go"),
+        ("Hi", "Hello!", " \n"),
+        ("Hi", "Assistant: ", "Assistant: Go"),  # raw: the role tag alone
+        ("Hi", "</s>", "Go"),  # nothing but EOS
+    )
     found, counts = encode(rows, "preference", Template("raw"), byte_tokenizer(), 12)
     assert len(found) == 1
     expected = Counts(rows=8, kept=1, dropped_equal=3, dropped_empty_response=4, boundary_checked=5)
