@@ -38,7 +38,7 @@ def wandb_logger(project: str, group: str, folder: str) -> WandbLogger:
     online = _configured()
     if not online:
         os.environ["WANDB_SILENT"] = "true"  # offline it has nothing to tell but where its files are: in the folder
-    return WandbLogger(
+    logger = WandbLogger(
         project=project,
         group=group,
         name=Path(folder).name,
@@ -49,6 +49,8 @@ def wandb_logger(project: str, group: str, folder: str) -> WandbLogger:
         resume="allow",
         settings=wandb.Settings(console="off", silent=not online),
     )
+    logger._wandb_init.pop("anonymous", None)  # Lightning passes it always, and W&B warns of it every time
+    return logger
 
 
 def _configured() -> bool:

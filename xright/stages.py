@@ -18,24 +18,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
-from tqdm import tqdm
 
 from xright import models
 from xright.build import build
 from xright.cache import Stage, cache_root, cached_stage
 from xright.callbacks.trajectory import Trajectory
-from xright.data.collate import collate, length_sorted_chunks
 from xright.data.corpus import Corpus, chosen_only, digest, with_reference
 from xright.data.datamodule import steps_per_epoch
 from xright.data.prompts import Row
 from xright.data.sampler import StepBatches
 from xright.objectives import SFT, Objective
-from xright.objectives.logprobs import response_logps
 from xright.optim import Optim
+from xright.reference import read_logps, reference_logps
 from xright.strategies import Only
 from xright.training import Plan, make_trainer, pad_id, train
 
@@ -108,12 +105,8 @@ class Stages:
             return self._train(plan, self.policy(SEED), objectives, build(optim), SEED, title, folder)
 
         folder = cached_stage("reference", key, train_reference).folder / "model"
-        log.info(
-            "reference: SFT on %s, %d steps, %s",
-            f"the {kind} responses" if stream != kind else "the SFT data",
-            steps,
-            folder,
-        )
+        learnt = "the chosen responses" if kind == "chosen" else "the SFT data"
+        log.info("reference: SFT on %s, %d steps, %s", learnt, steps, folder)
         return str(folder)
 
     @cached_property
@@ -131,12 +124,7 @@ class Stages:
             save_file({"ids": ids, "logps": logps}, folder / "logps.safetensors")
             return {"rows": len(rows)}
 
-        stage = cached_stage("reference_logps", key, compute)
-        stored = load_file(stage.folder / "logps.safetensors")
-        table = {
-            row_id: (pair[0], pair[1])
-            for row_id, pair in zip(stored["ids"].tolist(), stored["logps"].tolist(), strict=True)
-        }
+        table = read_logps(cached_stage("reference_logps", key, compute).folder / "logps.safetensors")
         return with_reference(train_rows, table), with_reference(evaluation, table)
 
     @cached_property
@@ -207,34 +195,11 @@ class Stages:
         (name,) = objectives
         trajectory = Trajectory(folder, None, plan.steps_per_epoch)
         train(
-            plan,
-            policy,
-            self.tokenizer,
-            objectives,
-            Only(name),
-            optim,
-            seed,
-            self.cfg,
-            title,
-            callbacks=[trajectory],
-        )
+            plan, policy, self.tokenizer, objectives, Only(name), optim, seed, self.cfg, title, callbacks=[trajectory]
+        )  # fmt: skip
         models.export(policy, self.tokenizer, folder / "model")
         seen = [float(row[f"f_{name}"]) for row in trajectory.file.read() if row[f"f_{name}"]]
         return {"steps": sum(plan.phases), "optimum": min(seen, default=None)}
-
-
-@torch.no_grad()
-def reference_logps(model: nn.Module, rows: list[Row], pad: int, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row ids (N,) and summed fp32 log-probs of their responses (N, R), model in eval mode."""
-    model.eval()
-    device = next(model.parameters()).device
-    ids, logps = [], []
-    for chunk in tqdm(length_sorted_chunks(rows, batch_size), desc="reference log-probs", disable=None):
-        batch = collate(chunk, pad).to(device)
-        logps_S, _ = response_logps(model, batch)
-        ids += [row.id for row in chunk]
-        logps.append(logps_S.view(batch.responses, -1).T.cpu())
-    return torch.tensor(ids), torch.cat(logps).contiguous()
 
 
 def _model_id(path: str) -> str:

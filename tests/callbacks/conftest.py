@@ -9,7 +9,7 @@ from xright.data.corpus import Corpus, with_reference
 from xright.data.world import World
 from xright.objectives import DPO, SFT
 from xright.optim import Optim
-from xright.stages import reference_logps
+from xright.reference import reference_logps
 from xright.training import Plan, train
 
 ARCHITECTURE = {
