@@ -19,7 +19,8 @@ def publish(study: Path, here: Path) -> None:
     shutil.copy(page.parent / "figure.png", here / "figure.png")
     shutil.copy(page.parent / "runs.csv", here / "results.csv")
     verdicts = [f"- **{claim.verdict}**: {claim.text}. {claim.evidence}\n" for claim in claims(runs)]
-    results = "\n".join([markdown_table(runs), "".join(verdicts), f"Measured on: {'; '.join(machines(runs.table))}.\n"])
+    measured = [f"Measured on {device}, {versions}.\n" for device, versions, _ in machines(runs.table)]
+    results = "\n".join([markdown_table(runs), "".join(verdicts), *measured])
     readme = here / "README.md"
     before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
