@@ -14,7 +14,7 @@ def test_a_real_run(train_tiny, recorder):
     train_tiny(Mix(0.5), [watch], steps=5, loggers=[recorder])
     assert threading.active_count() == before
     assert len(watch.utilization) >= 2
-    assert all(0 <= value <= 200 for value in watch.utilization)  # the clock ticks as often as we look: it may exceed 100
+    assert all(0 <= value <= 200 for value in watch.utilization)  # ticks of the clock: may exceed 100
     resident = psutil.Process().memory_info().rss / 1e9
     assert 0.5 * resident < watch.peak_memory_gb < 2 * resident
     assert [step for step, _ in recorder.values("time/step_s")] == [2, 4]
