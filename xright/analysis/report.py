@@ -151,7 +151,7 @@ def answers(runs: Runs) -> list[Answers]:
 
 def machines(table: pd.DataFrame) -> list[tuple[str, str, int]]:
     """(device, "library version, …", number of runs) for each kind of machine the runs saw."""
-    versions = [key for key in table if key.startswith("versions.")]
+    versions = [key for key in map(str, table) if key.startswith("versions.")]
 
     def line(row: pd.Series) -> str:
         return ", ".join(f"{key.removeprefix('versions.')} {row[key]}" for key in versions if pd.notna(row[key]))

@@ -113,7 +113,7 @@ def _table(paths: Mapping[str, Path], steps: pd.DataFrame) -> pd.DataFrame:
     """One row per finished run: the flattened result.json (`picks.dpo`, …) and what follows from it."""
     results = [read_result(path / "result.json") for path in paths.values()]
     table = pd.json_normalize(results)
-    numbers = [*NUMBERS, *(key for key in table if key.startswith("behaviour."))]
+    numbers = [*NUMBERS, *(key for key in map(str, table) if key.startswith("behaviour."))]
     table = table.reindex(columns=list(dict.fromkeys([*table.columns, *numbers, *TEXTS])))
     table.insert(0, "folder", list(paths))
     table[numbers] = table[numbers].astype(float)
