@@ -110,15 +110,15 @@ class JointModule(L.LightningModule):
     def _begin_step(self, step: int) -> Any:
         """Seed dropout for this step, set the learning rate, and forget the moments where a phase begins."""
         torch.manual_seed(hash((self.seed, step, self.global_rank)))  # a pure function of (seed, step): nothing to save
-        optimizer = self.optimizers()
+        optimizer: Any = self.optimizers()
         start = 0
         for length in self.phases:
             if step < start + length:
                 break
             start += length
         if step == start and step > 0:
-            optimizer.state.clear()  # type: ignore[union-attr]
-        for group in optimizer.param_groups:  # type: ignore[union-attr]
+            optimizer.state.clear()
+        for group in optimizer.param_groups:
             group["lr"] = self.optim.lr_at(step - start, length)
         return optimizer
 

@@ -62,9 +62,7 @@ class DPO(Objective):
 
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (Σ ℓ over pairs, preference metrics)."""
-        logps_S, _ = response_logps(policy, batch)
-        logps_RB = logps_S.view(batch.responses, batch.n_rows)
-        log_ratios_RB = logps_RB - reference_logps(batch)
+        logps_RB, log_ratios_RB, _ = log_ratios(policy, batch)
         losses_B = dpo_loss(log_ratios_RB[0] - log_ratios_RB[1], self.beta, self.label_smoothing)
         return losses_B.sum(), preference_metrics(logps_RB, log_ratios_RB, self.beta)
 
@@ -72,11 +70,16 @@ class DPO(Objective):
         return f"DPO(beta={self.beta}, label_smoothing={self.label_smoothing})"
 
 
-def reference_logps(batch: Batch) -> Tensor:
-    """π_ref's summed log-probs, (2, B); a batch without them is a programming error, never a silent zero."""
+def log_ratios(policy: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Each (2, B), chosen then rejected: log π_θ, log π_θ − log π_ref (summed, nats), and response lengths (tokens).
+
+    A batch without reference log-probs is a programming error, never a silent zero.
+    """
     if batch.reference_logps_RB is None:
         raise RuntimeError("this batch carries no reference log-probs; attach them before training")
-    return batch.reference_logps_RB
+    logps_S, lengths_S = response_logps(policy, batch)
+    logps_RB = logps_S.view(batch.responses, batch.n_rows)
+    return logps_RB, logps_RB - batch.reference_logps_RB, lengths_S.view_as(logps_RB)
 
 
 def check_beta(beta: float) -> float:

@@ -9,8 +9,7 @@ length of the answers; averaging is what its authors confirmed.
 
 from torch import Tensor, nn
 
-from xright.objectives.dpo import check_beta, preference_metrics, reference_logps
-from xright.objectives.logprobs import response_logps
+from xright.objectives.dpo import check_beta, log_ratios, preference_metrics
 from xright.objectives.objective import Batch, Objective
 
 
@@ -34,10 +33,8 @@ class IPO(Objective):
 
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (Σ ℓ over pairs, preference metrics)."""
-        logps_S, lengths_S = response_logps(policy, batch)
-        logps_RB = logps_S.view(batch.responses, batch.n_rows)
-        log_ratios_RB = logps_RB - reference_logps(batch)
-        averaged_RB = log_ratios_RB / lengths_S.view_as(logps_RB)
+        logps_RB, log_ratios_RB, lengths_RB = log_ratios(policy, batch)
+        averaged_RB = log_ratios_RB / lengths_RB
         losses_B = ipo_loss(averaged_RB[0] - averaged_RB[1], self.beta)
         return losses_B.sum(), preference_metrics(logps_RB, log_ratios_RB, self.beta)
 
