@@ -21,7 +21,7 @@ test: .venv/dev  ## lint, types and every fast test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: .venv/dev  ## the tests that take minutes: the embedded phenomena, the wheel
 	$(BIN)/pytest -m slow
