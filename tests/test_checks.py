@@ -44,7 +44,7 @@ GOOD = [
     ("objective@objectives.dpo=ipo",),
     ("optim=paper", "optim.clip=null"),
     ("model=pythia_1b", "data=files", "data.source.sft.path=a", "data.source.preference.path=b"),
-    ("model.micro_batch=4", "trainer=gpu"),
+    ("model.micro_batch=4", "trainer=cpu"),
 ]
 
 

@@ -41,7 +41,7 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
         prepare(cfg)
         return None
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    folder = RunFolder(Path(cfg.runs_dir) / cfg.name / cell_name(config, strategy, overrides))
+    folder = RunFolder(Path(cfg.runs_dir) / str(cfg.name) / cell_name(config, strategy, overrides))
     if not cfg.overwrite:
         folder.check_holds(config)
     if cfg.overwrite or (result := folder.result) is None:

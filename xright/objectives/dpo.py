@@ -21,6 +21,7 @@ from xright.objectives.objective import Batch, Objective
 def dpo_loss(margins_B: Tensor, beta: float, label_smoothing: float = 0.0) -> Tensor:
     """ℓ per pair, from margins h in nats.
 
+    >>> import torch
     >>> dpo_loss(torch.tensor([0.0]), beta=0.1)  # policy = reference: log 2
     tensor([0.6931])
     """
