@@ -1,28 +1,46 @@
-"""Lightning's progress bar, with the run's own name in front and one bar for the whole run."""
+"""One tqdm bar for a whole training, with its name in front; on terminals only."""
 
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
 
 
-class Progress(TQDMProgressBar):
-    """title: what is being trained."""
+class Progress(ProgressBar):
+    """title: what is being trained. It takes the place of Lightning's bar, whose unit is its epoch (see `sampler.py`)."""
 
     def __init__(self, title: str) -> None:
-        super().__init__(refresh_rate=5)
+        super().__init__()
         self.title = title
+        self.shown = True
+        self.bar: tqdm | None = None
 
-    def init_train_tqdm(self) -> Tqdm:
-        """The bar of the whole run; it stays on screen when done."""
-        return Tqdm(desc=self.title, dynamic_ncols=True, leave=True, unit="step", disable=None)
+    def disable(self) -> None:
+        """Lightning calls this on all ranks but the first."""
+        self.shown = False
 
-    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        """One Lightning epoch is the whole run (see `data/sampler.py`): count its steps."""
-        self.train_progress_bar.reset(trainer.fit_loop.max_batches)
-        self.train_progress_bar.initial = trainer.global_step
+    def enable(self) -> None:
+        """Show it again."""
+        self.shown = True
 
-    def get_metrics(self, *_: Any) -> dict[str, int | str | float | dict[str, float]]:
-        """None: figures are in the CSV files and W&B."""
-        return {}
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin, at a resumed run's step."""
+        self.bar = tqdm(
+            total=trainer.max_steps, initial=trainer.global_step, desc=self.title, unit="step", dynamic_ncols=True,
+            disable=None if self.shown else True,
+        )  # fmt: skip
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """One step more."""
+        if self.bar is not None:
+            self.bar.update()
+
+    def on_train_end(self, *_: Any) -> None:
+        """The bar stays on screen as it ended."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def on_exception(self, *_: Any) -> None:
+        """Leave the cursor below the bar."""
+        self.on_train_end()
