@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 
 class Progress(ProgressBar):
-    """title: what is being trained. It takes the place of Lightning's bar, whose unit is its epoch (see `sampler.py`)."""
+    """title: what is being trained. Lightning's own bar counts within its epoch; a run is one (see `sampler.py`)."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
