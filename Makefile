@@ -21,9 +21,9 @@ test: .venv/dev  ## lint, types and every fast test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not slow'
 
-test-slow: .venv/dev  ## the tests that take minutes: the embedded phenomena, the wheel
+test-slow: .venv/dev  ## the tests that take minutes: the embedded phenomena
 	$(BIN)/pytest -m slow
 
 seeds: .venv/run  ## experiments/embedded: the comparison in three worlds (seeds 0, 1, 2), and its table

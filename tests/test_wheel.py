@@ -3,13 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.slow
 def test_configuration_is_in_the_wheel(tmp_path):
     """Installed away from the checkout, the command finds its conf/ and a stated override."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
