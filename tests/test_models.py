@@ -285,9 +285,22 @@ def test_too_few_positions(model_type, built, tokenizer):
     ],
     ids=lambda architecture: architecture["model_type"],
 )
-def test_models_that_change_their_logits_are_refused(architecture, tokenizer):
+def test_scaled_and_capped_logits_are_followed(architecture, tokenizer):
     model = models.build({**SIZE, "intermediate_size": 32, **architecture}, tokenizer, seed=0)
-    with pytest.raises(UserError, match=f"{type(model).__name__} changes its logits"):
+    models.check_fits(model, tokenizer, max_length=8)
+
+
+def test_unknown_changes_to_logits_are_refused(tokenizer, monkeypatch):
+    model = models.build({**SIZE, "model_type": "llama", "intermediate_size": 32}, tokenizer, seed=0)
+    plain = model.forward
+
+    def doubled(*args, **kwargs):
+        output = plain(*args, **kwargs)
+        output.logits = 2 * output.logits
+        return output
+
+    monkeypatch.setattr(model, "forward", doubled)
+    with pytest.raises(UserError, match="LlamaForCausalLM changes its logits"):
         models.check_fits(model, tokenizer, max_length=8)
 
 

@@ -125,7 +125,7 @@ def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length:
     """UserError if token ids exceed the embedding, or rows its positions.
 
     Also holds the shortcut of `objectives/logprobs.py` (body, then output head on some positions) to the model's own
-    logits: an architecture that scales or caps its logits afterwards would be trained on something else.
+    logits: an architecture that does something unknown to its logits afterwards would be trained on something else.
     """
     rows = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
     if len(tokenizer) > rows:
@@ -140,15 +140,16 @@ def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length:
     ids = torch.arange(4, device=next(model.parameters()).device)[None] % len(tokenizer)
     training = model.training
     model.eval()
-    amplify = head.register_forward_hook(lambda _module, _input, output: 1000 * output)  # a fresh model's logits are
-    with torch.no_grad():  # too small for a cap to show
+    output: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
+    amplify = output.register_forward_hook(lambda _module, _input, logits: 1000 * logits)  # a fresh model's logits
+    with torch.no_grad():  # are too small for a cap to show
         ours, own = head(body(input_ids=ids, use_cache=False).last_hidden_state), model(input_ids=ids).logits
     amplify.remove()
     model.train(training)
     if not torch.allclose(ours.float(), own.float(), rtol=1e-2, atol=1e-2):
         raise UserError(
-            f"{type(model).__name__} changes its logits after the output head (scaling or capping), "
-            "which xright does not support yet."
+            f"{type(model).__name__} changes its logits after the output head in a way xright does not know; "
+            "use a model of another family."
         )
 
 

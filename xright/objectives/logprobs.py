@@ -7,6 +7,7 @@ dtype. One shifted mask picks both the hidden states and the tokens they predict
 Shapes: S sequences, T tokens, N response tokens in all, D hidden size, V vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,7 +43,21 @@ def token_logps(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
     return logits_NV.gather(1, tokens_N[:, None]).squeeze(1) - logits_NV.logsumexp(dim=1)
 
 
-def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """The transformer body and the output head of a (PEFT-wrapped) causal LM; adapters sit inside both."""
+def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """The transformer body of a (PEFT-wrapped) causal LM, and hidden states -> logits; adapters sit inside both.
+
+    Some families scale their logits after the output layer (Cohere, Granite) or cap them (Gemma 2 and 3): what the
+    config says of it is applied. A model that does anything else is refused at start-up (`models.check_fits`).
+    """
     model: Any = policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
-    return model.base_model, model.get_output_embeddings()
+    output, config = model.get_output_embeddings(), getattr(model, "config", None)
+    scale, divisor = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
+    cap = getattr(config, "final_logit_softcapping", None)
+
+    def head(hidden: Tensor) -> Tensor:
+        logits = output(hidden)
+        logits = logits * scale if scale else logits
+        logits = logits / divisor if divisor else logits
+        return cap * (logits / cap).tanh() if cap else logits
+
+    return model.base_model, head
