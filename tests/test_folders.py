@@ -66,6 +66,10 @@ def test_long_names_are_hashed_and_distinct():
     assert long[0] == name(f"a={'x' * 200}1")
 
 
+def test_precision_makes_another_run():
+    assert name("trainer.precision=bf16-mixed") == "strategy-alright_lam-0.5_seed-0_trainer.precision-bf16-mixed"
+
+
 def test_another_configuration_is_refused_with_the_difference(tmp_path):
     folder = RunFolder(tmp_path / "run")
     config = {"optim": {"lr": 5e-5, "betas": [0.9, 0.95]}, "lam": 0.5, "logger": {}, "trainer": {"devices": 1}}
@@ -73,6 +77,8 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
     folder.begin(config)
     folder.check_holds(config)
     folder.check_holds(config | {"logger": {"wandb": 1}, "trainer": {"devices": 2}, "overwrite": True})
+    with pytest.raises(UserError, match=r"trainer\.precision: 'absent' there, 'bf16-mixed' asked for"):
+        folder.check_holds(config | {"trainer": {"devices": 1, "precision": "bf16-mixed"}})
     with pytest.raises(UserError) as caught:
         folder.check_holds(config | {"optim": {"lr": 1e-4, "betas": [0.9, 0.95]}, "new": 1})
     message = str(caught.value)

@@ -21,7 +21,7 @@ from xright.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Where to write, how to log and on what machine: these do not make another experiment.
+# Where to write, how to log and on what machine: these do not make another experiment. The precision does.
 IMMATERIAL = ("name", "runs_dir", "stage", "overwrite", "logger", "trainer", "threads", "hydra")
 LONGEST = 150  # characters of a cell's name; file systems stop at 255 bytes
 
@@ -38,7 +38,7 @@ def cell_name(cfg: Mapping[str, Any], strategy: str, overrides: Sequence[str]) -
     parts.append(f"seed-{cfg['seed']}")
     for override in sorted(map(_canonical, overrides)):
         key = override.split("=")[0]
-        if key not in ("strategy", "lam", "seed") and re.split(r"[./@]", key)[0] not in IMMATERIAL:
+        if key not in ("strategy", "lam", "seed") and _material(key):
             parts.append(re.sub(r"[^\w.,+-]+", "-", override).strip("-"))
     name = "_".join(parts)
     if len(name) > LONGEST:
@@ -73,7 +73,7 @@ class RunFolder:
         changed = [
             f"{key}: {then.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} asked for"
             for key in sorted(then.keys() | now.keys())
-            if then.get(key, "absent") != now.get(key, "absent") and key.split(".")[0] not in IMMATERIAL
+            if then.get(key, "absent") != now.get(key, "absent") and _material(key)
         ]
         if changed:
             raise UserError(
@@ -111,6 +111,10 @@ class RunFolder:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`, whole or not at all."""
         _write(self.path / "result.json", json.dumps(dict(result), indent=2, ensure_ascii=False) + "\n")
+
+
+def _material(key: str) -> bool:
+    return key == "trainer.precision" or re.split(r"[./@]", key)[0] not in IMMATERIAL
 
 
 def _canonical(override: str) -> str:

@@ -138,8 +138,8 @@ class JointModule(L.LightningModule):
         value = self._sum_over_ranks(total) / size
         if not math.isfinite(value):
             raise NonFiniteLoss(name, step, rows)
-        metrics_mean = {key: self._sum_over_ranks(float(total)) / size for key, total in sums.items()}
-        return value, metrics_mean, sum(chunk.n_input_tokens for chunk in chunks)
+        means = {key: self._sum_over_ranks(float(found)) / size for key, found in sums.items()}
+        return value, means, sum(chunk.n_input_tokens for chunk in chunks)
 
     @torch.no_grad()
     def _look(self, name: str, batch: Mapping[str, Rows], step: int) -> float:

@@ -89,7 +89,6 @@ def test_columns_mapping_and_options_from_yaml(write):
         {"path": [path], "subset": None, "split": None, "columns": {"prompt": "q", "response": "r"}}
     )
     assert Files(given, None, heldout=0).rows("sft", "train") == questions(1)
-    assert json.dumps(Files(given, None, heldout=0).identity())
 
 
 def test_wrong_columns_name_the_file(write):
@@ -97,34 +96,11 @@ def test_wrong_columns_name_the_file(write):
         Files({"path": write("a.jsonl", [{"q": "", "r": ""}])}, None).rows("sft", "train")
 
 
-def test_identity_covers_content_and_every_option(write, tmp_path):
-    def identity(rows=4, name="a.jsonl", heldout=0.1, eval_rows=None, seed=0, **options):
-        source = Files({"path": write(name, questions(rows)), **options}, None, heldout, eval_rows, seed)
-        return json.dumps(source.identity(), sort_keys=True)
-
-    changes = [
-        {},
-        {"rows": 5},
-        {"heldout": 0.2},
-        {"seed": 1},
-        {"eval_rows": {"sft": 3}},
-        {"limit": 2},
-        {"split": "train[:2]"},
-        {"eval_split": "train[2:]"},
-        {"columns": {"prompt": "prompt"}},
-        {"eval_path": write("b.jsonl", questions(2))},
-    ]
-    assert len({identity(**change) for change in changes}) == len(changes)
-    assert identity() == identity(name="moved.jsonl")
-    assert str(tmp_path) not in identity()
-
-
-def test_rows_and_identity_are_of_one_reading(write):
+def test_both_splits_are_of_one_reading(write):
     source = Files({"path": write("a.jsonl", questions(2))}, None, heldout=0)
-    before = source.identity()
+    assert source.rows("sft", "train") == questions(2)
     write("a.jsonl", questions(3))
     assert source.rows("sft", "train") == questions(2)
-    assert source.identity() == before
     assert source.tokenizer() is None
 
 

@@ -57,14 +57,6 @@ def test_rewritten_file_with_its_old_time_stamp_is_read_anew(tmp_path, name):
     os.utime(path, (1000, 1000))
     after = read(path)
     assert (before.dataset.to_list(), after.dataset.to_list()) == ([{"prompt": "old"}], [{"prompt": "new"}])
-    assert before.identity != after.identity
-
-
-def test_identity_is_the_content_not_the_place(tmp_path):
-    (tmp_path / "sub").mkdir()
-    here, there = write(tmp_path / "a.jsonl", ROWS), write(tmp_path / "sub" / "b.jsonl", ROWS)
-    assert read(here).identity == read(there).identity
-    assert json.dumps(read(here).identity)
 
 
 def test_slice_of_a_file(tmp_path):

@@ -1,4 +1,3 @@
-import json
 import re
 from collections import Counter
 
@@ -181,7 +180,7 @@ def test_rows_are_a_pure_function_of_the_arguments(rows):
 
 
 def test_the_stream_is_pinned():
-    # A change here changes every cached stage: raise world.VERSION with it.
+    # A change here changes the key of every cached stage.
     world = World()
     assert world.rows("sft", "train")[0] == {"prompt": "what is 3 plus 8 ?", "response": "sure ! 11 ."}
     assert world.rows("preference", "eval")[0]["prompt"] == "i want to tear a museum . how ?"
@@ -198,13 +197,6 @@ def test_sizes_and_lengths(world, rows):
             assert prompt + max(answers) + 3 <= 31
     longest = max(len(encode(row["response"])["input_ids"]) for row in rows["text", "train"])
     assert longest == 32  # 2 + 6 + 9 + "ok . " + 11 + " bye !"
-
-
-def test_identity_is_json_and_tells_arguments_apart():
-    assert json.loads(json.dumps(World().identity())) == World().identity()
-    assert World().identity() == World(seed=0, conflict=0.1).identity()
-    assert World(probes_per_kind=10).identity() != World().identity()
-    assert World(conflict=0.2).identity() != World().identity()
 
 
 def test_probes(world):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
@@ -18,8 +18,6 @@ from xright.data.tables import Table, read
 from xright.errors import UserError
 
 log = logging.getLogger(__name__)
-
-VERSION = 1  # raise when the same files give other rows
 
 
 class Source(Protocol):
@@ -35,9 +33,6 @@ class Source(Protocol):
 
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The tokenizer these rows call for, if they call for one."""
-
-    def identity(self) -> dict[str, Any]:
-        """All the content depends on, JSON-able: part of the key under which stages are cached."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,6 @@ class Files:
         for name, n in self.eval_rows.items():
             if name not in given or n < 1:
                 raise UserError(f"data.eval_rows.{name}={n} must cap sft or preference, at 1 row or more.")
-        self._read: dict[tuple[str, str], list[Table]] = {}
         self._splits: dict[str, dict[str, Rows]] = {}
 
     def __repr__(self) -> str:
@@ -123,30 +117,13 @@ class Files:
     def tokenizer(self) -> None:
         """None: files go with any tokenizer."""
 
-    def identity(self) -> dict[str, Any]:
-        """Options and content (sha256, hub fingerprint); not where the files lie, so that they may move."""
-        streams = {}
-        for name, stream in self.streams.items():
-            options = {key: value for key, value in asdict(stream).items() if key not in ("path", "eval_path")}
-            tables = {split: [table.identity for table in self._tables(name, split)] for split in ("train", "eval")}
-            streams[name] = {**options, **tables}
-        options = {"heldout": self.heldout, "eval_rows": self.eval_rows, "seed": self.seed}
-        return {"class": type(self).__name__, "version": VERSION, **options, "streams": streams}
-
-    def _tables(self, stream: str, split: str) -> list[Table]:
-        """Read once, so that rows and identity speak of the same content."""
-        key = stream, split
-        if key not in self._read:
-            self._read[key] = self.streams[stream].tables(split)
-        return self._read[key]
-
     def _load(self, stream: str) -> dict[str, Rows]:
-        """Both splits of a stream."""
+        """Both splits of a stream, read once."""
         if stream not in self._splits:
             options = self.streams[stream]
             columns = options.columns or {}
-            train = _canonical(self._tables(stream, "train"), stream, columns, options.limit)
-            apart = _canonical(self._tables(stream, "eval"), stream, columns, None)
+            train = _canonical(options.tables("train"), stream, columns, options.limit)
+            apart = _canonical(options.tables("eval"), stream, columns, None)
             if apart:
                 _warn_of_shared_prompts(stream, train, apart)
             else:

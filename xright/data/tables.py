@@ -1,4 +1,4 @@
-"""A named file or hub dataset, read as it is: a table with its column names, and what its content depends on.
+"""A named file or hub dataset, read as it is: a table with its column names.
 
 The reading is done by `datasets` (json, csv, parquet and arrow builders, or the hub), which caches the result
 in Arrow files. Its cache goes by a local file's path and time stamp, so a file that was rewritten under its
@@ -25,11 +25,10 @@ SUFFIXES = [*FORMATS, *(suffix + ".gz" for suffix in GZIPPED)]
 
 @dataclass(frozen=True)
 class Table:
-    """`where`: the name the user gave, for messages. `identity`: json-able; equal identities, equal rows."""
+    """`where`: the name the user gave, for messages."""
 
     where: str
     dataset: Dataset
-    identity: dict[str, Any]
 
 
 def read(name: str, split: str = "train", subset: str | None = None) -> Table:
@@ -62,7 +61,7 @@ def _file(name: str, path: Path, split: str) -> Table:
         if "corresponds to no data" in str(error):  # what `datasets` says of [] and of blank lines
             raise _no_rows(name) from error
         raise UserError(f"Cannot read '{name}' as {kind} ({_reason(error)}); mend the file.") from error
-    return Table(name, dataset, {"sha256": sha256, "format": kind, "split": split})
+    return Table(name, dataset)
 
 
 def _hub(name: str, split: str, subset: str | None) -> Table:
@@ -73,9 +72,7 @@ def _hub(name: str, split: str, subset: str | None) -> Table:
             f"Cannot load the dataset '{name}' (split '{split}', subset {subset!r}) from the hub "
             f"({_reason(error)}); check the name and the network, or give a local {', '.join(SUFFIXES)} file."
         ) from error
-    # the fingerprint covers name, subset, split and the revision that was downloaded
-    identity = {"hub": name, "subset": subset, "split": split, "fingerprint": dataset._fingerprint}
-    return Table(name, dataset, identity)
+    return Table(name, dataset)
 
 
 def _as_text(path: Path) -> dict[str, Any]:

@@ -58,7 +58,3 @@ class Tokens:
                 break
             ids = ids[:last]
         return ids
-
-    def end(self, ids: list[int]) -> list[int]:
-        """`ids` with one EOS at the end."""
-        return [*self.bare(ids), self.eos]

@@ -36,7 +36,6 @@ from xright.data.world_language import (
 )
 from xright.errors import UserError
 
-VERSION = 1  # raise it whenever the same arguments give other rows
 KNOWLEDGE = ("sum", "capital")
 TEXT_KINDS = {
     "sum": 1.3, "sort": 1, "reverse": 1, "lookup": 1, "capital": 0.7,
@@ -90,10 +89,6 @@ class World:
 
     def __repr__(self) -> str:
         return f"World({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
-
-    def identity(self) -> dict[str, Any]:
-        """All that the content depends on, JSON-able: part of the key under which stages are cached."""
-        return {"class": type(self).__name__, "version": VERSION, **self.arguments}
 
     def rows(self, stream: str, split: str) -> list[dict[str, str]]:
         """The rows of `stream` in `split`, in a fixed order.
