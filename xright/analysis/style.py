@@ -7,7 +7,7 @@ the same once more. Text and lines use `INK`, which the page replaces by its own
 import math
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 import pandas as pd
@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from xright.analysis.runs import STRATEGIES, Runs
 
+T = TypeVar("T")
 Plot = Callable[[Runs], Figure]
 Dash = str | tuple[int, tuple[int, ...]]
 
@@ -53,13 +54,13 @@ SETTINGS: Any = {  # rcParams while a figure is built and saved
 }
 
 
-def styled(plot: Plot) -> Plot:
+def styled(plot: Callable[[T], Figure]) -> Callable[[T], Figure]:
     """Build the figure under SETTINGS without changing anyone else's."""
 
     @wraps(plot)
-    def with_settings(runs: Runs) -> Figure:
+    def with_settings(shown: T) -> Figure:
         with matplotlib.rc_context(SETTINGS):
-            return plot(runs)
+            return plot(shown)
 
     return with_settings
 

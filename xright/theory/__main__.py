@@ -1,0 +1,86 @@
+"""`python -m xright.theory OUT`: the convex results -> OUT/theory.json, and the figures as PDF, SVG and PNG."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+import xright
+from xright.errors import UserError
+from xright.theory.figures import FIGURES
+from xright.theory.recompute import recompute
+
+PNG_DPI = 200
+NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}  # the same input gives the same file
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compute, write, print the path of theory.json. Exit code 2 for bad input."""
+    asked = _parser().parse_args(arguments)
+    try:
+        _check(asked.out, asked.seeds, asked.processes)
+        print(_write(asked.out, asked.seeds, asked.processes))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _write(out: Path, seeds: int, processes: int | None) -> Path:
+    """theory.json last: its presence means that everything is there."""
+    started = time.perf_counter()
+    results = recompute(seeds, processes)
+    for name, draw in FIGURES.items():
+        figure = draw(results)
+        for kind, metadata in NO_DATE.items():
+            figure.savefig(out / f"{name}.{kind}", dpi=PNG_DPI, facecolor="white", metadata=metadata)
+    versions = {"xright": xright.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    machine = {"cpu": platform.machine(), "cores": os.cpu_count()}
+    results["about"] = {
+        "versions": versions | {"matplotlib": matplotlib.__version__},
+        "machine": machine,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    path, unfinished = out / "theory.json", out / "theory.json.tmp"
+    unfinished.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+    return path
+
+
+def _check(out: Path, seeds: int, processes: int | None) -> None:
+    """Everything that could go wrong at the end, before the beginning."""
+    if seeds < 2:
+        raise UserError(f"--seeds {seeds} must be at least 2: a standard error needs two runs.")
+    if processes is not None and processes < 1:
+        raise UserError(f"--processes {processes} must be at least 1.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"OUT={str(out)!r} cannot be made a folder ({error.strerror}); name another.") from error
+    if not os.access(out, os.W_OK):
+        raise UserError(f"OUT={str(out)!r} is not writable; name another folder.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m xright.theory",
+        description="Recompute the convex results of arXiv 2410.15483: OUT/theory.json (every number) and three "
+        "figures as PDF, SVG and PNG: figure_2 (two parameters), figure_6 (one), gap_against_horizon (E[G] against "
+        "T with the bound). Files of the same name are replaced. The last line printed is the path of theory.json.",
+        epilog="example: python -m xright.theory theory",
+    )
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write to; made if it does not exist")
+    parser.add_argument("--seeds", type=int, default=4096, help="ALRIGHT's runs at T = 100, quartered per decade of T")
+    parser.add_argument("--processes", type=int, help="worker processes (default: one per core)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
