@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m xright.run
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint seeds real-rows clean
+.PHONY: help demo test test-slow lint seeds real-rows theory clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -31,6 +31,9 @@ seeds: .venv/run  ## experiments/embedded: the comparison in three worlds (seeds
 
 real-rows: .venv/run  ## experiments/real_rows: real text (XRIGHT_DATA=folder with sft/, pref/, tokenizer_gptneox/)
 	$(BIN)/python experiments/real_rows/run.py
+
+theory: .venv/run  ## experiments/theory: the paper's convex results, recomputed
+	$(BIN)/python experiments/theory/run.py
 
 clean:  ## remove .venv (runs and caches stay)
 	rm -rf .venv

@@ -21,11 +21,15 @@ def publish(study: Path, here: Path) -> None:
     verdicts = [f"- **{claim.verdict}**: {claim.text}. {claim.evidence}\n" for claim in claims(runs)]
     measured = [f"Measured on {device}, {versions}.\n" for device, versions, _ in machines(runs.table)]
     results = "\n".join([markdown_table(runs), "".join(verdicts), *measured])
-    readme = here / "README.md"
+    between_markers(here / "README.md", results)
+    print(page)
+
+
+def between_markers(readme: Path, results: str) -> None:
+    """Replace what stands between BEGIN and END."""
     before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
     readme.write_text(f"{before}{BEGIN}\n{results}{END}{after}", encoding="utf-8")
-    print(page)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ MAY = {
     "objectives": {"objectives", "errors"},
     "strategies": {"strategies", "errors"},
     "optim": {"errors"},
-    "theory": {"theory", "strategies", "metrics", "errors"},
+    "theory": {"theory", "strategies", "metrics", "analysis.style", "errors"},
     "models": {"objectives", "errors"},
     "data": {"data", "objectives", "models", "build", "errors"},
     "evaluation": {"evaluation", "data", "models", "errors"},
@@ -77,7 +77,7 @@ def test_imports_go_down(file):
 def test_every_room_has_its_rule():
     rooms = {name(file).split("/")[0] for file in FILES}
     assert len(FILES) > 50
-    assert rooms >= MAY.keys() - {"theory"}  # a rule without a room would hold of nothing
+    assert rooms >= MAY.keys()  # a rule without a room would hold of nothing
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
     problems.py     the paper's two problems with their known optima
     descent.py      any Selector on any problem
     forgetting.py   one parameter: Sequential cannot work, ALRIGHT does, what the bound says
+    expectation.py  one parameter: ALRIGHT's expected gap, exactly
     toy.py          two parameters: every strategy from the same start
     recompute.py    all numbers of theory.json, on all cores
     figures.py      fig 2, fig 6, and E[G] against T with the bound

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-import xright
+from xright import __version__
 from xright.errors import UserError
 from xright.theory.figures import FIGURES
 from xright.theory.recompute import recompute
@@ -40,8 +40,9 @@ def _write(out: Path, seeds: int, processes: int | None) -> Path:
     for name, draw in FIGURES.items():
         figure = draw(results)
         for kind, metadata in NO_DATE.items():
-            figure.savefig(out / f"{name}.{kind}", dpi=PNG_DPI, facecolor="white", metadata=metadata)
-    versions = {"xright": xright.__version__, "python": platform.python_version(), "numpy": np.__version__}
+            with matplotlib.rc_context({"svg.hashsalt": "xright"}):
+                figure.savefig(out / f"{name}.{kind}", dpi=PNG_DPI, facecolor="white", metadata=metadata)
+    versions = {"xright": __version__, "python": platform.python_version(), "numpy": np.__version__}
     machine = {"cpu": platform.machine(), "cores": os.cpu_count()}
     results["about"] = {
         "versions": versions | {"matplotlib": matplotlib.__version__},
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: python -m xright.theory theory",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write to; made if it does not exist")
-    parser.add_argument("--seeds", type=int, default=4096, help="ALRIGHT's runs at T = 100, quartered per decade of T")
+    parser.add_argument("--seeds", type=int, default=256, help="runs of ALRIGHT per T; an eighth at T = 100,000 (256)")
     parser.add_argument("--processes", type=int, help="worker processes (default: one per core)")
     return parser
 

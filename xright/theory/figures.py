@@ -14,11 +14,12 @@ from matplotlib.lines import Line2D
 
 from xright.analysis.style import FAINT, INK, look, new_figure, number, styled
 from xright.theory import forgetting, toy
+from xright.theory.expectation import expected_gap
 from xright.theory.problems import Problem, table_1, table_1_minimiser, table_2
 
 SHOWN = {"sequential": "Sequential DPO→SFT", "alright": "ALRIGHT λ=0.5", "maxright": "MAXRIGHT λ=0.5"}
 VISITED = (*range(0, 1_000, 20), *range(1_000, 20_001, 100))
-DPO_COLOUR, SFT_COLOUR = "#0072B2", "#D55E00"
+DPO_COLOUR, SFT_COLOUR = look("dpo")[0], look("sft")[0]
 
 
 @styled
@@ -57,10 +58,17 @@ def figure_6(results: Mapping[str, Any]) -> Figure:
         rows = results["sequential"][schedule]
         name = f"Sequential, α = {schedule.removeprefix('const ').replace('sqrt(T)', '√T')}"
         _curve(right, rows, "gap", look("sequential"), name, dash)
-    _curve(right, results["alright"]["1"], "mean_gap", look("alright"), "ALRIGHT, α = 1/√T (mean)", "-")
+    colour, marker = look("alright")
+    expected, drawn = results["alright_expected"]["1"], results["alright"]["1"]
+    right.plot(_numbers(expected), list(expected.values()), color=colour, linewidth=1.3)
+    means = [row["mean_gap"] for row in drawn.values()]
+    right.plot(_numbers(drawn), means, marker, color=colour, markersize=4)
+    right.plot([], [], marker=marker, color=colour, markersize=4, label="ALRIGHT, α = 1/√T (line: expectation)")
     floor = results["lower_bound"]["0.5"]["gap_at_zero"]
     right.axhline(floor, color=INK, linewidth=0.9)
-    right.annotate(f"G(θ = 0) = {floor:.4f}", (12, floor), (0, 4), textcoords="offset points", fontsize=8)
+    right.annotate(
+        f"G(θ = 0) = {floor:.4f}", (1e5, floor), (0, -11), textcoords="offset points", ha="right", fontsize=8
+    )
     right.set(xscale="log", yscale="log", xlabel="T (iterates per stage)", ylabel="gap G after training (nats)")
     right.set_title("Sequential moves away from the optimum")
     right.legend(frameon=False, fontsize=8)
@@ -72,20 +80,18 @@ def figure_bound(results: Mapping[str, Any]) -> Figure:
     """E[G] of ALRIGHT, and G of Sequential and Mix, all with α = 10/√T, against T; theorem 4.1's bound above them."""
     figure = new_figure(6.4, 4.4)
     axes = figure.subplots()
-    rows, exact = results["alright"]["10"], results["alright_exact"]["10"]
+    rows = results["alright"]["10"]
     horizons = np.geomspace(2, 1e5, 200)
     bound = [forgetting.bound(10.0, horizon) for horizon in horizons]
     axes.plot(horizons, bound, color=INK, linewidth=1.2, linestyle="--", label="bound of theorem 4.1 (corrected)")
     _curve(axes, results["sequential"]["10/sqrt(T)"], "gap", look("sequential"), "Sequential DPO→SFT", "-")
-    slope = results["alright_slope"]["10"]["slope"]
-    name = f"ALRIGHT, mean ± 2 s.e. (slope {number(slope)})"
     colour, marker = look("alright")
-    errors = [2 * row["standard_error"] for row in rows.values()]
-    means = [row["mean_gap"] for row in rows.values()]
-    axes.errorbar(_numbers(rows), means, errors, color=colour, marker=marker, markersize=4, capsize=2, label=name)
-    axes.plot(
-        _numbers(exact), list(exact.values()), ".", color=colour, markersize=4, label="ALRIGHT, every path counted"
-    )
+    expected = {horizon: expected_gap(10.0, horizon) for horizon in np.unique(np.geomspace(2, 1e5, 60).astype(int))}
+    name = f"ALRIGHT, expectation (slope {number(results['alright_slope']['10'])})"
+    axes.plot(list(expected), list(expected.values()), color=colour, linewidth=1.3, label=name)
+    means, errors = ([row[key] for row in rows.values()] for key in ("mean_gap", "standard_error"))
+    bars = 2 * np.array(errors)
+    axes.errorbar(_numbers(rows), means, bars, color=colour, fmt=marker, markersize=4, capsize=3, label="mean ± 2 s.e.")
     _curve(axes, results["mix"]["10"], "gap", look("mix"), "Mix (two gradients per step)", "-")
     axes.set(xscale="log", yscale="log", ylim=(3e-5, 60), xlabel="T (iterates)", ylabel="E[G] after training (nats)")
     axes.set_title("α = 10/√T, λ = 0.5")
@@ -101,7 +107,7 @@ def _parameter_space(axes: Axes, problem: Problem, points: np.ndarray, method: s
     x, y = np.meshgrid(np.linspace(-9, 15, 120), np.linspace(-14, 14, 120))
     losses = problem.losses(np.stack([x, y], axis=-1))
     for name, colour, dash in (("dpo", DPO_COLOUR, "solid"), ("sft", SFT_COLOUR, "dashed")):
-        lines = axes.contour(x, y, losses[name], (0.05, 0.2, 1, 3, 6), colors=colour, linewidths=0.7, linestyles=dash)
+        lines = axes.contour(x, y, losses[name], (0.05, 0.2, 1, 3, 6), colors=colour, linewidths=0.9, linestyles=dash)
         axes.clabel(lines, fontsize=6, fmt="%g")
     axes.plot(*points.T, color=look(method)[0], linewidth=2.2)
     _ends(axes, points)
@@ -137,7 +143,7 @@ def _objectives(axes: Axes) -> None:
     axes.plot(theta, mean.loss(theta), color=INK, linestyle="-.", label="mixture, λ = 0.5")
     axes.plot(optimum, mean.loss(optimum), "*", color=INK, markersize=12, label="its optimum θ* = −5")
     axes.axvspan(0, 12, color=FAINT, alpha=0.2, linewidth=0)
-    axes.annotate("where Sequential\nends", (0.4, 0.3), fontsize=8)
+    axes.annotate("where Sequential ends", (0.4, 1.3), fontsize=8)
     axes.set(xlabel="θ", ylabel="loss (nats)", title="DPO pulls left, SFT pulls right", xlim=(-22, 12), ylim=(0, 11))
     axes.legend(frameon=False, fontsize=8, loc="upper center")
 

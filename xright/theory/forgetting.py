@@ -58,16 +58,6 @@ def alright(horizon: int, alphas: Sequence[float], seeds: Sequence[int]) -> Arra
     return gaps(descend_side_by_side(table_1(), coins, horizon - 1, _sizes(alphas, horizon)))
 
 
-def alright_exact(alpha_0: float, horizon: int) -> float:
-    """E[G] of ALRIGHT without drawing: the mean over all 2^(T−1) paths, weighted by their probability."""
-    problem, theta, probability = table_1(), np.zeros((1, 1)), np.ones(1)
-    size = inverse_sqrt(alpha_0, horizon)
-    for _ in range(horizon - 1):
-        theta = np.concatenate([theta - size * problem.objectives[name].gradient(theta) for name in ("dpo", "sft")])
-        probability = np.concatenate([LAM * probability, (1 - LAM) * probability])
-    return float(probability @ gaps(theta))
-
-
 def bound(alpha_0: float, horizon: int, lam: float = LAM) -> float:
     """Theorem 4.1 (A.8), corrected: E[G(θ_T)] ≤ ‖θ_1 − θ*‖²/(2 α0 √T) + (2 + log(T−1)) M_λ² α0/(2√T).
 
@@ -93,13 +83,9 @@ def maxright_limit(lam: float, updates: int = 50_000) -> dict[str, float]:
     }
 
 
-def slope(horizons: Sequence[int], means: Sequence[float], errors: Sequence[float]) -> dict[str, float]:
-    """Slope of log E[G] against log T, weighted by the precision of the means, and its standard error."""
-    precision = (np.asarray(means) / np.asarray(errors)) ** 2  # 1 / variance of log mean
-    x, y = np.log(horizons), np.log(means)
-    x = x - precision @ x / precision.sum()
-    spread = precision @ x**2
-    return {"slope": float(precision @ (x * y) / spread), "standard_error": float(1 / np.sqrt(spread))}
+def slope(horizons: Sequence[int], gaps: Sequence[float]) -> float:
+    """Least-squares slope of log G against log T."""
+    return float(np.polyfit(np.log(horizons), np.log(gaps), 1)[0])
 
 
 def _sizes(alphas: Sequence[float], horizon: int) -> Array:

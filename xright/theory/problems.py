@@ -20,6 +20,7 @@ import numpy as np
 from xright.metrics import gap, ideal_distance
 from xright.theory.objectives import DPO, SFT, Array, Mixture, Objective
 
+FLAT = 1e-12  # curvature that is none
 STEP, DECAY = 0.01, 0.001  # of the two-parameter problem: step size and L2 weight decay
 
 
@@ -47,17 +48,17 @@ class Problem:
         return Mixture(self.objectives, weights)
 
     def minimiser(self, weights: Mapping[str, float], steps: int = 200) -> Array:
-        """θ* of a mixture that has one, by Newton steps of length at most 1. ValueError where they do not converge."""
+        """θ* of a mixture that has one, by Newton steps of length at most 1. ValueError where there is none."""
         mixture, theta = self.mixture(weights), self.start
         for _ in range(steps):
-            gradient = mixture.gradient(theta)
-            step = np.linalg.lstsq(mixture.hessian(theta), gradient, rcond=None)[0]
+            gradient, hessian = mixture.gradient(theta), mixture.hessian(theta)
+            if np.linalg.eigvalsh(hessian)[0] < FLAT:  # on the way to a minimum that lies infinitely far away
+                break
+            step = np.linalg.solve(hessian, gradient)
             theta = theta - step / max(1.0, float(np.linalg.norm(step)))
-            if np.linalg.norm(step) < 1e-13:
+            if np.linalg.norm(step) < 1e-10:
                 return theta
-        raise ValueError(
-            f"no minimiser of {dict(weights)} within {steps} Newton steps; the last gradient is {gradient}"
-        )
+        raise ValueError(f"there is no minimiser of {dict(weights)} within {steps} steps; last gradient {gradient}")
 
 
 def table_1(start: float = 0.0) -> Problem:

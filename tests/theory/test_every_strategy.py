@@ -1,0 +1,76 @@
+"""Every yaml in conf/strategy, driven on a convex problem with known optimum: none makes matters worse, and joint
+methods end nearer to the ideal point than Sequential."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xright.build import build
+from xright.strategies import Selector
+from xright.theory.descent import descend
+from xright.theory.objectives import DPO, SFT, Objective, sigmoid, softplus
+from xright.theory.problems import Problem
+
+NAMES = sorted(file.stem for file in (Path(__file__).parents[2] / "conf" / "strategy").glob("*.yaml"))
+PREFERRED = np.array([1.0, 0.0])  # φ_w − φ_l
+DEMONSTRATED = np.array([-0.15, 1.0])  # φ of the target; the other output's is 0. Angle to PREFERRED: 98.5 degrees
+
+
+class ORPO(Objective):
+    """Two outputs, log-odds 2h: −log σ(h) − log σ(2h), h = θᵀ(φ_w − φ_l). Any further objective is added like this."""
+
+    def loss(self, theta):
+        h = theta @ PREFERRED
+        return softplus(-h) + softplus(-2 * h)
+
+    def gradient(self, theta):
+        h = theta @ PREFERRED
+        return -(sigmoid(-h) + 2 * sigmoid(-2 * h))[..., None] * PREFERRED
+
+    def hessian(self, theta):
+        raise NotImplementedError  # descent does not ask for it
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    """A mild conflict, started where both losses are large; "orpo" has a loss but no place in the ideal distance."""
+    dpo = DPO(differences=[PREFERRED], reference=[0.0, 0.0])
+    sft = SFT(features=[[DEMONSTRATED, np.zeros(2)]])
+    objectives = {"dpo": dpo, "sft": sft, "orpo": ORPO()}
+    return Problem(objectives, {"dpo": 0.0, "sft": 0.0}, np.array([-4.0, -4.0]))
+
+
+@pytest.fixture
+def selector(compose):
+    def selector(name: str, *overrides: str) -> Selector:
+        return build(compose(f"strategy={name}", "seed=3", "run.optima={dpo: 0.0, sft: 0.0}", *overrides).strategy)
+
+    return selector
+
+
+def distance(problem: Problem, selector: Selector) -> float:
+    """Ideal distance after 1,000 steps in all (Sequential: 500 of each)."""
+    return problem.ideal_distance(descend(problem, selector, 500, 0.1, epochs=2).theta)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_strategy_ends_farther_from_the_ideal_point_than_it_started(name, problem, selector):
+    overrides = ["strategy.epochs=[1,1]"] if name == "sequential" else []
+    assert distance(problem, selector(name, *overrides)) < problem.ideal_distance(problem.start)
+
+
+@pytest.mark.parametrize("lam", [0.25, 0.5, 0.75])
+def test_joint_methods_end_nearer_than_sequential_in_either_order(lam, problem, selector):
+    both_orders = [selector("sequential", "strategy.epochs=[1,1]", f"strategy.first={name}") for name in ("dpo", "sft")]
+    nearest = min(distance(problem, sequential) for sequential in both_orders)
+    joint = {name: selector(name, f"lam={lam}") for name in NAMES}
+    joint = {name: rule for name, rule in joint.items() if is_joint(rule)}
+    assert set(joint) == {"alright", "maxright", "mix"}
+    for rule in joint.values():
+        assert distance(problem, rule) < 0.95 * nearest
+
+
+def is_joint(rule: Selector) -> bool:
+    """Trains both objectives in one phase."""
+    return len(rule.phases(1, 1)) == 1 and {"dpo", "sft"} <= set(rule.objectives)
