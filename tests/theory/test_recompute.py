@@ -8,7 +8,7 @@ import pytest
 
 from xright.theory import expectation, forgetting, recompute, toy
 
-SEEDS = 8
+SEEDS = 24
 SHORT = {
     "LAMS": (0.25, 0.5),
     "HORIZONS": (4, 20, 100),  # in the order of their letters: 100, 20, 4
@@ -16,7 +16,7 @@ SHORT = {
     "EXACT_HORIZONS": range(9, 12),
     "KS": (2, 10),
     "TOY_SEEDS": range(2),
-    "CHUNK": 60,  # three seeds per task at T = 20, one at T = 100
+    "CHUNK": 140,  # seven seeds per task at T = 20, one at T = 100
 }
 
 
@@ -79,7 +79,7 @@ def test_values_are_where_their_keys_say(results):
 
 
 def test_alright_is_over_all_seeds_whatever_the_tasks(results):
-    for horizon, seeds in ((4, 8), (20, 8), (100, 2)):  # the longest has a quarter of the seeds
+    for horizon, seeds in ((4, 24), (20, 24), (100, 3)):  # the longest has an eighth of the seeds
         drawn = forgetting.alright(horizon, (1.0, 10.0), range(seeds))
         for alpha, gaps in zip((1.0, 10.0), drawn.T, strict=True):
             row = results["alright"][f"{alpha:g}"][str(horizon)]
@@ -98,6 +98,7 @@ def test_toy_rows_differ_as_their_keys_do(results):
     assert len(set(distances.values())) == len(distances)
     assert swapped["alright"]["seeds"] == 2
     assert results["toy_k"]["10"] == swapped["maxright"]  # k = 10 is the table's
+    assert results["toy_k"]["2"] != results["toy_k"]["10"]
 
 
 def test_the_result_is_json_as_it_stands(results):

@@ -7,7 +7,7 @@ selector's choice is the only chance there is.
 
 >>> from xright.strategies import Mix
 >>> from xright.theory.problems import table_1
->>> descend(table_1(), Mix(0.5), steps=500, step_size=1.0).theta.round(3)
+>>> descend(table_1(), Mix(0.5), steps=2_000, step_size=1.0).theta.round(3)
 array([-5.])
 """
 
