@@ -13,6 +13,7 @@ array([-5.])
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,13 +50,14 @@ def descend(
     step_size: α, or a function of the step within its phase. An array (runs, 1) of them makes θ (runs, d): several
     step sizes at once under the same choices, for selectors that never look (ValueError for others).
     decay: L2 weight decay. project: Π onto the set Θ. stage_ends_below: a phase ends as soon as the loss it descends
-    is below this (checked before each step). visit: numbers of steps taken after which θ is kept; 0 is the start.
+    is below this in every run (checked before each step). visit: numbers of steps taken after which θ is kept; 0 is the start.
     """
     size = step_size if callable(step_size) else lambda _: step_size
     theta = problem.start + np.zeros((*np.shape(size(0))[:-1], len(problem.start)))
     if weights := selector.start():  # an average of the models of the optima, as in the pipeline
-        ends = {name: descend(problem, Only(name), steps, step_size, epochs=epochs, decay=decay) for name in weights}
-        theta = sum((weight * ends[name].theta for name, weight in weights.items()), np.zeros_like(theta))
+        same: Any = {"epochs": epochs, "decay": decay, "project": project, "stage_ends_below": stage_ends_below}
+        ends = {name: descend(problem, Only(name), steps, step_size, **same).theta for name in weights}
+        theta = sum((weight * ends[name] for name, weight in weights.items()), np.zeros_like(theta))
     phases = selector.phases(steps, epochs)
     taken, visited = 0, {0: theta} if 0 in visit else {}
     for begin, length in zip(np.cumsum((0, *phases)).tolist(), phases, strict=False):
@@ -105,7 +107,7 @@ def ball(radius: float, centre: Array | float = 0.0) -> Projection:
     def project(theta: Array) -> Array:
         offset = theta - centre
         length = np.linalg.norm(offset, axis=-1, keepdims=True)
-        return centre + offset * radius / np.maximum(length, radius)
+        return centre + offset * (radius / np.maximum(length, radius))
 
     return project
 

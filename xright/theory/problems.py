@@ -20,7 +20,6 @@ import numpy as np
 from xright.metrics import gap, ideal_distance
 from xright.theory.objectives import DPO, SFT, Array, Mixture, Objective
 
-FLAT = 1e-12  # curvature that is none
 STEP, DECAY = 0.01, 0.001  # of the two-parameter problem: step size and L2 weight decay
 
 
@@ -52,7 +51,7 @@ class Problem:
         mixture, theta = self.mixture(weights), self.start
         for _ in range(steps):
             gradient, hessian = mixture.gradient(theta), mixture.hessian(theta)
-            if np.linalg.eigvalsh(hessian)[0] < FLAT:  # on the way to a minimum that lies infinitely far away
+            if np.linalg.eigvalsh(hessian)[0] <= 0:  # underflow, on the way to a minimum infinitely far away
                 break
             step = np.linalg.solve(hessian, gradient)
             theta = theta - step / max(1.0, float(np.linalg.norm(step)))
@@ -89,7 +88,8 @@ def table_1_minimiser(lam: float) -> float:
     """
     c = np.exp(5.0)
     a, b = lam * c, (2 * lam - 1) * c
-    u = (-b + np.sqrt(b * b + 4 * a * (1 - lam))) / (2 * a)
+    root = np.sqrt(b * b + 4 * a * (1 - lam))
+    u = 2 * (1 - lam) / (b + root) if b > 0 else (root - b) / (2 * a)  # whichever does not cancel
     return float(2 * np.log(u))
 
 
