@@ -50,7 +50,8 @@ def descend(
     step_size: α, or a function of the step within its phase. An array (runs, 1) of them makes θ (runs, d): several
     step sizes at once under the same choices, for selectors that never look (ValueError for others).
     decay: L2 weight decay. project: Π onto the set Θ. stage_ends_below: a phase ends as soon as the loss it descends
-    is below this in every run (checked before each step). visit: numbers of steps taken after which θ is kept; 0 is the start.
+    is below this in every run (checked before each step). visit: numbers of steps taken after which θ is kept; 0 is
+    the start.
     """
     size = step_size if callable(step_size) else lambda _: step_size
     theta = problem.start + np.zeros((*np.shape(size(0))[:-1], len(problem.start)))
