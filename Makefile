@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m xright.run
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint seeds real-rows theory clean
+.PHONY: help demo test test-slow lint seeds real-rows theory data-scale bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -34,6 +34,12 @@ real-rows: .venv/run  ## experiments/real_rows: real text (XRIGHT_DATA=folder wi
 
 theory: .venv/run  ## experiments/theory: the paper's convex results, recomputed
 	$(BIN)/python experiments/theory/run.py
+
+data-scale: .venv/run  ## experiments/data_scale: 100,000 + 50,000 generated rows, first and second start
+	$(BIN)/python experiments/data_scale/run.py
+
+bench: .venv/dev  ## experiments/speed: our steps against the usual ones, TRL's and the limit; a quarter of an hour
+	$(BIN)/python experiments/speed/run.py
 
 clean:  ## remove .venv (runs and caches stay)
 	rm -rf .venv

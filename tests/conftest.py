@@ -9,7 +9,14 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from torch import nn
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from xright.data.prompts import Row
 from xright.run import CONF
@@ -38,6 +45,31 @@ def tiny_model():
         )  # fmt: skip
         torch.manual_seed(seed)
         return GPTNeoXForCausalLM(config)
+
+    return make
+
+
+SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}
+LLAMA = {**SHAPE, "intermediate_size": 48, "initializer_range": 0.3}
+FAMILIES = {
+    "gpt_neox": LLAMA,
+    "llama": LLAMA,
+    "opt": {**SHAPE, "ffn_dim": 48, "word_embed_proj_dim": 32, "dropout": 0.0, "init_std": 0.3},
+    "qwen2": {**LLAMA, "num_key_value_heads": 2},  # grouped queries
+    "qwen3": {**LLAMA, "num_key_value_heads": 2, "head_dim": 8},  # and normalised queries and keys
+    "mistral": {**LLAMA, "num_key_value_heads": 2, "sliding_window": 5},
+}
+
+
+@pytest.fixture(scope="session")
+def family():
+    """make(model_type, seed, …settings): a two-layer model of a family of transformers', 40 tokens unless told."""
+
+    def make(model_type: str, seed: int = 0, **settings: object) -> PreTrainedModel:
+        ids = {"vocab_size": VOCABULARY, "bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": EOS}
+        config = AutoConfig.for_model(model_type, **{**ids, **FAMILIES.get(model_type, LLAMA), **settings})
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(config)
 
     return make
 
@@ -91,7 +123,8 @@ def bigram():
         def __init__(self, logits_VV: torch.Tensor) -> None:
             super().__init__()
             self.base_model = Body(logits_VV)
-            self.head = nn.Identity()  # a body whose hidden states are logits
+            self.head = nn.Linear(len(logits_VV), len(logits_VV), bias=False).requires_grad_(False)
+            nn.init.eye_(self.head.weight)  # a body whose hidden states are logits
 
         def get_output_embeddings(self) -> nn.Module:
             return self.head

@@ -45,6 +45,7 @@ GOOD = [
     ("optim=paper", "optim.clip=null"),
     ("model=pythia_1b", "data=files", "data.source.sft.path=a", "data.source.preference.path=b"),
     ("model.micro_batch=4", "trainer=cpu"),
+    ("layout=padded", "look=no_grad"),
 ]
 
 
@@ -72,6 +73,8 @@ BAD = [  # overrides, key as named in the message, value as named in the message
     (("data.batch_size=8",), "data.batch_size", "8"),
     (("model.micro_batch=0",), "model.micro_batch", "0"),
     (("stage=foo",), "stage", "'foo'"),
+    (("layout=dense",), "layout", "'dense'"),
+    (("look=twice",), "look", "'twice'"),
     (("lam=1.5",), "lam", "1.5"),
     (("lam=-0.1",), "lam", "-0.1"),
     (("lam=abc",), "lam", "'abc'"),

@@ -20,7 +20,7 @@ MAY = {
     "optim": {"errors"},
     "theory": {"theory", "strategies", "metrics", "analysis.style", "errors"},
     "models": {"objectives", "errors"},
-    "data": {"data", "objectives", "models", "build", "errors"},
+    "data": {"data", "objectives", "models", "build", "cache", "errors"},
     "evaluation": {"evaluation", "data", "models", "errors"},
     "module": {"objectives", "strategies", "optim"},
     "callbacks": {"callbacks", "metrics", "objectives", "evaluation.generate", "errors"},

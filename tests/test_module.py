@@ -1,6 +1,7 @@
 """The joint step, trained for real: a GPT-NeoX of 6,000 parameters, a few steps, on the CPU."""
 
 import copy
+import weakref
 from dataclasses import replace
 from functools import partial
 
@@ -11,12 +12,13 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 
 from xright import models
-from xright.data.collate import collate, length_sorted_chunks
+from xright.data.collate import LAYOUTS, collate, length_sorted_chunks
 from xright.data.datamodule import JointData
 from xright.errors import UserError
 from xright.module import JointModule, NonFiniteLoss
 from xright.objectives import DPO, ORPO, SFT, Objective
 from xright.optim import Optim
+from xright.packing import choose_layout
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Sequential
 from xright.training import Plan, make_trainer, train
 
@@ -36,28 +38,32 @@ class SGD(Optim):
 
 
 class Watch(L.Callback):
-    """Every step's outputs, and what `look(trainer, module)` sees after it."""
+    """Every step's outputs, and what `watch(trainer, module)` sees after it."""
 
-    def __init__(self, look=None):
-        self.look, self.outputs, self.looked = look, [], []
+    def __init__(self, watch=None):
+        self.watch, self.outputs, self.seen = watch, [], []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, *_):
         self.outputs.append(outputs)
-        self.looked.append(self.look(trainer, pl_module) if self.look else None)
+        self.seen.append(self.watch(trainer, pl_module) if self.watch else None)
 
 
 class Spied(Objective):
-    """An objective that writes its name and whether a gradient is wanted into `calls`."""
+    """An objective that writes its name and whether a gradient is wanted into `calls`, and what `note(policy, loss)`
+    returns into `notes`."""
 
-    def __init__(self, name, objective, calls):
+    def __init__(self, name, objective, calls, note=None):
         self.name, self.objective, self.calls, self.stream = name, objective, calls, objective.stream
+        self.note, self.notes = note, []
 
     def size(self, batch):
         return self.objective.size(batch)
 
     def __call__(self, policy, batch):
         self.calls.append((self.name, torch.is_grad_enabled()))
-        return self.objective(policy, batch)
+        loss, metrics = self.objective(policy, batch)
+        self.notes.append(self.note(policy, loss) if self.note else None)
+        return loss, metrics
 
 
 @pytest.fixture
@@ -71,13 +77,14 @@ def fit(streams, tiny_model):
 
     def run(
         selector, steps=3, optim=ADAM, micro_batch=None, seed=0, policy=None, objectives=None, evaluation=None,
-        eval_every=100, look=None, lay_out=None, checkpoint=None, rows=streams,
+        eval_every=100, watch=None, lay_out=None, checkpoint=None, rows=streams, layout="padded", look="auto",
     ):  # fmt: skip
-        policy, watch, lay_out = policy or tiny_model(), Watch(look), lay_out or partial(collate, pad_id=0)
+        policy, watch = policy or tiny_model(), Watch(watch)
+        lay_out = lay_out or partial(collate, pad_id=0, layout=choose_layout(policy, layout))
         phases = selector.phases(steps_per_epoch=steps, epochs=1)
         module = JointModule(
             policy, objectives or {"sft": SFT(), "dpo": DPO(), "orpo": ORPO()}, selector, lay_out, optim, phases,
-            evaluation=evaluation or {}, eval_every=eval_every, seed=seed, micro_batch=micro_batch,
+            evaluation=evaluation or {}, eval_every=eval_every, seed=seed, micro_batch=micro_batch, look=look,
         )  # fmt: skip
         trainer = make_trainer(TRAINER, callbacks=[watch], max_steps=sum(phases))
         trainer.fit(module, JointData(rows, BATCH_SIZE, sum(phases), seed), ckpt_path=checkpoint, weights_only=True)
@@ -97,9 +104,8 @@ def more_padding(rows, pad_id=39, columns=7):
     batch = collate(rows, pad_id)
     return replace(
         batch,
-        input_ids_ST=F.pad(batch.input_ids_ST, (0, columns), value=pad_id),
-        attention_mask_ST=F.pad(batch.attention_mask_ST, (0, columns)),
-        response_mask_ST=F.pad(batch.response_mask_ST, (0, columns)),
+        input_ids_LT=F.pad(batch.input_ids_LT, (0, columns), value=pad_id),
+        attention_mask_LT=F.pad(batch.attention_mask_LT, (0, columns)),
     )
 
 
@@ -110,6 +116,7 @@ def test_the_update_depends_on_the_rows_alone(fit, tiny_model, selector, optim):
     assert difference(policy, tiny_model()) > 1e-2
     for other in [
         {"micro_batch": 1}, {"micro_batch": 2}, {"micro_batch": 3}, {"lay_out": more_padding}, {"seed": 1},
+        {"layout": "packed"}, {"layout": "packed", "micro_batch": 2},
     ]:  # fmt: skip
         again, seen = fit(selector, optim=optim, **other)
         assert difference(policy, again) < 1e-5, other
@@ -147,14 +154,27 @@ def test_only_the_chosen_objectives_are_computed(fit, micro_batch):
     assert calls == [(pick, True) for pick in picks for _ in range(forwards)]
 
 
-def test_maxright_looks_at_both_every_k_steps(fit):
+@pytest.mark.parametrize(
+    ("look", "micro_batch", "forwards", "kept"),
+    [
+        ("auto", None, 1, True),
+        ("auto", 5, 1, True),  # the rows of a step
+        ("auto", 2, 3, False),  # the graphs of all micro-batches at once are what a micro-batch avoids
+        ("grad", None, 1, True),
+        ("grad", 2, 3, True),
+        ("no_grad", None, 1, False),
+        ("no_grad", 2, 3, False),
+    ],
+)
+def test_maxright_looks_at_both_every_k_steps(fit, look, micro_batch, forwards, kept):
     calls = []
     objectives = {"sft": Spied("sft", SFT(), calls), "dpo": Spied("dpo", DPO(), calls)}
     selector = MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}, k=2)
-    _, watch = fit(selector, steps=4, objectives=objectives)
-    look = [("dpo", False), ("sft", False)]
-    picks = [((name, True),) for outputs in watch.outputs for name in outputs["weights"]]
-    assert calls == [*look, *picks[0], *picks[1], *look, *picks[2], *picks[3]]
+    _, watch = fit(selector, steps=4, objectives=objectives, look=look, micro_batch=micro_batch)
+    both = [("dpo", kept)] * forwards + [("sft", kept)] * forwards
+    picks = [[(name, True)] * forwards for outputs in watch.outputs for name in outputs["weights"]]
+    used = [[] if kept else picks[step] for step in (0, 2)]  # a kept forward is not computed again
+    assert calls == [*both, *used[0], *picks[1], *both, *used[1], *picks[3]]
     for outputs in watch.outputs:  # the chosen gap is the step's own loss; f* = 0
         ((name, loss),) = outputs["losses"].items()
         assert outputs["seen_gaps"][name] == loss
@@ -163,10 +183,113 @@ def test_maxright_looks_at_both_every_k_steps(fit):
     assert first == pytest.approx(mix.outputs[0]["losses"], rel=1e-5)  # looked at the same batches
 
 
-def test_a_look_leaves_no_trace_in_the_update(fit):
-    looked, watch = fit(MAXRIGHT(0.5, {"dpo": -1e9, "sft": 0.0}, k=1))  # DPO always
+@pytest.mark.parametrize("look", ["grad", "no_grad"])
+def test_a_look_leaves_no_trace_in_the_update(fit, look):
+    looked, watch = fit(MAXRIGHT(0.5, {"dpo": -1e9, "sft": 0.0}, k=1), look=look)  # DPO always
     assert [list(outputs["weights"]) for outputs in watch.outputs] == [["dpo"]] * 3
     assert difference(looked, fit(Only("dpo"))[0]) == 0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_both_kinds_of_look_choose_and_train_alike(fit, layout, micro_batch):
+    def trained(look):
+        selector = MAXRIGHT(0.5, {"dpo": 0.0, "sft": 2.5}, k=2)  # which of the two is larger changes on the way
+        return fit(selector, steps=8, look=look, layout=layout, micro_batch=micro_batch, optim=SGD(lr=0.2))
+
+    (first, kept), (second, again) = trained("grad"), trained("no_grad")
+    picks = [list(outputs["weights"]) for outputs in kept.outputs]
+    assert {name for (name,) in picks} == {"dpo", "sft"}
+    assert picks == [list(outputs["weights"]) for outputs in again.outputs]
+    for ours, theirs in zip(kept.outputs, again.outputs, strict=True):
+        for key in ("losses", "seen_gaps"):
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-6)
+    assert difference(first, second) < 1e-6
+
+
+def test_a_look_without_gradient_is_without_dropout(fit, adapter):
+    """The authors' look is an evaluation; the kept forward is the training's own."""
+
+    def seen(look, dropout):
+        policy = adapter(dropout=dropout)
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                if parameter.requires_grad:
+                    parameter.fill_(0.1)  # LoRA's B starts at zero, and hides what is dropped
+        _, watch = fit(MAXRIGHT(0.5, {"dpo": -1e9, "sft": 0.0}), steps=1, policy=policy, look=look)
+        return watch.outputs[0]["seen_gaps"]["sft"]  # looked at, not chosen
+
+    assert seen("no_grad", 0.5) == pytest.approx(seen("no_grad", 0.0), rel=1e-6)
+    assert seen("grad", 0.0) == pytest.approx(seen("no_grad", 0.0), rel=1e-6)
+    assert seen("grad", 0.5) != pytest.approx(seen("grad", 0.0), rel=1e-3)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 2])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_the_graph_that_was_not_chosen_is_gone_before_the_update(fit, tiny_model, adapter, lora, micro_batch):
+
+    def note(_, loss):
+        return weakref.ref(loss)
+
+    def alive(spy):
+        return [graph() is not None for graph in spy.notes]
+
+    class Watched(SGD):
+        def build(self, parameters):
+            optimizer = super().build(parameters)
+            optimizer.register_step_pre_hook(lambda *_: at_update.append(any(alive(other))))
+            return optimizer
+
+    at_update = []
+    chosen, other = Spied("dpo", DPO(), [], note), Spied("sft", SFT(), [], note)
+    fit(
+        MAXRIGHT(0.5, {"dpo": -1e9, "sft": 0.0}, k=1), steps=2, policy=adapter() if lora else tiny_model(), look="grad",
+        objectives={"dpo": chosen, "sft": other}, optim=Watched(lr=0.1), micro_batch=micro_batch,
+    )  # fmt: skip
+    assert at_update == [False, False]
+    forwards = 2 * (1 if micro_batch is None else 3)
+    assert alive(chosen) == alive(other) == [False] * forwards
+
+
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_mix_backpropagates_one_objective_after_the_other(fit, micro_batch):
+    """When the second forward runs, the first one's graph is gone and its gradient is in the parameters."""
+
+    def note(policy, loss):
+        before = [graph() is not None for graph in graphs]
+        graphs.append(weakref.ref(loss))
+        return any(p.grad is not None and bool(p.grad.any()) for p in policy.parameters()), before
+
+    graphs, calls = [], []
+    sft, dpo = Spied("sft", SFT(), calls, note), Spied("dpo", DPO(), calls, note)
+    fit(Mix(0.3), steps=1, objectives={"sft": sft, "dpo": dpo}, micro_batch=micro_batch)
+    forwards = 1 if micro_batch is None else 3
+    assert [name for name, _ in calls] == ["dpo"] * forwards + ["sft"] * forwards
+    assert [accumulated for accumulated, _ in dpo.notes + sft.notes] == [False] + [True] * (2 * forwards - 1)
+    assert sft.notes[0][1] == [False] * forwards
+
+
+TRAJECTORIES = [Only("sft"), Only("dpo"), Only("orpo"), Mix(0.3), MAXRIGHT(0.5, {"dpo": 0.0, "sft": 2.5}, k=2)]
+
+
+@pytest.mark.parametrize("selector", TRAJECTORIES, ids=repr)
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_both_layouts_give_the_same_trajectory(fit, tiny_model, adapter, make_rows, selector, lora):
+    rows = {"sft": make_rows(3, seed=1), "dpo": make_rows(3, responses=2, seed=1)}
+    evaluation = {name: [chunk] for name, chunk in rows.items()}
+
+    def trained(layout):
+        policy, optim = (adapter() if lora else tiny_model()), SGD(lr=0.1)
+        chosen = copy.deepcopy(selector)
+        return fit(chosen, steps=4, policy=policy, optim=optim, layout=layout, evaluation=evaluation, eval_every=1)
+
+    (first, padded), (second, packed) = trained("padded"), trained("packed")
+    assert difference(first, second) < 1e-5
+    for ours, theirs in zip(packed.outputs, padded.outputs, strict=True):
+        assert ours["weights"] == theirs["weights"]
+        assert ours["tokens"] == theirs["tokens"]
+        for key in ("losses", "evaluation", "seen_gaps"):
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-5), key
 
 
 def test_each_phase_has_a_fresh_optimizer_and_schedule(fit):
@@ -176,14 +299,14 @@ def test_each_phase_has_a_fresh_optimizer_and_schedule(fit):
         return optimizer.param_groups[0]["lr"], moments
 
     optim = Optim(lr=0.01, betas=(0.9, 0.95), schedule="cosine")
-    _, watch = fit(Sequential("sft", epochs=(1, 2)), steps=2, optim=optim, look=state)
+    _, watch = fit(Sequential("sft", epochs=(1, 2)), steps=2, optim=optim, watch=state)
     assert [list(outputs["weights"]) for outputs in watch.outputs] == [["sft"]] * 2 + [["dpo"]] * 4
     # (1 + cos(π t/n))/2 with n = 2, then n = 4
     factors = [1, 0.5, 1, 0.853553, 0.5, 0.146447]
-    assert [lr for lr, _ in watch.looked] == pytest.approx([0.01 * factor for factor in factors], rel=1e-5)
-    steps = [{step for step, _, _ in moments} for _, moments in watch.looked]
+    assert [lr for lr, _ in watch.seen] == pytest.approx([0.01 * factor for factor in factors], rel=1e-5)
+    steps = [{step for step, _, _ in moments} for _, moments in watch.seen]
     assert steps == [{1}, {2}, {1}, {2}, {3}, {4}]
-    for _, mean, square in watch.looked[2][1]:  # moments from zero: m = 0.1 g, v = 0.05 g²
+    for _, mean, square in watch.seen[2][1]:  # moments from zero: m = 0.1 g, v = 0.05 g²
         assert torch.allclose(square, 0.05 * (mean / 0.1) ** 2, rtol=1e-4, atol=1e-12)
 
 
@@ -219,7 +342,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(fit, tiny_model, bad_
 
 def test_the_user_is_told_objective_and_step(tiny_model, word_tokenizer, bad_streams):
     cfg = OmegaConf.create({
-        "trainer": TRAINER, "eval_batch_size": 4, "eval_every": 10, "model": {"micro_batch": None}
+        "trainer": TRAINER, "eval_batch_size": 4, "eval_every": 10, "model": {"micro_batch": None}, "layout": "packed",
+        "look": "auto",
     })  # fmt: skip
     del cfg.trainer["enable_progress_bar"], cfg.trainer["logger"]  # train() has its own
     selector = Sequential("sft", epochs=(1, 1))
@@ -288,7 +412,7 @@ def test_checkpoints_hold_what_is_trained_and_what_is_remembered(fit, adapter, t
         trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
 
     selector = MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}, k=4)
-    policy, watch = fit(selector, steps=4, policy=adapter(), look=save)
+    policy, watch = fit(selector, steps=4, policy=adapter(), watch=save)
     checkpoint = torch.load(tmp_path / "4.ckpt", weights_only=True)
     trained = {f"policy.{name}": p for name, p in policy.named_parameters() if p.requires_grad}
     assert checkpoint["state_dict"].keys() == trained.keys()
@@ -308,7 +432,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(fit, adapter, tmp_
         trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
 
     first, second = copy.deepcopy(selector), copy.deepcopy(selector)
-    whole, seen = fit(first, steps=steps, policy=adapter(dropout=0.2), look=save)
+    whole, seen = fit(first, steps=steps, policy=adapter(dropout=0.2), watch=save)
     checkpoint = tmp_path / f"{stop}.ckpt"
     resumed, rest = fit(second, steps=steps, policy=adapter(dropout=0.2), checkpoint=checkpoint)
     assert len(seen.outputs) == 6

@@ -1,4 +1,5 @@
 import csv
+import json
 import math
 import shutil
 
@@ -9,7 +10,9 @@ from transformers import AutoModelForCausalLM
 
 from xright import models
 from xright.cache import cache_root
-from xright.data.corpus import corpus_of
+from xright.data.corpus import _corpus, corpus_of
+from xright.data.sources import Files
+from xright.data.world import World
 from xright.errors import UserError
 from xright.stages import Stages
 
@@ -21,6 +24,7 @@ def cache(tmp_path_factory):
     """One cache for this file: a stage is built by the first test that needs it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XRIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets")))
         yield cache_root()
 
 
@@ -196,6 +200,53 @@ def test_a_failed_stage_is_not_kept(stages, cache, built):
     with pytest.raises(UserError, match="NaN or infinite"):
         stages("optim.lr=1e30", "optim.warmup=0", "reference=base").optimum("sft")
     assert files(cache / "optimum_sft") == before
+
+
+@pytest.fixture(scope="module")
+def of_files(compose, cache, tmp_path_factory):
+    """of_files(*overrides): stages over files with rows of the world, as a new process would make them."""
+    folder = tmp_path_factory.mktemp("files")
+    world = World(sft_rows=60, preference_rows=40)
+    world.tokenizer().save_pretrained(folder / "tokenizer")
+    for stream in ("sft", "preference"):
+        rows = world.rows(stream, "train")
+        (folder / f"{stream}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = ("hidden_size=16", "num_hidden_layers=1", "num_attention_heads=2", "intermediate_size=32")
+    given = ["data=files", "trainer=cpu", "logger=csv", "epochs=1", "model.pretrain.steps=2", "data.max_length=64"]
+    given += ["data.source.heldout=0.2", "data.batch_size.preference=4", f"model.tokenizer={folder}/tokenizer"]
+    given += [f"model.init.{size}" for size in sizes]
+    given += [f"data.source.{stream}.path={folder}/{stream}.jsonl" for stream in ("sft", "preference")]
+    given += [f"data.templates.{stream}='<user> {{instruction}} <bot> '" for stream in ("sft", "preference")]
+
+    def make(*overrides):
+        cfg = compose(*given, *overrides)
+        _corpus.cache_clear()
+        return Stages(cfg, corpus_of(cfg))
+
+    return make
+
+
+def test_stages_over_files_share_their_tokens(of_files, cache):
+    first = everything(of_files())
+    tokens = [path for path in (cache / "tokens").iterdir() if path.is_dir()]
+    assert len(tokens) == 5  # train and held out of both streams, and the texts
+    before = files(cache)
+    assert everything(of_files()) == first
+    assert everything(of_files("seed=3")) == first
+    assert files(cache) == before
+
+
+def test_stages_do_not_depend_on_where_tokens_lie(of_files, cache, monkeypatch):
+    """Tokenised in memory, as for a source that has no identity, rows and stages are the same."""
+    cached = of_files()
+    ids, rows = everything(cached), [*cached.preference_rows, *cached.streams.values()]
+    monkeypatch.delattr(Files, "identity")
+    in_memory = of_files()
+    before = files(cache)
+    assert everything(in_memory) == ids
+    assert [*in_memory.preference_rows, *in_memory.streams.values()] == rows
+    assert all(isinstance(row.reference[0], float) for row in rows[0])
+    assert files(cache) == before
 
 
 def test_an_adapter_policy(built, stages):

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,8 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from xright.build import build
-from xright.data.collate import collate
-from xright.data.datamodule import check_batch_size
+from xright.data.collate import LAYOUTS, collate
+from xright.data.datamodule import check_batch_sizes
 from xright.data.prompts import Row
 from xright.errors import UserError
 from xright.objectives import Objective
@@ -32,12 +33,13 @@ def check_config(cfg: DictConfig) -> None:
     for key in ("epochs", "eval_every", "eval_batch_size", "checkpoint_every", "reference_training.epochs"):
         _whole(key, OmegaConf.select(cfg, key), at_least=1)
     _whole("seed", cfg.seed, at_least=0)
-    check_batch_size(cfg.data.batch_size)
+    check_batch_sizes(cfg.data)
     for key in ("model.micro_batch", "threads"):
         if OmegaConf.select(cfg, key) is not None:
             _whole(key, OmegaConf.select(cfg, key), at_least=1)
-    if cfg.stage not in ("run", "prepare"):
-        raise UserError(f"stage={cfg.stage!r} must be run or prepare.")
+    for key, options in (("stage", ("run", "prepare")), ("layout", LAYOUTS), ("look", ("auto", "grad", "no_grad"))):
+        if cfg[key] not in options:
+            raise UserError(f"{key}={cfg[key]!r} must be {', '.join(options[:-1])} or {options[-1]}.")
     if not cfg.model.init and not cfg.model.path:
         raise UserError("the model has neither init nor path; give model.path=FOLDER or a hub name.")
     _check_optima(cfg.optima)
@@ -54,14 +56,14 @@ def check_config(cfg: DictConfig) -> None:
 
 
 @torch.no_grad()
-def check_reference(policy: nn.Module, objective: Objective, rows: list[Row], cfg: DictConfig) -> None:
+def check_reference(policy: nn.Module, objective: Objective, rows: Sequence[Row], cfg: DictConfig) -> None:
     """With `reference=base` the policy starts as the reference, and f_DPO must be what it is there (DPO: log 2).
 
     A difference means that policy and stored log-probs saw different weights, tokens, or dropout. UserError then.
     """
     if objective.value_at_reference is None:
         return
-    batch = collate(rows[:32], 0)
+    batch = collate(rows[:32], 0, "padded")
     value = float(objective(policy, batch)[0]) / objective.size(batch)
     exact = cfg.model.dtype == "float32"
     if abs(value - objective.value_at_reference) > (1e-3 if exact else 5e-2) * objective.value_at_reference:

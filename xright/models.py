@@ -7,7 +7,8 @@ them without xright. An adapter's folder names its base; `load` follows that.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,18 @@ def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length:
             f"{type(model).__name__} changes its logits after the output head in a way xright does not know; "
             "use a model of another family."
         )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode; then each module gets back the mode it had (frozen parts may be kept in eval mode)."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def average(weights: Mapping[Path, float], dtype: str = "float32") -> PreTrainedModel:

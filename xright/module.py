@@ -7,6 +7,7 @@ What a strategy is called is not known here, nor how many objectives there are.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -29,12 +30,27 @@ class NonFiniteLoss(Exception):
         self.objective, self.step, self.rows = objective, step, rows
 
 
+@dataclass
+class _Part:
+    """One objective's share of a step: its rows, laid out in micro-batches; size: units over all ranks; forwards:
+    (Σ ℓ with its graph, metrics) per micro-batch, where a look has computed them."""
+
+    name: str
+    rows: Rows
+    batches: list[Batch]
+    size: float
+    forwards: list[tuple[torch.Tensor, dict]] | None = None
+
+
 class JointModule(L.LightningModule):
     """Updates one policy with the objectives a selector picks, step by step.
 
     objectives: {name: Objective}; collate: rows -> Batch; phases: lengths in steps, each with a fresh optimizer;
     evaluation: {objective name: chunks of held-out rows}, evaluated after the first step, every `eval_every` steps and
     at the end; micro_batch: rows per forward (None: the whole step at once); tokenizer: for callbacks that write text.
+    look: how a selector sees a loss before it chooses: `grad` (the training forward, kept, so that the chosen one is
+    not computed again; all graphs exist at once), `no_grad` (an extra forward, in eval mode, as the authors do), or
+    `auto` (grad where the step is one micro-batch).
 
     `training_step` returns what callbacks watch: step (t, from 0), weights, losses (of the updated objectives, before
     the update), metrics, seen_gaps, tokens, seconds (evaluation excluded), and where one was due: evaluation
@@ -54,6 +70,7 @@ class JointModule(L.LightningModule):
         seed: int,
         micro_batch: int | None = None,
         tokenizer: Any = None,
+        look: str = "auto",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -61,19 +78,22 @@ class JointModule(L.LightningModule):
         self.policy, self.objectives, self.selector = policy, objectives, selector
         self.collate, self.optim, self.phases = collate, optim, phases
         self.evaluation, self.eval_every = evaluation, eval_every
-        self.seed, self.micro_batch, self.tokenizer = seed, micro_batch, tokenizer
+        self.seed, self.micro_batch, self.tokenizer, self.look = seed, micro_batch, tokenizer, look
 
     def training_step(self, batch: Mapping[str, Rows], batch_idx: int) -> dict[str, Any]:
         """One optimizer step on {stream: rows}."""
         started, step = time.perf_counter(), self.global_step
         optimizer = self._begin_step(step)
-        if looked := self.selector.looks(step):
-            self.selector.observe({name: self._look(name, batch, step) for name in looked})
+        looked = {name: self._part(name, batch) for name in self.selector.looks(step)}
+        if looked:
+            self.selector.observe({name: self._look(part, step) for name, part in looked.items()})
         weights = self.selector.weights(step)
         losses, metrics, tokens = {}, {}, 0
         for name, weight in weights.items():
-            losses[name], metrics[name], seen = self._backward(name, weight, batch, step)
-            tokens += seen
+            part = looked.pop(name, None) or self._part(name, batch)
+            losses[name], metrics[name] = self._backward(part, weight, step)
+            tokens += sum(batch.n_input_tokens for batch in part.batches)
+        looked.clear()  # the graphs of what was not chosen
         self.clip_gradients(optimizer, self.optim.clip, "norm")
         optimizer.step()
         optimizer.zero_grad()
@@ -122,28 +142,39 @@ class JointModule(L.LightningModule):
             group["lr"] = self.optim.lr_at(step - start, length)
         return optimizer
 
-    def _backward(self, name: str, weight: float, batch: Mapping[str, Rows], step: int) -> tuple[float, dict, int]:
-        """Accumulate the gradient of weight × f_name over the step's micro-batches; (f, metrics, input tokens)."""
+    def _part(self, name: str, batch: Mapping[str, Rows]) -> _Part:
+        """Lay out an objective's rows."""
         objective = self.objectives[name]
         rows = batch[objective.stream]
-        chunks = [self.collate(chunk) for chunk in self._chunks(rows)]
-        size = self._sum_over_ranks(sum(objective.size(chunk) for chunk in chunks))
-        total, sums = 0.0, dict[str, Any]()
-        for chunk in chunks:
-            loss, metrics = objective(self.policy, chunk.to(self.device))
-            # Data parallelism averages gradients over ranks; the world size turns that into the sum we divide.
-            self.manual_backward(loss * (weight * self.trainer.world_size / size))
-            total += float(loss.detach())
-            _add(sums, metrics)
-        value = self._sum_over_ranks(total) / size
-        if not math.isfinite(value):
-            raise NonFiniteLoss(name, step, rows)
-        means = {key: self._sum_over_ranks(float(found)) / size for key, found in sums.items()}
-        return value, means, sum(chunk.n_input_tokens for chunk in chunks)
+        batches = [self.collate(chunk).to(self.device) for chunk in self._chunks(rows)]
+        return _Part(name, rows, batches, self._sum_over_ranks(sum(objective.size(batch) for batch in batches)))
 
-    @torch.no_grad()
-    def _look(self, name: str, batch: Mapping[str, Rows], step: int) -> float:
-        return self._total(name, self._chunks(batch[self.objectives[name].stream]), step)[0]
+    def _look(self, part: _Part, step: int) -> float:
+        """f of this step's rows, before the choice."""
+        if self.look == "no_grad" or (self.look == "auto" and len(part.batches) > 1):
+            with torch.no_grad():
+                return self._total(part.name, self._chunks(part.rows), step)[0]
+        part.forwards = [self.objectives[part.name](self.policy, batch) for batch in part.batches]
+        return self._mean([float(loss.detach()) for loss, _ in part.forwards], part, step)
+
+    def _backward(self, part: _Part, weight: float, step: int) -> tuple[float, dict[str, float]]:
+        """Accumulate the gradient of weight × f over the step's micro-batches; (f, metrics)."""
+        totals, sums = [], dict[str, Any]()
+        for index, batch in enumerate(part.batches):
+            loss, metrics = part.forwards[index] if part.forwards else self.objectives[part.name](self.policy, batch)
+            # Data parallelism averages gradients over ranks; the world size turns that into the sum we divide.
+            self.manual_backward(loss * (weight * self.trainer.world_size / part.size))
+            totals.append(float(loss.detach()))
+            _add(sums, metrics)
+        value = self._mean(totals, part, step)
+        return value, {key: self._sum_over_ranks(float(found)) / part.size for key, found in sums.items()}
+
+    def _mean(self, totals: Sequence[float], part: _Part, step: int) -> float:
+        """f from its micro-batches' sums; NonFiniteLoss where it is none."""
+        value = self._sum_over_ranks(math.fsum(totals)) / part.size
+        if not math.isfinite(value):
+            raise NonFiniteLoss(part.name, step, part.rows)
+        return value
 
     def _total(self, name: str, chunks: Sequence[Rows], step: int) -> tuple[float, dict[str, float]]:
         """Exact mean of an objective (and its metrics) over chunks of rows, without gradient and dropout."""

@@ -88,7 +88,7 @@ def _joint_run(
     folder.begin(config)
     with wandb_runs(cfg.logger) as loggers:
         train(
-            Plan(stages.streams, cfg.data.batch_size, phases, evaluation), policy, stages.tokenizer, objectives,
+            Plan(stages.streams, stages.batch_size, phases, evaluation), policy, stages.tokenizer, objectives,
             selector, build(cfg.optim), cfg.seed, cfg, selector.label, callbacks, loggers, folder.checkpoint,
         )  # fmt: skip
         models.export(policy, stages.tokenizer, folder.path / "model")

@@ -26,10 +26,9 @@ from xright import models
 from xright.build import build
 from xright.cache import Stage, cache_root, cached_stage
 from xright.callbacks.trajectory import Trajectory
-from xright.data.corpus import Corpus, chosen_only, digest, with_reference
-from xright.data.datamodule import steps_per_epoch
-from xright.data.prompts import Row
-from xright.data.sampler import StepBatches
+from xright.data.corpus import Corpus
+from xright.data.datamodule import batch_sizes, batches, steps_per_epoch
+from xright.data.rows import Rows
 from xright.objectives import SFT, Objective
 from xright.optim import Optim
 from xright.reference import read_logps, reference_logps
@@ -47,11 +46,12 @@ class Stages:
 
     def __init__(self, cfg: DictConfig, corpus: Corpus) -> None:
         self.cfg, self.corpus, self.tokenizer = cfg, corpus, corpus.tokenizer
+        self.batch_size = batch_sizes(cfg.data)
 
     def check(self) -> None:
         """UserError for data or a model that cannot work, before any stage is trained."""
-        for stream, size in self.cfg.data.batch_size.items():
-            StepBatches(stream, len(self.corpus.train(stream)), size, steps=1, seed=0)
+        for stream, size in self.batch_size.items():
+            batches(stream, self.corpus.train(stream), size, steps=1, seed=0)
             self.corpus.evaluation(stream)
         if self.cfg.reference not in ("chosen", "sft", "base"):
             _model_id(self.cfg.reference)
@@ -65,7 +65,7 @@ class Stages:
         if not model.init:
             return str(Path(model.path).absolute()) if Path(model.path).is_dir() else model.path
         texts, pretrain = self.corpus.train("text"), model.pretrain
-        key = {"init": _plain(model.init), "pretrain": _plain(pretrain), "texts": digest(texts)}
+        key = {"init": _plain(model.init), "pretrain": _plain(pretrain), "texts": texts.digest}
         key["precision"] = self.cfg.trainer.precision
         key["tokenizer"] = hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
 
@@ -90,12 +90,12 @@ class Stages:
             return str(Path(kind).absolute()) if Path(kind).is_dir() else kind
         stream = "preference" if kind == "chosen" else "sft"
         rows = self.corpus.train(stream)
-        rows = chosen_only(rows) if kind == "chosen" else rows
-        batch_size = self.cfg.data.batch_size[stream]
+        rows = rows.chosen_only() if kind == "chosen" else rows
+        batch_size = self.batch_size[stream]
         steps = training.epochs * steps_per_epoch({stream: rows}, {stream: batch_size})
         optim = {**_plain(self.cfg.optim), "lr": training.lr}
         key = {
-            **self._policy_key(), "rows": digest(rows), "batch_size": batch_size, "steps": steps, "optim": optim,
+            **self._policy_key(), "rows": rows.digest, "batch_size": batch_size, "steps": steps, "optim": optim,
         }  # fmt: skip
 
         def train_reference(folder: Path) -> dict[str, Any]:
@@ -110,46 +110,47 @@ class Stages:
         return str(folder)
 
     @cached_property
-    def preference_rows(self) -> tuple[list[Row], list[Row]]:
+    def preference_rows(self) -> tuple[Rows, Rows]:
         """Training and evaluation rows of the preference stream, with π_ref's log-probs attached."""
         train_rows, evaluation = self.corpus.train("preference"), self.corpus.evaluation("preference")
-        rows = list({row.id: row for row in (*train_rows, *evaluation)}.values())
-        key = {"reference": _model_id(self.reference), "rows": digest(rows), "dtype": "float32"}
+        rows = train_rows.union(evaluation)
+        key = {"reference": _model_id(self.reference), "rows": rows.digest, "dtype": "float32"}
 
         def compute(folder: Path) -> dict[str, Any]:
             model = models.load(self.reference, "float32")
             models.check_fits(model, self.tokenizer, self.corpus.max_length)
             device = make_trainer(self.cfg.trainer, logger=False, enable_progress_bar=False).strategy.root_device
-            ids, logps = reference_logps(model.to(device), rows, pad_id(self.tokenizer), self.cfg.eval_batch_size)
+            batch_size, layout = self.cfg.eval_batch_size, self.cfg.layout
+            ids, logps = reference_logps(model.to(device), rows, pad_id(self.tokenizer), batch_size, layout)
             save_file({"ids": ids, "logps": logps}, folder / "logps.safetensors")
             return {"rows": len(rows)}
 
         table = read_logps(cached_stage("reference_logps", key, compute).folder / "logps.safetensors")
-        return with_reference(train_rows, table), with_reference(evaluation, table)
+        return train_rows.with_reference(*table), evaluation.with_reference(*table)
 
     @cached_property
-    def streams(self) -> dict[str, list[Row]]:
+    def streams(self) -> dict[str, Rows]:
         """Training rows of both streams."""
         return {"preference": self.preference_rows[0], "sft": self.corpus.train("sft")}
 
-    def evaluation(self, objective: Objective) -> list[Row]:
+    def evaluation(self, objective: Objective) -> Rows:
         """Evaluation rows of an objective."""
         return self.preference_rows[1] if objective.stream == "preference" else self.corpus.evaluation(objective.stream)
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps of one pass over the longer loader."""
-        return steps_per_epoch(self.streams, self.cfg.data.batch_size)
+        return steps_per_epoch(self.streams, self.batch_size)
 
     def optimum(self, name: str) -> Stage:
         """The stage that trains one objective alone: `result["optimum"]` is f*, `model/` its final model."""
         node = self.cfg.objectives[name]
         objective = build(node)
         rows, evaluation = self.streams[objective.stream], self.evaluation(objective)
-        batch_size = self.cfg.data.batch_size[objective.stream]
+        batch_size = self.batch_size[objective.stream]
         steps = self.cfg.epochs * self.steps_per_epoch
         key = {
-            **self._policy_key(), "objective": _plain(node), "rows": digest(rows), "evaluation": digest(evaluation),
+            **self._policy_key(), "objective": _plain(node), "rows": rows.digest, "evaluation": evaluation.digest,
             "reference": _model_id(self.reference) if rows[0].reference else None, "batch_size": batch_size,
             "steps": steps, "eval_every": self.cfg.eval_every, "optim": _plain(self.cfg.optim),
         }  # fmt: skip

@@ -20,10 +20,12 @@ from xright.callbacks.progress import Progress
 from xright.data.collate import collate, length_sorted_chunks
 from xright.data.datamodule import JointData, steps_per_epoch
 from xright.data.prompts import Row
+from xright.data.sampler import BatchSize
 from xright.errors import UserError
 from xright.module import JointModule, NonFiniteLoss
 from xright.objectives import Objective
 from xright.optim import Optim
+from xright.packing import choose_layout
 from xright.strategies import Selector
 
 
@@ -31,12 +33,12 @@ from xright.strategies import Selector
 class Plan:
     """What to train on, for how long, and what to evaluate.
 
-    streams: {name: training rows}; batch_size: {name: rows per step}; phases: lengths in steps; evaluation:
+    streams: {name: training rows}; batch_size: {name: rows or tokens per step}; phases: lengths in steps; evaluation:
     {objective: rows}.
     """
 
     streams: Mapping[str, Sequence[Row]]
-    batch_size: Mapping[str, int]
+    batch_size: Mapping[str, BatchSize]
     phases: Sequence[int]
     evaluation: Mapping[str, Sequence[Row]]
 
@@ -67,9 +69,11 @@ def train(
     steps = sum(plan.phases)
     trainer = make_trainer(cfg.trainer, max_steps=steps, callbacks=[*callbacks, Progress(title)], logger=list(loggers))
     chunks = {name: length_sorted_chunks(rows, cfg.eval_batch_size) for name, rows in plan.evaluation.items()}
+    policy.to(trainer.strategy.root_device)  # where it will work, so that the layout is tried there
+    lay_out = partial(collate, pad_id=pad_id(tokenizer), layout=choose_layout(policy, cfg.layout))
     module = JointModule(
-        policy, objectives, selector, partial(collate, pad_id=pad_id(tokenizer)), optim, plan.phases, chunks,
-        cfg.eval_every, seed, cfg.model.micro_batch, tokenizer,
+        policy, objectives, selector, lay_out, optim, plan.phases, chunks,
+        cfg.eval_every, seed, cfg.model.micro_batch, tokenizer, cfg.look,
     )  # fmt: skip
     try:
         if steps:

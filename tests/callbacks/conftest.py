@@ -5,7 +5,7 @@ import pytest
 from lightning.pytorch.loggers.logger import Logger
 
 from xright import models
-from xright.data.corpus import Corpus, with_reference
+from xright.data.corpus import Corpus
 from xright.data.world import World
 from xright.objectives import DPO, SFT
 from xright.optim import Optim
@@ -54,13 +54,13 @@ def parts():
         world, tokenizer, dict.fromkeys(("sft", "preference"), "<user> {instruction} <bot> "), 64, "heldout"
     )
     policy = models.build(ARCHITECTURE, tokenizer, seed=0)
-    preference = [corpus.train("preference"), corpus.evaluation("preference")]
-    ids, logps = reference_logps(policy, [*preference[0], *preference[1]], 0, 8)
-    table = dict(zip(ids.tolist(), map(tuple, logps.tolist()), strict=True))
+    pairs, held_out = corpus.train("preference"), corpus.evaluation("preference")
+    ids, logps = reference_logps(policy, pairs.union(held_out), 0, 8, "padded")
+    table = ids.numpy(), logps.numpy()
     return SimpleNamespace(
         tokenizer=tokenizer, policy=policy,
-        streams={"sft": corpus.train("sft"), "preference": with_reference(preference[0], table)},
-        evaluation={"sft": corpus.evaluation("sft"), "dpo": with_reference(preference[1], table)},
+        streams={"sft": corpus.train("sft"), "preference": pairs.with_reference(*table)},
+        evaluation={"sft": corpus.evaluation("sft"), "dpo": held_out.with_reference(*table)},
     )  # fmt: skip
 
 

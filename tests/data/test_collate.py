@@ -1,46 +1,148 @@
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from xright.data.collate import collate, length_sorted_chunks
+from xright.data.collate import LAYOUTS, collate, length_sorted_chunks
 from xright.data.prompts import Row
+from xright.objectives import Group
 
 PAD = 9
+SFT = [Row(0, [1, 2], ([3],)), Row(1, [4], ([5, 6, 7],))]
+PAIRS = [Row(0, [1], ([2, 3], [4]), (-0.5, -1.5)), Row(1, [5], ([6], [7]), (-2.5, -3.5))]
 
 
-def test_one_response_per_row():
-    batch = collate([Row(0, [1, 2], ([3],)), Row(1, [4], ([5, 6, 7],))], PAD)
-    assert batch.input_ids_ST.tolist() == [[1, 2, 3, PAD], [4, 5, 6, 7]]
-    assert batch.attention_mask_ST.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
-    assert batch.response_mask_ST.int().tolist() == [[0, 0, 1, 0], [0, 1, 1, 1]]
-    assert (batch.responses, batch.n_rows, batch.n_tokens, batch.n_input_tokens) == (1, 2, 4, 7)
+def predictions(batch):
+    """(sequence, line, position of the hidden state, token it predicts), one by one."""
+    columns = (batch.sequence_N, batch.line_N, batch.position_N, batch.token_N)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def test_padded_rows_of_one_response():
+    batch = collate(SFT, PAD)
+    assert batch.input_ids_LT.tolist() == [[1, 2, 3, PAD], [4, 5, 6, 7]]
+    assert batch.attention_mask_LT.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+    assert batch.position_ids_LT is None
+    assert batch.groups is None
+    assert predictions(batch) == [(0, 0, 1, 3), (1, 1, 0, 5), (1, 1, 1, 6), (1, 1, 2, 7)]
+    assert (batch.lengths, batch.responses, batch.n_rows, batch.n_input_tokens) == ((1, 3), 1, 2, 7)
     assert batch.reference_logps_RB is None
 
 
-def test_pairs_are_laid_out_chosen_first():
-    rows = [Row(0, [1], ([2, 3], [4]), (-0.5, -1.5)), Row(1, [5], ([6], [7]), (-2.5, -3.5))]
-    batch = collate(rows, PAD)
-    assert batch.input_ids_ST.tolist() == [[1, 2, 3], [5, 6, PAD], [1, 4, PAD], [5, 7, PAD]]
-    assert batch.response_mask_ST.int().tolist() == [[0, 1, 1], [0, 1, 0], [0, 1, 0], [0, 1, 0]]
+def test_padded_pairs_are_laid_out_chosen_first():
+    batch = collate(PAIRS, PAD)
+    assert batch.input_ids_LT.tolist() == [[1, 2, 3], [5, 6, PAD], [1, 4, PAD], [5, 7, PAD]]
+    assert predictions(batch) == [(0, 0, 0, 2), (0, 0, 1, 3), (1, 1, 0, 6), (2, 2, 0, 4), (3, 3, 0, 7)]
     assert batch.reference_logps_RB.tolist() == [[-0.5, -2.5], [-1.5, -3.5]]
-    assert (batch.responses, batch.n_rows, batch.n_tokens) == (2, 2, 5)
+    assert (batch.lengths, batch.responses, batch.n_rows, batch.n_input_tokens) == ((2, 1, 1, 1), 2, 2, 9)
 
 
-def test_the_pad_id_in_a_text_is_no_padding():
-    batch = collate([Row(0, [PAD], ([PAD, 1, PAD],)), Row(1, [1], ([1],))], PAD)
-    assert batch.attention_mask_ST.sum(dim=1).tolist() == [4, 2]
-    assert batch.response_mask_ST.sum(dim=1).tolist() == [3, 1]
+def test_packed_rows_of_one_response():
+    batch = collate(SFT, PAD, "packed")
+    assert batch.input_ids_LT.tolist() == [[1, 2, 3, 4, 5, 6, 7]]
+    assert batch.position_ids_LT.tolist() == [[0, 1, 2, 0, 1, 2, 3]]
+    assert batch.attention_mask_LT is None
+    assert batch.groups == (Group(0, 2, (1,)), Group(3, 1, (3,)))
+    assert predictions(batch) == [(0, 0, 1, 3), (1, 0, 3, 5), (1, 0, 4, 6), (1, 0, 5, 7)]
+    assert (batch.lengths, batch.responses, batch.n_rows, batch.n_input_tokens) == ((1, 3), 1, 2, 7)
+    assert batch.reference_logps_RB is None
+
+
+def test_packed_pairs_share_their_prompt():
+    batch = collate(PAIRS, PAD, "packed")
+    assert batch.input_ids_LT.tolist() == [[1, 2, 3, 4, 5, 6, 7]]
+    assert batch.position_ids_LT.tolist() == [[0, 1, 2, 1, 0, 1, 1]]  # each response goes on from the prompt
+    assert batch.groups == (Group(0, 1, (2, 1)), Group(4, 1, (1, 1)))
+    # both responses of a row are predicted from the prompt's one last token, at 0 and at 4
+    assert predictions(batch) == [(0, 0, 0, 2), (0, 0, 1, 3), (1, 0, 4, 6), (2, 0, 0, 4), (3, 0, 4, 7)]
+    assert batch.reference_logps_RB.tolist() == [[-0.5, -2.5], [-1.5, -3.5]]
+    # tokens of the sequences, so that the count does not depend on the layout
+    assert (batch.lengths, batch.responses, batch.n_rows, batch.n_input_tokens) == ((2, 1, 1, 1), 2, 2, 9)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_pad_id_in_a_text_is_no_padding(layout):
+    batch = collate([Row(0, [PAD], ([PAD, 1, PAD],)), Row(1, [1], ([1],))], PAD, layout)
+    assert batch.lengths == (3, 1)
+    assert batch.token_N.tolist() == [PAD, 1, PAD, 1]
+    if layout == "padded":
+        assert batch.attention_mask_LT.sum(dim=1).tolist() == [4, 2]
+    else:
+        assert batch.input_ids_LT.tolist() == [[PAD, PAD, 1, PAD, 1, 1]]
 
 
 def test_without_a_prompt_the_first_token_is_not_predicted():
-    batch = collate([Row(0, [], ([1, 2, 3],))], PAD)
-    assert batch.response_mask_ST.int().tolist() == [[0, 1, 1]]
-    assert batch.n_tokens == 2
+    rows = [Row(0, [], ([1, 2, 3], [4, 5])), Row(1, [], ([6], [7, 8]))]
+    padded, packed = (collate(rows, PAD, layout) for layout in ("padded", "packed"))
+    assert predictions(padded) == [(0, 0, 0, 2), (0, 0, 1, 3), (2, 2, 0, 5), (3, 3, 0, 8)]
+    assert packed.input_ids_LT.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8]]
+    assert packed.position_ids_LT.tolist() == [[0, 1, 2, 0, 1, 0, 0, 1]]
+    assert packed.groups == (Group(0, 0, (3, 2)), Group(5, 0, (1, 2)))
+    assert predictions(packed) == [(0, 0, 0, 2), (0, 0, 1, 3), (2, 0, 3, 5), (3, 0, 6, 8)]
+    assert padded.lengths == packed.lengths == (2, 0, 1, 1)
 
 
-@pytest.mark.parametrize("responses", [1, 2])
-def test_counts_are_what_the_masks_say(make_rows, responses):
-    batch = collate(make_rows(7, responses), PAD)
-    assert batch.n_tokens == int(batch.response_mask_ST.sum())
-    assert batch.n_input_tokens == int(batch.attention_mask_ST.sum())
+def any_rows(responses):
+    """Up to five rows of up to six tokens a piece; prompts may be empty, responses not."""
+    response = st.lists(st.integers(0, PAD), min_size=1, max_size=6)
+    row = st.tuples(st.lists(st.integers(0, PAD), max_size=6), st.tuples(*[response] * responses))
+    return st.lists(row, min_size=1, max_size=5).map(lambda rows: [Row(i, *row) for i, row in enumerate(rows)])
+
+
+@given(st.integers(1, 3).flatmap(any_rows))
+@settings(max_examples=150, deadline=None)
+def test_both_layouts_name_the_same_tokens(rows):
+    """Each prediction: its sequence, its token, and a hidden state on the token before, at that token's position."""
+    sequences = [(row.prompt, row.responses[i]) for i in range(len(rows[0].responses)) for row in rows]
+    expected = [
+        (number, position - 1, (prompt + response)[position - 1], (prompt + response)[position])
+        for number, (prompt, response) in enumerate(sequences)
+        for position in range(max(len(prompt), 1), len(prompt + response))
+    ]
+    for layout in LAYOUTS:
+        batch = collate(rows, PAD, layout)
+        positions = torch.arange(batch.input_ids_LT.shape[1]).expand_as(batch.input_ids_LT)
+        positions = positions if layout == "padded" else batch.position_ids_LT
+        found = [
+            (number, int(positions[line, at]), int(batch.input_ids_LT[line, at]), token)
+            for number, line, at, token in predictions(batch)
+        ]
+        assert found == expected
+        counts = [number for number, *_ in expected]
+        assert batch.lengths == tuple(counts.count(number) for number in range(len(sequences)))
+        assert batch.n_input_tokens == sum(len(prompt + response) for prompt, response in sequences)
+        assert (batch.n_rows, batch.responses) == (len(rows), len(rows[0].responses))
+        if layout == "padded":
+            assert batch.attention_mask_LT.sum() == batch.n_input_tokens
+
+
+@given(st.integers(1, 3).flatmap(any_rows))
+@settings(max_examples=100, deadline=None)
+def test_groups_cut_the_line_back_into_its_rows(rows):
+    batch = collate(rows, PAD, "packed")
+    (line,), (positions,) = batch.input_ids_LT.tolist(), batch.position_ids_LT.tolist()
+    end = 0
+    for row, (start, prompt, responses) in zip(rows, batch.groups, strict=True):
+        assert start == end  # without a gap
+        assert line[start : start + prompt] == row.prompt
+        assert positions[start : start + prompt] == list(range(prompt))
+        end = start + prompt
+        for response, length in zip(row.responses, responses, strict=True):
+            assert line[end : end + length] == response
+            assert positions[end : end + length] == list(range(prompt, prompt + length))
+            end += length
+    assert end == len(line)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_another_device_gets_every_tensor(layout):
+    batch = collate(PAIRS, PAD, layout)
+    moved = vars(batch.to(torch.device("meta")))
+    for name, value in vars(batch).items():
+        if isinstance(value, torch.Tensor):
+            assert (moved[name].device.type, moved[name].shape) == ("meta", value.shape), name
+        else:
+            assert moved[name] == value, name
 
 
 def test_chunks_hold_every_row_once_longest_first(make_rows):

@@ -1,7 +1,10 @@
+import json
+import logging
+
 import pytest
 
-from xright.data.corpus import Corpus, chosen_only, digest, with_reference
-from xright.data.prompts import Row
+from xright.data.corpus import Corpus
+from xright.data.sources import Files
 from xright.data.world import World
 from xright.errors import UserError
 
@@ -71,24 +74,72 @@ def test_showcase_of_files_is_the_first_prompts_that_leave_room(world):
     assert shown[0]["prompt"] == "<user> what is 3  <bot> "
 
 
-def rows(*ids):
-    return [Row(i, [1], ([2, 3], [4])) for i in ids]
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"path": str(path)}
 
 
-def test_digest_covers_ids_in_their_order(corpus):
-    assert digest(rows(1, 2)) == digest(rows(1, 2))
-    assert len({digest(rows(*ids)) for ids in [(1, 2), (2, 1), (1,), (1, 2, 2), (2**62,), ()]}) == 6
+@pytest.fixture
+def of_files(tmp_path, monkeypatch, byte_tokenizer):
+    """of_files(…): the corpus of two files, as a new process would make it."""
+    monkeypatch.setenv("XRIGHT_CACHE", str(tmp_path / "cache"))
+    words = ("how", "what", "why")
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+    sft = [{"prompt": f"{words[i % 3]} {i}", "response": "so" if i else " "} for i in range(40)]
+    pairs = [{"prompt": turns[:1], "chosen": turns[1:], "rejected": turns[:1]}]
+    pairs += [{"prompt": [{"role": "user", "content": f"why {i}"}], "chosen": turns[1:], "rejected": [
+        {"role": "assistant", "content": "No."}]} for i in range(30)]  # fmt: skip
+    given = {"sft": write(tmp_path / "a.jsonl", sft), "preference": write(tmp_path / "b.jsonl", pairs)}
+
+    def make(eval_on="heldout", heldout=0.5, max_length=64):
+        return Corpus(
+            Files(**given, heldout=heldout), byte_tokenizer(), {"sft": "plain", "preference": "plain"},
+            max_length, eval_on,
+        )  # fmt: skip
+
+    return make
+
+
+def test_every_start_says_the_same_and_where_the_tokens_are(of_files, tmp_path, caplog):
+    said = []
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "xright"):
+            found = of_files()
+            for stream in ("sft", "preference"):
+                assert found.train(stream) is found.train(stream)
+                found.evaluation(stream)
+        said.append(caplog.messages)
+    first, second = said
+    assert len([line for line in first if line.startswith(f"tokens: building {tmp_path}")]) == 4
+    assert len([line for line in second if line.startswith(f"tokens: from the cache, {tmp_path}")]) == 4
+    about, again = ([line for line in lines if not line.startswith("tokens:")] for lines in said)
+    assert about == again
+    n = len(of_files().evaluation("sft"))
+    assert about[1] == f"sft/eval: {n} of {n + 1} rows kept; 1 dropped: empty response"
+    assert "1 of 31 conversations in" in about[2]
+    assert [line.split(":")[0] for line in about if " rows kept" in line] == [
+        "sft/train", "sft/eval", "preference/train", "preference/eval",
+    ]  # fmt: skip
+
+
+def test_showcase_of_files_is_of_the_rows_evaluated_on(of_files):
+    for eval_on in ("heldout", "train_probe"):
+        found = of_files(eval_on)
+        shown = [prompt["prompt"] for prompt in found.showcase()]
+        assert of_files(eval_on).showcase() == found.showcase()  # from the cache
+        split = "eval" if eval_on == "heldout" else "train"
+        prompts = [row["prompt"] for row in found.source.rows("sft", split)[:4]]
+        prompts += [row["prompt"][0]["content"] for row in found.source.rows("preference", split)[:4]]
+        assert shown == [f"User: {prompt}\nAssistant: " for prompt in prompts]
+
+
+def test_train_probe_needs_no_heldout_rows(of_files):
+    found = of_files("train_probe", heldout=0.0)
+    assert list(found.evaluation("sft")) == list(found.train("sft"))[:2]  # 0.03 · 39 = 1.2
+    assert len(found.showcase()) == 8
+
+
+def test_length_limit_makes_other_rows(corpus):
     shorter = corpus(max_length=8).train("sft")
-    assert digest(shorter) != digest(corpus().train("sft"))  # truncated: other tokens, other ids
-
-
-def test_reference_joins_by_id():
-    joined = with_reference(rows(7, 5), {5: (-1.0, -2.0), 7: (-3.0, -4.0), 9: (0.0, 0.0)})
-    assert [(row.id, row.reference) for row in joined] == [(7, (-3.0, -4.0)), (5, (-1.0, -2.0))]
-    with pytest.raises(KeyError, match="5"):
-        with_reference(rows(7, 5), {7: (-3.0, -4.0)})
-
-
-def test_chosen_only():
-    (row,) = chosen_only(rows(7))
-    assert row == Row(7, [1], ([2, 3],))
+    assert shorter.digest != corpus().train("sft").digest  # truncated: other tokens, other ids

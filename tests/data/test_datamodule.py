@@ -5,7 +5,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from xright.data.datamodule import JointData, check_batch_size, steps_per_epoch
+from xright.data.datamodule import JointData, batch_sizes, check_batch_sizes, steps_per_epoch
+from xright.data.rows import Rows
+from xright.data.sampler import TokenBudget
 from xright.errors import UserError
 
 BATCH_SIZE = {"sft": 4, "preference": 2}
@@ -29,7 +31,7 @@ class Recorder(L.LightningModule):
 
 @pytest.fixture
 def streams(make_rows):
-    return {"sft": make_rows(20), "preference": make_rows(7, responses=2)}
+    return {"sft": Rows.of(make_rows(20)), "preference": Rows.of(make_rows(7, responses=2))}
 
 
 def fit(streams, folder, checkpoint=None):
@@ -79,6 +81,15 @@ def test_ranks_rows_are_disjoint_and_complete(streams):
             assert len(set(shares)) == BATCH_SIZE[name]
 
 
+def test_rows_are_those_of_the_list_they_are_made_of(streams):
+    def batches(streams):
+        data = JointData(streams, BATCH_SIZE, STEPS, seed=5)
+        data.trainer = SimpleNamespace(global_step=3, global_rank=0, world_size=1)
+        return [batch for batch, _, _ in data.train_dataloader()]
+
+    assert batches(streams) == batches({name: list(rows) for name, rows in streams.items()})
+
+
 def test_a_batch_larger_than_its_stream(streams):
     with pytest.raises(UserError, match=r"batch_size\.preference=8 is larger than the 7 rows"):
         JointData(streams, {"sft": 4, "preference": 8}, STEPS, seed=0)
@@ -92,4 +103,19 @@ def test_an_epoch_is_one_pass_over_the_longer_loader(streams):
 @pytest.mark.parametrize("size", [0, -1, 2.0, True, "8", None])
 def test_batch_sizes_are_whole_numbers(size):
     with pytest.raises(UserError, match=r"data\.batch_size\.sft="):
-        check_batch_size({"sft": size})
+        check_batch_sizes({"batch_size": {"sft": size}, "batch_tokens": {}})
+    if size is not None:
+        with pytest.raises(UserError, match=r"data\.batch_tokens\.sft="):
+            check_batch_sizes({"batch_size": {"sft": 8}, "batch_tokens": {"sft": size}})
+
+
+def test_a_token_budget_takes_the_place_of_a_number_of_rows(streams):
+    sizes = batch_sizes({"batch_size": {"sft": 4, "preference": 2}, "batch_tokens": {"sft": 40, "preference": None}})
+    assert sizes == {"sft": TokenBudget(40), "preference": 2}
+    data = JointData(streams, sizes, STEPS, seed=0)
+    data.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1)
+    for batch, _, _ in data.train_dataloader():
+        assert sum(len(row.prompt) + len(row.responses[0]) for row in batch["sft"]) <= 40
+        assert len(batch["preference"]) == 2
+    tokens = sum(len(row.prompt) + len(row.responses[0]) for row in streams["sft"])
+    assert steps_per_epoch({"sft": streams["sft"]}, sizes) == -(-tokens // 40)

@@ -1,32 +1,48 @@
 import random
 
+import numpy as np
+
 from xright.data.heldout import capped, position, split
 
-ROWS = [{"prompt": f"question {i % 500}", "response": str(i)} for i in range(1000)]  # every prompt twice
+PROMPTS = [f"question {i % 500}" for i in range(1000)]  # every prompt twice
+
+
+def u(prompts, seed=0):
+    return np.array([position(prompt, seed) for prompt in prompts])
+
+
+def held_out(prompts, heldout, seed=0):
+    return [prompts[i] for i in split(u(prompts, seed), heldout)[1]]
 
 
 def test_no_prompt_on_both_sides_and_no_row_lost():
-    train, held_out = split(ROWS, 0.2, seed=0)
-    assert not {row["prompt"] for row in train} & {row["prompt"] for row in held_out}
-    assert sorted(int(row["response"]) for row in [*train, *held_out]) == list(range(1000))
-    assert 140 <= len(held_out) <= 260  # 200 expected, standard deviation 2 sqrt(500 * .2 * .8) = 18
+    train, out = split(u(PROMPTS), 0.2)
+    assert not {PROMPTS[i] for i in train} & {PROMPTS[i] for i in out}
+    assert sorted([*train, *out]) == list(range(1000))
+    assert 140 <= len(out) <= 260  # 200 expected, standard deviation 2 sqrt(500 * .2 * .8) = 18
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(out) > 0).all()
 
 
 def test_row_order_does_not_matter():
-    shuffled = random.Random(1).sample(ROWS, len(ROWS))
-    key = lambda row: int(row["response"])  # noqa: E731
-    assert sorted(split(shuffled, 0.2, 0)[1], key=key) == sorted(split(ROWS, 0.2, 0)[1], key=key)
+    shuffled = random.Random(1).sample(PROMPTS, len(PROMPTS))
+    assert sorted(held_out(shuffled, 0.2)) == sorted(held_out(PROMPTS, 0.2))
 
 
 def test_seed_moves_the_split_and_more_heldout_only_adds():
-    one = {row["prompt"] for row in split(ROWS, 0.2, seed=0)[1]}
-    other = {row["prompt"] for row in split(ROWS, 0.2, seed=1)[1]}
-    assert one != other
-    assert one < {row["prompt"] for row in split(ROWS, 0.3, seed=0)[1]}
+    one = set(held_out(PROMPTS, 0.2, seed=0))
+    assert one != set(held_out(PROMPTS, 0.2, seed=1))
+    assert one < set(held_out(PROMPTS, 0.3, seed=0))
 
 
 def test_heldout_zero_keeps_everything_for_training():
-    assert split(ROWS, 0.0, seed=0) == (ROWS, [])
+    train, out = split(u(PROMPTS), 0.0)
+    assert (list(train), list(out)) == (list(range(1000)), [])
+
+
+def test_positions_are_what_they_always_were():
+    """A split that moved would train on rows that other runs were evaluated on."""
+    assert (position("question 0", 0), position("question 0", 7)) == (0.17092665727757506, 0.23912763793023373)
 
 
 def test_one_question_as_text_and_as_message_falls_on_one_side():
@@ -35,9 +51,8 @@ def test_one_question_as_text_and_as_message_falls_on_one_side():
 
 
 def test_cap_takes_the_lowest_positions_in_row_order():
-    rows = ROWS[:50]
-    lowest = sorted(position(row["prompt"], 0) for row in rows)[:10]
-    kept = capped(rows, 10, seed=0)
-    assert [row for row in rows if position(row["prompt"], 0) <= lowest[-1]] == kept
-    assert capped(rows, None, seed=0) == rows
-    assert capped(rows, 99, seed=0) == rows
+    u_N = np.array([0.5, 0.1, 0.9, 0.1, 0.3])
+    assert list(capped(u_N, 2)) == [1, 3]
+    assert list(capped(u_N, 1)) == [1]  # of equal ones the first
+    assert list(capped(u_N, 4)) == [0, 1, 3, 4]
+    assert list(capped(u_N, None)) == list(capped(u_N, 99)) == [0, 1, 2, 3, 4]

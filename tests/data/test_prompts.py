@@ -1,10 +1,9 @@
-import logging
 import time
 
 import pytest
 from transformers import AutoTokenizer
 
-from xright.data.prompts import Counts, Template, encode
+from xright.data.prompts import BAR_FROM, CHUNK, Counts, Template, encode, encoded
 from xright.data.sources import Files
 from xright.errors import UserError
 
@@ -105,15 +104,39 @@ def test_trap_5_truncation_keeps_tokens_and_drops_rows_without_room(byte_tokeniz
     assert counts == Counts(rows=5, kept=4, dropped_too_long=1, truncated=3, boundary_checked=5)
 
 
-def test_trap_5_says_so_once_per_stream_with_the_numbers(byte_tokenizer, caplog):
-    caplog.set_level(logging.INFO, "xright.data.prompts")
+def test_trap_5_says_so_once_per_stream_with_the_numbers(byte_tokenizer):
     rows = sft(*[("abcd", "wxyz")] * 1500, *[("abcdefg", "w")] * 2, ("a", " "))
-    encode(rows, "sft", Template("raw"), byte_tokenizer(), 7)
-    [record] = caplog.records
-    assert record.message == (
+    _, counts = encode(rows, "sft", Template("raw"), byte_tokenizer(), 7)
+    assert counts.sentence("sft/train") == (
         "sft/train: 1500 of 1503 rows kept; 1 dropped: empty response; "
         "2 dropped: no room for a response within max_length; 1500 truncated"
     )
+
+
+def test_a_chunk_at_a_time_is_all_at_once(byte_tokenizer):
+    rows = sft(*[(f"question {i}", f"answer {i}" if i % 7 else " ") for i in range(2 * CHUNK + 300)])
+    counts, read = Counts(), []
+
+    class Watched(list):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    chunks = []
+    for chunk in encoded(Watched(rows), "sft", Template("raw"), byte_tokenizer(), LONG, "train", counts):
+        assert len(read) == len(chunks) + 1  # nothing is read ahead
+        chunks.append(chunk)
+    expected, expected_counts = encode(rows, "sft", Template("raw"), byte_tokenizer(), LONG)
+    assert [row for chunk in chunks for row in chunk] == list(expected)
+    assert counts == expected_counts
+    assert (counts.rows, counts.kept, len(chunks)) == (2300, 2300 - 329, 3)  # i = 0, 7, …, 2296
+
+
+def test_a_bar_for_many_rows(byte_tokenizer, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    for n, shown in ((BAR_FROM, False), (BAR_FROM + 1, True)):
+        encode(sft(("a", "b")) * n, "sft", Template("raw"), byte_tokenizer(), LONG)
+        assert (f"tokenise sft/train: 100%|██████████| {n}/{n}" in capsys.readouterr().err) == shown
 
 
 def test_trap_5_nothing_left_is_an_error_with_the_numbers(byte_tokenizer):

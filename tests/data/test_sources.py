@@ -1,5 +1,4 @@
 import json
-import logging
 
 import pytest
 from omegaconf import OmegaConf
@@ -23,14 +22,15 @@ def questions(n, start=0):
 
 def test_files_one_after_another_and_limit(write):
     paths = [write("a.jsonl", questions(3)), write("b.jsonl", questions(3, start=3))]
-    assert Files({"path": paths}, None, heldout=0).rows("sft", "train") == questions(6)
-    assert Files({"path": paths, "limit": 4}, None, heldout=0).rows("sft", "train") == questions(4)
-    assert Files({"path": paths, "limit": 2}, None, heldout=0).rows("sft", "train") == questions(2)
+    assert list(Files({"path": paths}, None, heldout=0).rows("sft", "train")) == questions(6)
+    assert list(Files({"path": paths, "limit": 4}, None, heldout=0).rows("sft", "train")) == questions(4)
+    assert list(Files({"path": paths, "limit": 2}, None, heldout=0).rows("sft", "train")) == questions(2)
 
 
 def test_files_of_different_shapes_in_one_stream(write):
     alpaca = write("a.jsonl", [{"instruction": "q0", "input": "", "output": "a0"}])
-    assert Files({"path": [alpaca, write("b.jsonl", questions(1, 1))]}, None, 0).rows("sft", "train") == questions(2)
+    paths = [alpaca, write("b.jsonl", questions(1, 1))]
+    assert list(Files({"path": paths}, None, 0).rows("sft", "train")) == questions(2)
 
 
 def test_split_is_by_prompt_and_repeats_are_kept(write):
@@ -49,23 +49,24 @@ def test_one_prompt_falls_on_one_side_in_both_streams(write):
     assert held_out == [row["prompt"] for row in source.rows("preference", "eval")]
 
 
-def test_evaluation_rows_of_their_own(write, caplog):
+def test_evaluation_rows_of_their_own(write):
     options = {"path": write("a.jsonl", questions(9)), "eval_path": write("b.jsonl", questions(5, start=7))}
     source = Files(options, None, heldout=0.5, eval_rows={"sft": 3})
-    with caplog.at_level(logging.WARNING, "xright"):
-        assert source.rows("sft", "train") == questions(9)  # nothing split off
-    assert "sft: the prompts of 2 of 5 evaluation rows are trained on too" in caplog.text  # q7, q8
+    assert list(source.rows("sft", "train")) == questions(9)  # nothing split off
+    assert source.notes("sft", "train") == []
+    assert source.notes("sft", "eval") == ["sft: the prompts of 2 of 5 evaluation rows are trained on too"]  # q7, q8
     held_out = source.rows("sft", "eval")
     assert len(held_out) == 3
-    assert [row for row in questions(5, start=7) if row in held_out] == held_out
+    assert [row for row in questions(5, start=7) if row in held_out] == list(held_out)
     sliced = Files({"path": options["path"], "split": "train[:6]", "eval_split": "train[6:]"}, None)
-    assert (sliced.rows("sft", "train"), sliced.rows("sft", "eval")) == (questions(6), questions(3, start=6))
+    assert list(sliced.rows("sft", "train")) == questions(6)
+    assert list(sliced.rows("sft", "eval")) == questions(3, start=6)
 
 
 def test_text_is_the_training_rows_of_both_streams(write):
     pairs = [{"prompt": "p", "chosen": "good", "rejected": "bad"}]
     source = Files({"path": write("a.jsonl", questions(1))}, {"path": write("b.jsonl", pairs)}, heldout=0)
-    assert source.rows("text", "train") == [
+    assert list(source.rows("text", "train")) == [
         {"prompt": "q0", "response": "a0", "stream": "sft"},
         {"prompt": "p", "response": "good", "stream": "preference"},
     ]
@@ -73,12 +74,14 @@ def test_text_is_the_training_rows_of_both_streams(write):
         source.rows("text", "eval")
 
 
-def test_unusable_conversations_are_counted(write, caplog):
+def test_unusable_conversations_are_counted(write):
     user, bot = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}
     path = write("a.jsonl", [{"messages": [user, bot]}, {"messages": [user, bot, user]}, {"messages": [bot]}])
-    with caplog.at_level(logging.WARNING, "xright"):
-        assert Files({"path": path}, None, 0).rows("sft", "train") == [{"prompt": [user], "response": "Hello!"}]
-    assert "2 of 3 conversations in" in caplog.text
+    source = Files({"path": path}, None, 0)
+    assert list(source.rows("sft", "train")) == [{"prompt": [user], "response": "Hello!"}]
+    assert source.notes("sft", "train") == [
+        f"2 of 3 conversations in '{path}' do not end in one assistant turn after a shared prompt: dropped"
+    ]
     with pytest.raises(UserError, match=r"1 of 1 conversations in .* check the columns"):
         Files({"path": write("b.jsonl", [{"messages": [bot]}])}, None).rows("sft", "train")
 
@@ -88,7 +91,7 @@ def test_columns_mapping_and_options_from_yaml(write):
     given = OmegaConf.create(
         {"path": [path], "subset": None, "split": None, "columns": {"prompt": "q", "response": "r"}}
     )
-    assert Files(given, None, heldout=0).rows("sft", "train") == questions(1)
+    assert list(Files(given, None, heldout=0).rows("sft", "train")) == questions(1)
 
 
 def test_wrong_columns_name_the_file(write):
@@ -98,9 +101,9 @@ def test_wrong_columns_name_the_file(write):
 
 def test_both_splits_are_of_one_reading(write):
     source = Files({"path": write("a.jsonl", questions(2))}, None, heldout=0)
-    assert source.rows("sft", "train") == questions(2)
+    assert list(source.rows("sft", "train")) == questions(2)
     write("a.jsonl", questions(3))
-    assert source.rows("sft", "train") == questions(2)
+    assert list(source.rows("sft", "train")) == questions(2)
     assert source.tokenizer() is None
 
 

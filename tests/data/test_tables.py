@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xright.data.tables import read
+from xright.data.tables import fingerprint, read
 from xright.errors import UserError
 
 ROWS = [{"prompt": "What?", "response": "That."}, {"prompt": "Who?", "response": 'You,\nand "me" – ü'}]
@@ -57,6 +57,25 @@ def test_rewritten_file_with_its_old_time_stamp_is_read_anew(tmp_path, name):
     os.utime(path, (1000, 1000))
     after = read(path)
     assert (before.dataset.to_list(), after.dataset.to_list()) == ([{"prompt": "old"}], [{"prompt": "new"}])
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_fingerprint_is_of_the_content(tmp_path, name):
+    path = write(tmp_path / name, [{"prompt": "old"}])
+    os.utime(path, (1000, 1000))
+    before = fingerprint(path)
+    assert fingerprint(path) == before != fingerprint(path, split="train[:1]")
+    os.rename(path, tmp_path / f"moved.{name}")
+    assert fingerprint(str(tmp_path / f"moved.{name}")) == before
+    write(tmp_path / name, [{"prompt": "new"}])
+    os.utime(path, (1000, 1000))
+    assert fingerprint(path) != before
+
+
+def test_fingerprint_of_what_is_not_there(tmp_path):
+    for path, words in ((tmp_path / "no.jsonl", "does not exist"), (tmp_path, "is a folder"), ("no/such", "Offline")):
+        with pytest.raises(UserError, match=words):
+            fingerprint(str(path))
 
 
 def test_slice_of_a_file(tmp_path):

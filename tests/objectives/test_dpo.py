@@ -3,12 +3,13 @@ import math
 import pytest
 import torch
 
-from xright.data.collate import collate
+from xright.data.collate import LAYOUTS, collate
 from xright.data.prompts import Row
 from xright.errors import UserError
 from xright.objectives import DPO
 from xright.objectives.dpo import dpo_loss
 from xright.objectives.logprobs import response_logps
+from xright.packing import choose_layout
 
 LOG2 = math.log(2)
 # log π: chosen p(1|0)·p(2|1) = 1/16, rejected p(0|0) = 1/2. With π_ref 1/8 and 1/2 the margin is h = −log 2.
@@ -46,15 +47,16 @@ def test_summed_over_pairs_with_summed_log_probs(policy):
     }, abs=1e-6)  # fmt: skip
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("objective", [DPO(beta=0.1), DPO(beta=2.0, label_smoothing=0.3)], ids=repr)
-def test_starts_at_log_2_where_policy_is_reference(objective, tiny_model, make_rows):
+def test_starts_at_log_2_where_policy_is_reference(objective, layout, tiny_model, make_rows):
     model, rows = tiny_model(), make_rows(5, responses=2)
     logps_RB = response_logps(model, collate(rows, pad_id=0))[0].view(2, -1)
     at_reference = [
         Row(row.id, row.prompt, row.responses, tuple(pair))
         for row, pair in zip(rows, logps_RB.T.tolist(), strict=True)
     ]  # fmt: skip
-    loss, _ = objective(model, collate(at_reference, pad_id=0))
+    loss, _ = objective(model, collate(at_reference, 0, choose_layout(model, layout)))
     assert loss.item() / 5 == pytest.approx(LOG2, rel=1e-5)
     assert objective.value_at_reference == LOG2
 
@@ -62,8 +64,9 @@ def test_starts_at_log_2_where_policy_is_reference(objective, tiny_model, make_r
 def test_order_and_padding_do_not_matter(policy):
     long = Row(2, [1, 1, 1, 1, 1], ([2, 2], [2]), (-1.0, -1.0))
     alone = sum(DPO()(policy, collate([row], pad_id=0))[0] for row in (ROW, MIRRORED, long))
-    together, _ = DPO()(policy, collate([long, MIRRORED, ROW], pad_id=2))
-    assert together.item() == pytest.approx(alone.item())
+    for layout in LAYOUTS:
+        together, _ = DPO()(policy, collate([long, MIRRORED, ROW], 2, layout))
+        assert together.item() == pytest.approx(alone.item())
 
 
 def test_no_reference_is_never_a_silent_zero(policy):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from xright.data.collate import collate
+from xright.data.collate import LAYOUTS, collate
 from xright.data.prompts import Row
 from xright.objectives import SFT
 
@@ -19,8 +19,9 @@ def test_negative_log_likelihood_per_response_token(policy):
     assert metrics == {}
 
 
-def test_gradient_of_the_logits_is_softmax_minus_one_hot(policy):
-    loss, _ = SFT()(policy, collate([Row(0, [2, 0], ([1],))], pad_id=0))
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradient_of_the_logits_is_softmax_minus_one_hot(policy, layout):
+    loss, _ = SFT()(policy, collate([Row(0, [2, 0], ([1],))], 0, layout))
     loss.backward()
     expected = torch.tensor([[1 / 2, 1 / 4 - 1, 1 / 4], [0, 0, 0], [0, 0, 0]])  # only the logits after token 0
     assert torch.allclose(policy.base_model.table.grad, expected)
@@ -42,11 +43,12 @@ def test_two_parts_of_a_batch_add_up(policy):
     assert sum(SFT().size(part) for part in parts) == SFT().size(whole)
 
 
-def test_only_the_first_response_of_a_pair_is_learned(policy):
-    pair = collate([Row(0, [0], ([1, 2], [0]))], pad_id=0)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_only_the_first_response_of_a_pair_is_learned(policy, layout):
+    pair = collate([Row(0, [0], ([1, 2], [0])), Row(1, [1], ([1], [2, 2]))], 0, layout)
     loss, _ = SFT("preference")(policy, pair)
-    assert loss.item() == pytest.approx(math.log(16))
-    assert SFT("preference").size(pair) == 2
+    assert loss.item() == pytest.approx(math.log(16) + math.log(2))
+    assert SFT("preference").size(pair) == 3
 
 
 def test_streams():

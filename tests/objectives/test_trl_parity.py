@@ -5,10 +5,11 @@ import torch
 from datasets import Dataset, disable_progress_bars
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from xright.data.collate import collate
+from xright.data.collate import LAYOUTS, collate
 from xright.data.prompts import Row
 from xright.objectives import DPO, IPO, SFT
 from xright.objectives.logprobs import response_logps
+from xright.packing import choose_layout
 
 PLAIN = {
     "bf16": False, "gradient_checkpointing": False, "use_cpu": True, "report_to": "none", "disable_tqdm": True,
@@ -53,6 +54,7 @@ def assert_same(ours, theirs, model, other):
         assert (p.grad - q.grad).norm() <= 1e-3 * q.grad.norm() + 1e-6 * scale, name
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     ("objective", "settings"),
     [
@@ -71,7 +73,7 @@ def assert_same(ours, theirs, model, other):
     ],
     ids=repr,
 )
-def test_preference_losses(objective, settings, trl_loss, tiny_model, make_rows):
+def test_preference_losses(objective, settings, layout, trl_loss, tiny_model, make_rows):
     rows, reference = make_rows(4, responses=2), tiny_model(seed=1)
     sides = [(words(row.prompt), *(" " + words(response) for response in row.responses)) for row in rows]
     texts = [dict(zip(("prompt", "chosen", "rejected"), side, strict=True)) for side in sides]
@@ -81,17 +83,20 @@ def test_preference_losses(objective, settings, trl_loss, tiny_model, make_rows)
     with torch.no_grad():
         logps_RB = response_logps(reference, collate(rows, pad_id=0))[0].view(2, -1)
     rows = [Row(r.id, r.prompt, r.responses, tuple(p)) for r, p in zip(rows, logps_RB.T.tolist(), strict=True)]
-    model, batch = tiny_model(), collate(rows, pad_id=0)
+    model = tiny_model()
+    batch = collate(rows, 0, choose_layout(model, layout))
     ours = objective(model, batch)[0] / objective.size(batch)
     assert_same(ours, theirs, model, theirs_model)
 
 
-def test_sft_on_completions_only(trl_loss, tiny_model, make_rows):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_sft_on_completions_only(layout, trl_loss, tiny_model, make_rows):
     rows = make_rows(4)
     texts = [{"prompt": words(row.prompt), "completion": " " + words(row.responses[0])} for row in rows]
     theirs_model = tiny_model()
     theirs = trl_loss(SFTTrainer, SFTConfig, texts, theirs_model, completion_only_loss=True)
 
-    model, batch = tiny_model(), collate(rows, pad_id=0)
+    model = tiny_model()
+    batch = collate(rows, 0, choose_layout(model, layout))
     ours = SFT()(model, batch)[0] / SFT().size(batch)
     assert_same(ours, theirs, model, theirs_model)

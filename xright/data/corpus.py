@@ -1,12 +1,12 @@
 """The rows of one run as token ids: every stream of a source rendered, tokenised, filtered and counted, once.
 
-Reference log-probs join the rows by row id; a row without an entry is an error, never a recomputation.
+Where they are kept is `tokenised.py`. Reference log-probs join the rows by row id (`Rows.with_reference`); a row
+without an entry is an error, never a recomputation.
 """
 
-import hashlib
+import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,9 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
 from xright.build import build
-from xright.data.prompts import Row, Template, encode
+from xright.data.rows import Rows
+from xright.data.templates import Template
+from xright.data.tokenised import Tokenised, tokenised
 from xright.errors import UserError
 from xright.models import load_tokenizer
+
+log = logging.getLogger(__name__)
 
 PROBE = 0.03  # share of the training rows the authors evaluate on: 720 of 24,000 SFT, 240 of 8,000 DPO rows
 
@@ -40,16 +44,16 @@ class Corpus:
             raise UserError(f"eval_on={eval_on!r} must be heldout or train_probe.")
         self.source, self.tokenizer, self.max_length, self.eval_on = source, tokenizer, max_length, eval_on
         self.templates = {stream: Template(spec) for stream, spec in templates.items()}
-        self._rows: dict[tuple[str, str], list[Row]] = {}
+        self._splits: dict[tuple[str, str], Tokenised] = {}
 
-    def train(self, stream: str) -> list[Row]:
+    def train(self, stream: str) -> Rows:
         """Training rows of a stream (`sft`, `preference`, `text`)."""
-        return self._encoded(stream, "train")
+        return self._tokenised(stream, "train").rows
 
-    def evaluation(self, stream: str) -> list[Row]:
+    def evaluation(self, stream: str) -> Rows:
         """Rows on which the stream's objective is evaluated, by `eval_on`."""
         if self.eval_on == "heldout":
-            return self._encoded(stream, "eval")
+            return self._tokenised(stream, "eval").rows
         rows = self.train(stream)
         return rows[: math.ceil(PROBE * len(rows))]
 
@@ -60,18 +64,21 @@ class Corpus:
             probes = self.source.showcase()
             return [{"prompt": template.render(self.tokenizer, p.prompt), "kind": p.kind} for p in probes]
         prompts = [
-            {"prompt": self.templates[stream].render(self.tokenizer, row["prompt"]), "kind": stream}
+            {"prompt": self.templates[stream].render(self.tokenizer, prompt), "kind": stream}
             for stream in ("sft", "preference")
-            for row in self.source.rows(stream, "eval")[:4]
+            for prompt in self._tokenised(stream, "eval" if self.eval_on == "heldout" else "train").first
         ]
         return [prompt for prompt in prompts if len(self.tokenizer(prompt["prompt"])["input_ids"]) < self.max_length]
 
-    def _encoded(self, stream: str, split: str) -> list[Row]:
-        if (stream, split) not in self._rows:
-            rows = self.source.rows(stream, split)
-            encoded, _ = encode(rows, stream, self.templates, self.tokenizer, self.max_length, split)
-            self._rows[stream, split] = encoded
-        return self._rows[stream, split]
+    def _tokenised(self, stream: str, split: str) -> Tokenised:
+        """A split of a stream; said with its counts when first used."""
+        if (stream, split) not in self._splits:
+            found = tokenised(self.source, stream, split, self.templates, self.tokenizer, self.max_length)
+            for note in found.notes:
+                log.warning(note)
+            log.info(found.counts.sentence(f"{stream}/{split}"))
+            self._splits[stream, split] = found
+        return self._splits[stream, split]
 
 
 def corpus_of(cfg: DictConfig) -> Corpus:
@@ -88,19 +95,3 @@ def _corpus(data: str, tokenizer_path: str | None, trust_remote_code: bool, eval
     if tokenizer is None:
         raise UserError("model.tokenizer is not given and the data has none of its own; name a folder or hub model.")
     return Corpus(source, tokenizer, cfg.templates, cfg.max_length, eval_on)
-
-
-def digest(rows: Sequence[Row]) -> str:
-    """Identity of rows in their order: it covers the data, the template, the tokenizer and the length limit at once."""
-    ids = b"".join(row.id.to_bytes(8, "big") for row in rows)
-    return hashlib.sha256(ids).hexdigest()[:16]
-
-
-def chosen_only(rows: Sequence[Row]) -> list[Row]:
-    """Preference rows as SFT rows: the chosen response."""
-    return [replace(row, responses=row.responses[:1]) for row in rows]
-
-
-def with_reference(rows: Sequence[Row], logps: Mapping[int, tuple[float, float]]) -> list[Row]:
-    """Rows with their reference log-probs attached; KeyError with the row's id where there are none."""
-    return [replace(row, reference=logps[row.id]) for row in rows]

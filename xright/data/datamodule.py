@@ -2,36 +2,35 @@
 
 A CombinedLoader in `max_size_cycle` hands each step {stream: rows}; both streams advance every step, whichever
 objective is updated. One *epoch* is one pass over the longer loader; the shorter stream simply begins its next
-permutation (see `sampler.py`), so the loaders may have any two lengths. Rows travel as token lists: tensors are built
-in the step, for the chosen objective only.
+permutation (see `sampler.py`), so the loaders may have any two lengths. Rows travel as token lists, made when a batch
+is read (`rows.py`); tensors are built in the step, for the chosen objective only.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
+import numpy as np
 from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
-from xright.data.prompts import Row
-from xright.data.sampler import StepBatches
+from xright.data.rows import Row, Rows
+from xright.data.sampler import Batches, BatchSize, StepBatches, TokenBatches, TokenBudget
 from xright.errors import UserError
 
 
 class JointData(L.LightningDataModule):
     """Training rows by stream, served for a fixed number of steps from wherever a checkpoint left off.
 
-    streams: {name: rows}; batch_size: rows per optimizer step and stream, over all ranks; seed: the row order's.
+    streams: {name: rows}; batch_size: of an optimizer step, per stream (rows or tokens); seed: the row order's.
     """
 
     def __init__(
-        self, streams: Mapping[str, Sequence[Row]], batch_size: Mapping[str, int], steps: int, seed: int
+        self, streams: Mapping[str, Sequence[Row]], batch_size: Mapping[str, BatchSize], steps: int, seed: int
     ) -> None:
         super().__init__()
         self.streams = streams
-        self.samplers = {
-            name: StepBatches(name, len(rows), batch_size[name], steps, seed) for name, rows in streams.items()
-        }
+        self.samplers = {name: batches(name, rows, batch_size[name], steps, seed) for name, rows in streams.items()}
 
     def train_dataloader(self) -> CombinedLoader:
         """One loader per stream, advancing together."""
@@ -51,15 +50,44 @@ class JointData(L.LightningDataModule):
         return batch
 
 
-def steps_per_epoch(streams: Mapping[str, Sequence[Row]], batch_size: Mapping[str, int]) -> int:
-    """Batches of the longer loader: the last, partial one counts."""
-    return max(-(-len(rows) // batch_size[name]) for name, rows in streams.items())
+def batches(stream: str, rows: Sequence[Row], size: BatchSize, steps: int, seed: int) -> Batches:
+    """The stream's batches. UserError for a size that its rows do not allow."""
+    if isinstance(size, TokenBudget):
+        return TokenBatches(stream, tokens_of(rows), size, steps, seed)
+    return StepBatches(stream, len(rows), size, steps, seed)
 
 
-def check_batch_size(batch_size: Mapping[str, Any]) -> None:
-    """UserError unless every batch size is a whole number ≥ 1."""
-    if not isinstance(batch_size, Mapping):
-        raise UserError(f"data.batch_size={batch_size!r} must be given by stream, for example data.batch_size.sft=8.")
-    for stream, size in batch_size.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise UserError(f"data.batch_size.{stream}={size!r} must be a whole number of rows >= 1.")
+def steps_per_epoch(streams: Mapping[str, Sequence[Row]], batch_size: Mapping[str, BatchSize]) -> int:
+    """Batches of the longer loader: the last, partial one counts. With a token budget: as if batches were full."""
+    return max(_batches_per_epoch(rows, batch_size[name]) for name, rows in streams.items())
+
+
+def _batches_per_epoch(rows: Sequence[Row], size: BatchSize) -> int:
+    if isinstance(size, TokenBudget):
+        return -(-int(tokens_of(rows).sum()) // size.tokens)
+    return -(-len(rows) // size)
+
+
+def tokens_of(rows: Sequence[Row]) -> np.ndarray:
+    """Tokens of each row as the packed layout counts them, (N,)."""
+    if isinstance(rows, Rows):
+        return rows.lengths_NS.sum(axis=1)
+    return np.array([len(row.prompt) + sum(map(len, row.responses)) for row in rows])
+
+
+def batch_sizes(data: Mapping[str, Any]) -> dict[str, BatchSize]:
+    """{stream: rows, or a token budget where `batch_tokens` names one}, from the data's configuration."""
+    budgets = {stream: TokenBudget(tokens) for stream, tokens in data["batch_tokens"].items() if tokens is not None}
+    return {**data["batch_size"], **budgets}
+
+
+def check_batch_sizes(data: Mapping[str, Any]) -> None:
+    """UserError unless every batch size is a whole number ≥ 1; a token budget may be null."""
+    for key, unit in (("batch_size", "rows"), ("batch_tokens", "tokens")):
+        if not isinstance(sizes := data[key], Mapping):
+            raise UserError(f"data.{key}={sizes!r} must be given by stream, for example data.{key}.sft=8.")
+        for stream, size in sizes.items():
+            if size is None and key == "batch_tokens":
+                continue
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise UserError(f"data.{key}.{stream}={size!r} must be a whole number of {unit} >= 1.")

@@ -3,30 +3,27 @@
 A row is held out if u(prompt) < heldout, where u in [0, 1) is a hash of the seed and the prompt's words. So
 one prompt never sits on both sides, in either stream, whatever the order of the rows, and rows added later
 move no other row. Rows that repeat another one word for word are kept: they are the user's weighting.
+
+u_N: u of each of N rows; what is returned are row numbers, ascending.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+
+import numpy as np
 
 from xright.data.columns import Prompt, prompt_words
 
-Rows = list[dict[str, Any]]
+
+def split(u_N: np.ndarray, heldout: float) -> tuple[np.ndarray, np.ndarray]:
+    """(training rows, held-out rows)."""
+    return np.flatnonzero(u_N >= heldout), np.flatnonzero(u_N < heldout)
 
 
-def split(rows: Sequence[dict[str, Any]], heldout: float, seed: int) -> tuple[Rows, Rows]:
-    """(training rows, held-out rows), each in their order."""
-    out = [position(row["prompt"], seed) < heldout for row in rows]
-    train = [row for row, is_out in zip(rows, out, strict=True) if not is_out]
-    return train, [row for row, is_out in zip(rows, out, strict=True) if is_out]
-
-
-def capped(rows: Sequence[dict[str, Any]], most: int | None, seed: int) -> Rows:
-    """At most `most` rows (None: all), those of lowest u, in their order: a larger cap only adds rows."""
-    lowest = sorted(range(len(rows)), key=lambda i: position(rows[i]["prompt"], seed))
-    return [rows[i] for i in sorted(lowest[:most])]
+def capped(u_N: np.ndarray, most: int | None) -> np.ndarray:
+    """At most `most` rows (None: all), those of lowest u: a larger cap only adds rows."""
+    return np.sort(np.argsort(u_N, kind="stable")[:most])
 
 
 def position(prompt: Prompt, seed: int) -> float:

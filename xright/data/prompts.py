@@ -14,39 +14,27 @@ is BOS or nothing.
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from xright.data.rows import Row, Rows
 from xright.data.templates import Template
 from xright.data.tokens import Tokens
 from xright.errors import UserError
 
-__all__ = ["Counts", "Row", "Template", "encode"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Counts", "Row", "Template", "encode", "encoded"]
 
 RESPONSES = {"text": ("response",), "sft": ("response",), "preference": ("chosen", "rejected")}
+VERSION = (
+    1  # of everything between a data file and its token ids; raise it when any of that changes, or caches go stale
+)
 CHUNK = 1000  # rows per call of the tokenizer
 BAR_FROM = 5000  # a progress bar for more rows than this
 CHECKED = 500  # about how many rows are looked at for boundary merges
-
-
-@dataclass(frozen=True)
-class Row:
-    """Token ids of a prompt and its responses: one (sft, text), or chosen and rejected (preference).
-
-    id: 63-bit hash of the token ids. reference: each response's log-prob under the reference, where known.
-    """
-
-    id: int
-    prompt: list[int]
-    responses: tuple[list[int], ...]
-    reference: tuple[float, ...] | None = None
 
 
 @dataclass
@@ -88,33 +76,47 @@ def encode(
     tokenizer: Any,
     max_length: int,
     split: str = "train",
-) -> tuple[list[Row], Counts]:
-    """Canonical rows as token ids, in their order, and what was dropped; logs the counts in one line.
+) -> tuple[Rows, Counts]:
+    """Canonical rows as token ids in memory, in their order, and what was dropped; see `encoded`."""
+    counts = Counts()
+    chunks = encoded(rows, stream, template, tokenizer, max_length, split, counts)
+    return Rows.of(row for chunk in chunks for row in chunk), counts
+
+
+def encoded(
+    rows: Sequence[Mapping[str, Any]],
+    stream: str,
+    template: Template | Mapping[str, Template],
+    tokenizer: Any,
+    max_length: int,
+    split: str,
+    counts: Counts,
+) -> Iterator[list[Row]]:
+    """Canonical rows as token ids, a chunk at a time, so that no more than a chunk need be in memory; fills `counts`.
 
     template: one for all rows, or {stream: template}. A row of stream "text" names the stream whose template
     it takes under the extra key "stream"; without it, it is text as it is. max_length: most tokens of prompt
-    + one response.
-    split: for the log line. Raises UserError for max_length < 2, a tokenizer without EOS or (chat) without
-    template, and if no row is left.
+    + one response. split: for the progress bar and messages. Raises UserError for max_length < 2, a tokenizer
+    without EOS or (chat) without template, and if no row is left.
     """
     if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 2:
         raise UserError(f"max_length={max_length!r} must be a whole number of tokens >= 2.")
-    tokens, counts, kept = Tokens(tokenizer), Counts(rows=len(rows)), list[Row]()
+    tokens = Tokens(tokenizer)
+    counts.rows = len(rows)
     stride = max(1, len(rows) // CHECKED)
     hidden = None if len(rows) > BAR_FROM else True  # None: tqdm hides the bar where there is no terminal
     with tqdm(total=len(rows), desc=f"tokenise {stream}/{split}", disable=hidden) as bar:
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
             texts = [text for row in chunk if (text := _write(row, stream, template, tokenizer, counts))]
-            kept += _tokenise(texts, tokens, max_length, counts)
+            kept = _tokenise(texts, tokens, max_length, counts)
             _check_boundaries(texts[::stride], tokens, counts)
+            counts.kept += len(kept)
+            yield kept
             bar.update(len(chunk))
-    counts.kept = len(kept)
-    sentence = counts.sentence(f"{stream}/{split}")
-    if not kept:
+    if not counts.kept:
+        sentence = counts.sentence(f"{stream}/{split}")
         raise UserError(f"No row is left ({sentence}); check columns and template, or raise max_length.")
-    log.info(sentence)
-    return kept, counts
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,34 @@
 """Where rows come from: the interface, and the user's own files or hub datasets.
 
-Reading is `tables.py`, canonical rows `columns.py`, and what is held out for evaluation `heldout.py`.
+Reading is `tables.py`, canonical rows `columns.py` and `canonical.py`, what is held out for evaluation `heldout.py`.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from xright.data.columns import detect, normalise, prompt_words
-from xright.data.heldout import Rows, capped, split
-from xright.data.tables import Table, read
+from xright.data.canonical import Canonical, LazyRows, Tables
+from xright.data.heldout import capped, split
+from xright.data.stream import Stream, stream_of
+from xright.data.tables import read
 from xright.errors import UserError
 
-log = logging.getLogger(__name__)
+ANSWERS = {"sft": "response", "preference": "chosen"}  # what a stream's row gives to stream text
 
 
 class Source(Protocol):
-    """Rows for each stream and split, in a fixed order."""
+    """Rows for each stream and split, in a fixed order.
 
-    def rows(self, stream: str, split: str) -> Rows:
+    A source may also have `identity(stream, split)`, what its rows depend on as plain data: their tokens are then kept
+    in the cache. And with it `notes(stream, split)`: what is to be said about the rows whenever they are used.
+    """
+
+    def rows(self, stream: str, split: str) -> Sequence[Canonical]:
         """split "train" or "eval" of a stream:
 
         sft: prompt, response. preference: prompt, chosen, rejected. Responses are text, a prompt is text or
@@ -36,30 +41,11 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Stream:
-    """One stream's data, as named in the yaml.
+class _Split:
+    """One split of a stream: its rows, and what is to be said about them."""
 
-    path: file(s) or hub dataset(s), their rows in that order. split, subset: as `datasets` has them.
-    eval_path, eval_split: where the evaluation rows are, if they are set apart already (either suffices).
-    columns: {canonical name: column}, see `columns.py`. limit: only the first so many rows of `path`.
-    """
-
-    path: tuple[str, ...]
-    split: str = "train"
-    subset: str | None = None
-    eval_path: tuple[str, ...] | None = None
-    eval_split: str | None = None
-    columns: dict[str, str] | None = None
-    limit: int | None = None
-
-    def tables(self, split: str) -> list[Table]:
-        """The tables behind one split; none for "eval" where it has to be split off "train"."""
-        if split == "train":
-            return [read(name, self.split, self.subset) for name in self.path]
-        if self.eval_path is None and self.eval_split is None:
-            return []
-        names = self.path if self.eval_path is None else self.eval_path
-        return [read(name, self.eval_split or self.split, self.subset) for name in names]
+    rows: LazyRows
+    notes: list[str]
 
 
 class Files:
@@ -80,7 +66,7 @@ class Files:
         if not 0 <= heldout < 1:
             raise UserError(f"data.heldout={heldout} must lie in [0, 1): the share of prompts kept for evaluation.")
         given = {"sft": sft, "preference": preference}
-        self.streams = {name: _stream(name, options) for name, options in given.items() if options is not None}
+        self.streams = {name: stream_of(name, options) for name, options in given.items() if options is not None}
         if not self.streams:
             raise UserError("Neither data.sft nor data.preference names any data; set the path of at least one.")
         self.heldout, self.seed = heldout, seed
@@ -88,25 +74,19 @@ class Files:
         for name, n in self.eval_rows.items():
             if name not in given or n < 1:
                 raise UserError(f"data.eval_rows.{name}={n} must cap sft or preference, at 1 row or more.")
-        self._splits: dict[str, dict[str, Rows]] = {}
+        self._fingerprints: dict[str, dict[str, list[str]]] = {}
+        self._splits: dict[str, dict[str, _Split]] = {}
 
     def __repr__(self) -> str:
         return f"Files({self.streams}, heldout={self.heldout}, eval_rows={self.eval_rows}, seed={self.seed})"
 
-    def rows(self, stream: str, split: str) -> Rows:
+    def rows(self, stream: str, split: str) -> Sequence[Canonical]:
         """See Source. Raises UserError if the stream has no data, or none in this split."""
         if stream == "text":
             if split != "train":
                 raise UserError(f"Stream text has no split '{split}'; it is made of training rows only.")
-            return [
-                {"prompt": row["prompt"], "response": row[answer], "stream": name}
-                for name, answer in (("sft", "response"), ("preference", "chosen"))
-                if name in self.streams
-                for row in self.rows(name, "train")
-            ]
-        if stream not in self.streams:
-            raise UserError(f"No {stream} data is set; set data.{stream}.path, or choose a method without it.")
-        rows = self._load(stream)[split]
+            return _as_text({name: self.rows(name, "train") for name in ANSWERS if name in self.streams})
+        rows = self._load(stream)[split].rows
         if not rows:
             raise UserError(
                 f"No {split} row is left of data.{stream} {list(self.streams[stream].path)} with "
@@ -114,69 +94,77 @@ class Files:
             )
         return rows
 
+    def identity(self, stream: str, split: str) -> dict[str, Any]:
+        """All that `rows` depends on, as plain data; files are hashed, not read."""
+        if stream == "text":
+            return {name: self.identity(name, split) for name in ANSWERS if name in self.streams}
+        options, data = self._options(stream), self._data(stream)
+        heldout = None if data["eval"] else {"share": self.heldout, "seed": self.seed}
+        found = {"data": data["train"], "columns": options.columns, "limit": options.limit, "heldout": heldout}
+        if split == "eval":
+            found |= {"eval_data": data["eval"], "most": self.eval_rows.get(stream), "seed": self.seed}
+        return found
+
+    def notes(self, stream: str, split: str) -> list[str]:
+        """What was dropped, and prompts of evaluation that are trained on."""
+        return [] if stream == "text" else self._load(stream)[split].notes
+
     def tokenizer(self) -> None:
         """None: files go with any tokenizer."""
 
-    def _load(self, stream: str) -> dict[str, Rows]:
-        """Both splits of a stream, read once."""
+    def _options(self, stream: str) -> Stream:
+        if stream not in self.streams:
+            raise UserError(f"No {stream} data is set; set data.{stream}.path, or choose a method without it.")
+        return self.streams[stream]
+
+    def _data(self, stream: str) -> dict[str, list[str]]:
+        """Fingerprints of a stream's data when it was first asked for."""
+        if stream not in self._fingerprints:
+            self._fingerprints[stream] = self._options(stream).fingerprints()
+        return self._fingerprints[stream]
+
+    def _load(self, stream: str) -> dict[str, _Split]:
+        """Both splits of a stream, surveyed once."""
         if stream not in self._splits:
-            options = self.streams[stream]
-            columns = options.columns or {}
-            train = _canonical(options.tables("train"), stream, columns, options.limit)
-            apart = _canonical(options.tables("eval"), stream, columns, None)
-            if apart:
-                _warn_of_shared_prompts(stream, train, apart)
+            options, data = self._options(stream), self._data(stream)
+            places, columns = options.places(), options.columns or {}
+            train = Tables([read(*place) for place in places["train"]], stream, columns, options.limit)
+            survey = apart = train.survey(self.seed)
+            if places["eval"]:
+                apart = Tables([read(*place) for place in places["eval"]], stream, columns, None).survey(self.seed)
+                kept, out = np.arange(len(survey.u_N)), np.arange(len(apart.u_N))
+                notes = [*apart.notes, *_shared_prompts(stream, survey.u_N, apart.u_N)]
             else:
-                train, apart = split(train, self.heldout, self.seed)
-            evaluation = capped(apart, self.eval_rows.get(stream), self.seed)
-            self._splits[stream] = {"train": train, "eval": evaluation}
+                (kept, out), notes = split(survey.u_N, self.heldout), []
+            out = out[capped(apart.u_N[out], self.eval_rows.get(stream))]
+            if options.fingerprints() != data:
+                raise UserError(f"The data of data.{stream} changed while they were being read; start again.")
+            self._splits[stream] = {
+                "train": _Split(survey.rows(kept), survey.notes),
+                "eval": _Split(apart.rows(out), notes),
+            }
         return self._splits[stream]
 
 
-def _stream(name: str, options: Mapping[str, Any]) -> Stream:
-    """The options as given in the yaml, null meaning the default; UserError for those that make no sense."""
-    known = [field.name for field in fields(Stream)]
-    unknown = set(options) - set(known)
-    if unknown:
-        raise UserError(f"data.{name} has the unknown key '{min(unknown)}'; use {', '.join(known)}.")
-    given = {key: value for key, value in options.items() if value is not None}
-    if not given.get("path"):
-        raise UserError(f"data.{name} has no path; set data.{name}.path to a file or a hub dataset.")
-    if given.get("limit", 1) < 1:
-        raise UserError(f"data.{name}.limit={given['limit']} must be at least 1 row, or null for all.")
-    for key in {"path", "eval_path"} & set(given):
-        given[key] = (given[key],) if isinstance(given[key], str) else tuple(given[key])
-    if "columns" in given:
-        given["columns"] = dict(given["columns"])
-    return Stream(**given)
+def _as_text(streams: Mapping[str, Sequence[Canonical]]) -> LazyRows:
+    """The rows of streams one after another, each as prompt, response and the stream whose template joins them."""
+
+    def make(start: int, stop: int) -> list[Canonical]:
+        found: list[Canonical] = []
+        for name, rows in streams.items():
+            answer = ANSWERS[name]
+            found += [
+                {"prompt": row["prompt"], "response": row[answer], "stream": name}
+                for row in rows[max(start, 0) : max(stop, 0)]
+            ]
+            start, stop = start - len(rows), stop - len(rows)
+        return found
+
+    return LazyRows(sum(len(rows) for rows in streams.values()), make)
 
 
-def _canonical(tables: list[Table], stream: str, mapping: Mapping[str, str], limit: int | None) -> Rows:
-    """The tables' first `limit` rows in canonical form; unusable ones are dropped, with a count."""
-    rows: Rows = []
-    left = limit
-    for table in tables:
-        columns = detect(stream, table.dataset.column_names, mapping, table.where)
-        data = table.dataset.select_columns(list(columns.values()))
-        if left is not None:
-            data = data.select(range(min(left, len(data))))
-            left -= len(data)
-        found = [normalise(row, columns, f"row {i} of '{table.where}'") for i, row in enumerate(data.to_list())]
-        usable = [row for row in found if row is not None]
-        if len(usable) < len(found):
-            what = (
-                f"{len(found) - len(usable)} of {len(found)} conversations in '{table.where}' do not end in "
-                f"one assistant turn after a shared prompt"
-            )
-            if not usable:
-                raise UserError(f"{what}; check the columns and the roles of the messages.")
-            log.warning("%s: dropped", what)
-        rows += usable
-    return rows
-
-
-def _warn_of_shared_prompts(stream: str, train: Rows, apart: Rows) -> None:
-    seen = {prompt_words(row["prompt"]) for row in train}
-    shared = sum(prompt_words(row["prompt"]) in seen for row in apart)
-    if shared:
-        log.warning("%s: the prompts of %d of %d evaluation rows are trained on too", stream, shared, len(apart))
+def _shared_prompts(stream: str, u_train: np.ndarray, u_eval: np.ndarray) -> list[str]:
+    """One sentence if there are any. u is a hash of 53 bits, so that equal u is equal prompts."""
+    shared = np.isin(u_eval, u_train).sum()
+    sentence = f"{stream}: the prompts of {shared} of {len(u_eval)} evaluation rows are trained on too"
+    return [sentence] if shared else []

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-from datasets import Dataset, Features, Value, load_dataset
+from typing import TYPE_CHECKING, Any
 
 from xright.errors import UserError
+
+if TYPE_CHECKING:  # a second is saved where nothing is read, because the tokens are in the cache
+    from datasets import Dataset
 
 FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".arrow": "arrow"}
 GZIPPED = (".jsonl", ".json", ".csv")  # may be followed by .gz
@@ -44,7 +45,18 @@ def read(name: str, split: str = "train", subset: str | None = None) -> Table:
     return table
 
 
-def _file(name: str, path: Path, split: str) -> Table:
+def fingerprint(name: str, split: str = "train", subset: str | None = None) -> str:
+    """Identity of the rows behind `name`, without reading them: the sha256 of a local file, for a hub dataset the one
+    `datasets` gives it (it covers the commit). Raises UserError as `read` does for what is not there.
+    """
+    path = Path(name).expanduser()
+    if _format(path) or path.exists():
+        return f"{_checked(name, path)} {_sha256(path)} {split}"
+    return f"hub {_hub(name, split, subset).dataset._fingerprint}"
+
+
+def _checked(name: str, path: Path) -> str:
+    """The format of a local file; UserError if it is not there, unknown or empty."""
     if not path.is_file():
         problem = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise UserError(f"The data file '{name}' ({path.absolute()}) {problem}; give the path of a file.")
@@ -53,7 +65,13 @@ def _file(name: str, path: Path, split: str) -> Table:
         raise UserError(f"The data file '{name}' has an unknown suffix; use one of {', '.join(SUFFIXES)}.")
     if path.stat().st_size == 0:
         raise _no_rows(name)
-    sha256 = _sha256(path)
+    return kind
+
+
+def _file(name: str, path: Path, split: str) -> Table:
+    from datasets import load_dataset
+
+    kind, sha256 = _checked(name, path), _sha256(path)
     try:
         options = _as_text(path) if kind == "csv" else {}
         dataset = load_dataset(kind, name=sha256[:16], data_files=str(path), split=split, **options)
@@ -64,7 +82,10 @@ def _file(name: str, path: Path, split: str) -> Table:
     return Table(name, dataset)
 
 
+@lru_cache(maxsize=8)  # once per process: each time costs several calls to the hub
 def _hub(name: str, split: str, subset: str | None) -> Table:
+    from datasets import load_dataset
+
     try:
         dataset = load_dataset(name, subset, split=split)
     except Exception as error:  # no connection, no permission, no such name, subset or split
@@ -77,6 +98,9 @@ def _hub(name: str, split: str, subset: str | None) -> Table:
 
 def _as_text(path: Path) -> dict[str, Any]:
     """Options that keep csv cells as written: 007 stays "007", and an answer "None" or "NA" stays text."""
+    import pandas as pd
+    from datasets import Features, Value
+
     columns = pd.read_csv(path, nrows=0).columns
     return {"features": Features({column: Value("string") for column in columns}), "keep_default_na": False}
 

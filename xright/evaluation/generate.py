@@ -7,6 +7,7 @@ from transformers import GenerationConfig
 
 from xright.data.tokens import Tokens
 from xright.errors import UserError
+from xright.models import evaluating
 
 # `generate` takes what is None here from the model's generation_config, where chat models sample or penalise.
 GREEDY = {
@@ -32,16 +33,11 @@ def complete(policy: Any, tokenizer: Any, prompts: list[str], max_new_tokens: in
         if not ids:
             raise UserError(f"The prompt {prompt!r} has no token, nothing to complete; give a rendered prompt.")
     _check_room(policy, prompts, encoded, max_new_tokens)
-    modes = {module: module.training for module in policy.modules()}
-    policy.eval()
-    try:
-        completions = []
+    completions = []
+    with evaluating(policy):
         for start in range(0, len(prompts), batch_size):
             new_BT = _generate(policy, tokenizer, encoded[start : start + batch_size], max_new_tokens)
             completions += [_text(tokenizer, ids) for ids in new_BT.tolist()]
-    finally:
-        for module, training in modes.items():  # not policy.train(): frozen parts may be kept in eval mode
-            module.training = training
     return completions
 
 

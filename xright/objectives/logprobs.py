@@ -1,18 +1,27 @@
 """Log-probabilities of responses: the one function every loss is built on.
 
 log π(y|x) = Σ_t log softmax(z_t)[y_t] over the response's tokens (EOS included, prompt excluded). Only the hidden
-states that predict a response token reach the output head, and the log-softmax is taken in fp32 whatever the model's
-dtype. One shifted mask picks both the hidden states and the tokens they predict, so numerator and count agree.
+states that predict a response token reach the output head, a chunk at a time, and the log-softmax is taken in fp32
+whatever the model's dtype; the logits of all tokens never exist at once.
 
-Shapes: S sequences, T tokens, N response tokens in all, D hidden size, V vocabulary.
+- A frozen head (LoRA): ∂log p_t/∂h_t = W[y_t] − softmax(z_t)·W does not depend on what comes after, so it is taken in
+  the forward, chunk by chunk, and the backward is one multiplication.
+- A trainable head computes each chunk once more in the backward.
+
+Shapes: S sequences, N response tokens in all, D hidden size, V vocabulary; L × T the batch's token grid.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from xright.objectives.objective import Batch
+
+CHUNK = 2**22  # logits that exist at once; 16 MiB each for the logits, their softmax and its gradient
+PACKED = "packed"  # the name of packed attention in transformers
 
 
 def response_logps(policy: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -21,15 +30,24 @@ def response_logps(policy: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     Returns (logps_S, lengths_S), fp32; lengths count the predicted tokens. `policy` is a Hugging Face causal LM or a
     PEFT wrapper of one.
     """
-    backbone, head = backbone_and_head(policy)
-    hidden_STD = backbone(
-        input_ids=batch.input_ids_ST, attention_mask=batch.attention_mask_ST, use_cache=False
-    ).last_hidden_state
-    predicted_ST = batch.response_mask_ST[:, 1:]
-    logps_N = token_logps(head(hidden_STD[:, :-1][predicted_ST]), batch.input_ids_ST[:, 1:][predicted_ST])
-    sequence_N = predicted_ST.nonzero()[:, 0]
-    logps_S = logps_N.new_zeros(len(predicted_ST)).index_add(0, sequence_N, logps_N)
-    return logps_S, predicted_ST.sum(dim=1).float()
+    hidden_ND = hidden_states(policy, batch)[batch.line_N, batch.position_N]
+    logps_N = chunked_logps(policy, hidden_ND, batch.token_N)
+    logps_S = logps_N.new_zeros(len(batch.lengths)).index_add(0, batch.sequence_N, logps_N)
+    return logps_S, torch.tensor(batch.lengths, dtype=torch.float32, device=logps_S.device)
+
+
+def hidden_states(policy: nn.Module, batch: Batch, **to_attention: Any) -> Tensor:
+    """The body's last hidden states on the batch's grid, (L, T, D). to_attention: more for every attention call."""
+    who: dict[str, Any] = {"attention_mask": batch.attention_mask_LT}
+    if batch.groups is not None:
+        config = getattr(_language_model(policy), "config", None)
+        if config is not None and config._attn_implementation != PACKED:  # it would ignore the groups in silence
+            raise RuntimeError("a packed batch for a model without packed attention; call packing.choose_layout first")
+        # Beside a mask of four dimensions transformers builds none of its own; packed attention does not look at it.
+        no_mask = batch.input_ids_LT.new_zeros((1, 1, 1, 1), dtype=torch.bool)
+        who = {"attention_mask": no_mask, "position_ids": batch.position_ids_LT, "groups": batch.groups}
+    backbone, _ = backbone_and_head(policy)
+    return backbone(input_ids=batch.input_ids_LT, use_cache=False, **who, **to_attention).last_hidden_state
 
 
 def token_logps(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
@@ -43,16 +61,75 @@ def token_logps(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
     return logits_NV.gather(1, tokens_N[:, None]).squeeze(1) - logits_NV.logsumexp(dim=1)
 
 
+def chunked_logps(policy: nn.Module, hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+    """log softmax(head(hidden))[token], (N,), fp32, with at most CHUNK logits at a time."""
+    _, head = backbone_and_head(policy)
+    output: Any = _language_model(policy).get_output_embeddings()
+    rows = max(1, CHUNK // output.weight.shape[0])
+    chunks = list(zip(hidden_ND.split(rows), tokens_N.split(rows), strict=True))
+    if not torch.is_grad_enabled():
+        return torch.cat([token_logps(head(hidden), tokens) for hidden, tokens in chunks])
+    if not any(parameter.requires_grad for parameter in output.parameters()):
+        return _FrozenHead.apply(hidden_ND, head, chunks)
+    if len(chunks) == 1:  # nothing to save by computing it twice
+        return token_logps(head(hidden_ND), tokens_N)
+
+    def logps(hidden: Tensor, tokens: Tensor) -> Tensor:
+        return token_logps(head(hidden), tokens)
+
+    return torch.cat([checkpoint(logps, hidden, tokens, use_reentrant=False) for hidden, tokens in chunks])
+
+
+class _FrozenHead(torch.autograd.Function):
+    """The chunks' log-probs, with ∂log p_t/∂h_t kept for the backward: (N, D) in the place of (N, V)."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, head: Callable, chunks: list[tuple[Tensor, Tensor]]) -> Tensor:
+        logps, gradients = [], []
+        for hidden, tokens in chunks:
+            found = _of_linear(head, hidden, tokens) if type(head) is nn.Linear else _of_any(head, hidden, tokens)
+            logps.append(found[0])
+            gradients.append(found[1].to(hidden.dtype))
+        ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(logps)
+
+    @staticmethod
+    def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None, None]:
+        (gradient_ND,) = ctx.saved_tensors
+        return (upstream_N[:, None] * gradient_ND).to(gradient_ND.dtype), None, None
+
+
+def _of_linear(head: nn.Linear, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
+    """token_logps and W[y] − softmax(z)·W of one chunk, with one exponential and as few passes as can be."""
+    logits_NV = head(hidden_ND).float()
+    own_N1, top_N1 = logits_NV.gather(1, tokens_N[:, None]), logits_NV.amax(1, keepdim=True)
+    weights_NV = logits_NV.sub_(top_N1).exp_()
+    total_N1 = weights_NV.sum(1, keepdim=True)
+    expected_ND = (weights_NV.to(head.weight.dtype) @ head.weight) / total_N1
+    return (own_N1 - top_N1 - total_N1.log()).squeeze(1), head.weight[tokens_N] - expected_ND
+
+
+def _of_any(head: Callable, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by autograd, for heads that scale or cap their logits, or carry an adapter's frozen weights."""
+    with torch.enable_grad():
+        hidden_ND = hidden_ND.detach().requires_grad_()
+        logps_N = token_logps(head(hidden_ND), tokens_N)
+        (gradient_ND,) = torch.autograd.grad(logps_N.sum(), hidden_ND)  # log p_t depends on h_t alone
+    return logps_N.detach(), gradient_ND
+
+
 def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     """The transformer body of a (PEFT-wrapped) causal LM, and hidden states -> logits; adapters sit inside both.
 
     Some families scale their logits after the output layer (Cohere, Granite) or cap them (Gemma 2 and 3): what the
     config says of it is applied. A model that does anything else is refused at start-up (`models.check_fits`).
     """
-    model: Any = policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
+    model = _language_model(policy)
     output, config = model.get_output_embeddings(), getattr(model, "config", None)
     scale, divisor = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
     cap = getattr(config, "final_logit_softcapping", None)
+    if not (scale or divisor or cap):
+        return model.base_model, output
 
     def head(hidden: Tensor) -> Tensor:
         logits = output(hidden)
@@ -61,3 +138,8 @@ def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, Callable[[Tensor], 
         return cap * (logits / cap).tanh() if cap else logits
 
     return model.base_model, head
+
+
+def _language_model(policy: nn.Module) -> Any:
+    """Without the PEFT wrapper; adapters stay inside."""
+    return policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]

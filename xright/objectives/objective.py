@@ -4,46 +4,60 @@ An objective is a mean of per-unit losses, f = (1/n) Σ ℓ_i, where a unit is a
 An optimizer step may be cut into micro-batches and ranks, so an objective returns **sums** over the units it was
 given; whoever holds the whole step divides by the whole step's n. That makes the update independent of the cut.
 
-Shapes: S sequences, T tokens (padded), B rows, R responses per row; S = R·B, response-major
-(all chosen responses first, then all rejected ones).
+Shapes: B rows, R responses per row; S = R·B sequences, response-major (all chosen responses first, then all rejected
+ones); N predicted tokens over all sequences; L × T the layout's token grid (L lines).
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+
+class Group(NamedTuple):
+    """A row inside a packed line: from `start`, `prompt` tokens, then each response's tokens, one after the other.
+
+    Every response attends to the prompt and to itself.
+    """
+
+    start: int
+    prompt: int
+    responses: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Batch:
     """Rows of one stream as tensors. Built by `data/collate.py`, read by `objectives/logprobs.py`.
 
-    input_ids_ST, attention_mask_ST: right-padded `prompt + response`; response_mask_ST: True where the token is
-    to be predicted. responses: R. n_rows: B. n_tokens: response tokens, n_input_tokens: all tokens, padding
-    excluded (plain ints, so that asking for a denominator never waits for a device).
+    input_ids_LT: S lines of one sequence each, padded on the right, with their attention_mask_LT; or one line of all
+    rows, packed, with position_ids_LT (they restart with each sequence) and groups.
+    line_N, position_N: where the hidden state stands that predicts token_N, which belongs to sequence_N.
+    lengths: predicted tokens of each sequence. responses: R. n_rows: B. n_input_tokens: tokens of all sequences,
+    padding excluded. (Plain ints, so that asking for a denominator never waits for a device.)
     reference_logps_RB: summed response log-probs under π_ref, fp32, or None where no objective needs them.
     """
 
-    input_ids_ST: Tensor
-    attention_mask_ST: Tensor
-    response_mask_ST: Tensor
+    input_ids_LT: Tensor
+    attention_mask_LT: Tensor | None
+    position_ids_LT: Tensor | None
+    groups: Sequence[Group] | None
+    line_N: Tensor
+    position_N: Tensor
+    token_N: Tensor
+    sequence_N: Tensor
+    lengths: Sequence[int]
     responses: int
     n_rows: int
-    n_tokens: int
     n_input_tokens: int
     reference_logps_RB: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        reference = self.reference_logps_RB
-        return replace(
-            self,
-            input_ids_ST=self.input_ids_ST.to(device, non_blocking=True),
-            attention_mask_ST=self.attention_mask_ST.to(device, non_blocking=True),
-            response_mask_ST=self.response_mask_ST.to(device, non_blocking=True),
-            reference_logps_RB=None if reference is None else reference.to(device, non_blocking=True),
-        )
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in tensors.items()})  # type: ignore[arg-type]
 
 
 class Objective(ABC):

@@ -21,7 +21,7 @@ class SFT(Objective):
 
     def size(self, batch: Batch) -> int:
         """Tokens of the first responses."""
-        return int(batch.response_mask_ST[: batch.n_rows, 1:].sum())
+        return sum(batch.lengths[: batch.n_rows])
 
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (−Σ log π over the first responses' tokens, no metrics)."""

@@ -1,0 +1,501 @@
+"""Packed against padded: the same losses and gradients, for real rows, random lengths and every family of models."""
+
+import gzip
+import json
+import logging
+import random
+from functools import lru_cache
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import create_mask, flex_attention
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from xright import models
+from xright.data.collate import collate
+from xright.data.prompts import Row, encode
+from xright.data.templates import Template
+from xright.evaluation.generate import complete
+from xright.objectives import DPO, IPO, ORPO, SFT, Group, logprobs
+from xright.objectives.logprobs import PACKED, response_logps
+from xright.packing import block_mask, by_response, choose_layout
+from xright.reference import reference_logps
+
+FAMILIES = ["gpt_neox", "llama", "opt", "qwen2", "qwen3", "mistral"]
+POSITIONS = 64  # of the models of `family`
+
+
+def policy_of(model, lora=False, gradient_checkpointing=False):
+    """All of it trainable, or an adapter that is not at its start, where half of its gradients are zero."""
+    target = "query_key_value" if model.config.model_type == "gpt_neox" else "q_proj"
+    lora = {"r": 4 if lora else 0, "alpha": 8, "dropout": 0.0, "target_modules": [target]}
+    policy = models.trainable(model, lora, gradient_checkpointing, seed=0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in policy.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.3 * torch.randn_like(parameter))
+    return policy
+
+
+def prepared(model):
+    """The model, with packed attention."""
+    assert choose_layout(model, "packed") == "packed"
+    return model
+
+
+def step(policy, batch, loss_of):
+    """(loss, {name: gradient}) of `loss_of(policy, batch)`."""
+    named = {name: p for name, p in policy.named_parameters() if p.requires_grad}
+    loss = loss_of(policy, batch)
+    found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    zeros = (torch.zeros_like(p) if g is None else g for p, g in zip(named.values(), found, strict=True))
+    return loss.item(), dict(zip(named, zeros, strict=True))
+
+
+def mixed_logps(policy, batch):
+    """A loss that weighs every sequence differently, so that none can be taken for another, and cancels nothing."""
+    logps_S, _ = response_logps(policy, batch)
+    return logps_S @ torch.linspace(1, 3, len(logps_S), device=logps_S.device)
+
+
+def assert_same(found, expected, what=""):
+    """Losses within 1e-5; each parameter's gradient within 5e-5 of its norm, but for rounding where it is as good as
+    zero (moving all keys by a bias moves no attention)."""
+    assert found[0] == pytest.approx(expected[0], rel=1e-5, abs=1e-6), what
+    scale = max(float(gradient.norm()) for gradient in expected[1].values())
+    for name, gradient in expected[1].items():
+        assert (found[1][name] - gradient).norm() <= 5e-5 * gradient.norm() + 1e-6 * scale, f"{what} {name}"
+
+
+# --- real rows -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def neox(real_data):
+    return AutoTokenizer.from_pretrained(real_data / "tokenizer_gptneox")
+
+
+@pytest.fixture(scope="module")
+def real_rows(real_data, neox):
+    """{stream: rows} of at most 72 tokens, some cut there; single and paired, single and many turns."""
+
+    def read(file, count):
+        with gzip.open(real_data / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines][:count]
+
+    sft = [
+        {"prompt": f"{row['instruction']}\n{row['input']}".strip(), "response": row["output"]}
+        for row in (*read("sft/dolly_filtered3k", 2), *read("sft/book_instructions", 2))
+    ]
+    plain = [row for file in ("pref/pku_saferlhf_test", "pref/book_politeness") for row in read(file, 1)]
+    turns = read("pref/hh_helpful_test", 20)  # most are longer
+    rows = {
+        "sft": [*encode(sft, "sft", Template("plain"), neox, 72)[0]],
+        "preference": [
+            *encode(plain, "preference", Template("plain"), neox, 72)[0],
+            *list(encode(turns, "preference", Template("raw"), neox, 72)[0])[:1],
+        ],
+    }
+    lengths = [
+        len(row.prompt) + len(response) for stream in rows.values() for row in stream for response in row.responses
+    ]
+    assert max(lengths) == 72
+    assert min(lengths) < 36
+    assert (len(rows["sft"]), len(rows["preference"])) == (4, 3)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def real_model(family, neox):
+    """make(model_type, seed): for the real tokenizer; Mistral's window is shorter than the rows."""
+
+    def make(model_type, seed=0):
+        window = {"sliding_window": 16} if model_type == "mistral" else {}
+        return family(model_type, seed, vocab_size=len(neox), max_position_embeddings=72, **window)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def with_reference(real_rows, real_model):
+    """with_reference(model_type): the real rows, pairs with the log-probs of another model of that family."""
+
+    @lru_cache
+    def rows(model_type):
+        pairs, reference = real_rows["preference"], real_model(model_type, seed=1)
+        _, padded = reference_logps(reference, pairs, pad=0, batch_size=2, layout="padded")
+        ids, packed = reference_logps(reference, pairs, pad=0, batch_size=2, layout="packed")
+        assert reference.config._attn_implementation == PACKED
+        assert torch.allclose(packed, padded, rtol=1e-5)
+        known = dict(zip(ids.tolist(), padded.tolist(), strict=True))
+        pairs = [Row(row.id, row.prompt, row.responses, tuple(known[row.id])) for row in pairs]
+        return {"sft": real_rows["sft"], "preference": pairs}
+
+    return rows
+
+
+OBJECTIVES = [SFT(), DPO(), IPO(), ORPO()]
+
+
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_real_rows_packed_and_chunked_as_padded_and_whole(model_type, lora, with_reference, real_model, monkeypatch):
+    rows, policy = with_reference(model_type), policy_of(real_model(model_type), lora)
+    losses = {repr(objective): lambda *args, f=objective: f(*args)[0] for objective in OBJECTIVES}
+    streams = {repr(objective): rows[objective.stream] for objective in OBJECTIVES}
+    monkeypatch.setattr(logprobs, "CHUNK", 10**12)
+    padded = {name: step(policy, collate(streams[name], 0), loss) for name, loss in losses.items()}
+    prepared(policy)
+    monkeypatch.setattr(logprobs, "CHUNK", 20 * 50280)
+    for name, loss in losses.items():
+        batch = collate(streams[name], 0, "packed")
+        assert len(batch.token_N) > 3 * 20  # several chunks
+        assert batch.input_ids_LT.numel() <= batch.n_input_tokens
+        assert_same(step(policy, batch, loss), padded[name], name)
+
+
+# --- random lengths --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def both(request, family):
+    """(model type, a plain model, the same with packed attention)."""
+    return request.param, policy_of(family(request.param)), prepared(policy_of(family(request.param)))
+
+
+def rows_of(lengths, seed):
+    """Rows of random tokens from their lengths (prompt, (response, …))."""
+    draw = random.Random(seed)
+    sides = [[[draw.randrange(40) for _ in range(n)] for n in (prompt, *responses)] for prompt, responses in lengths]
+    return [Row(number, prompt, tuple(responses)) for number, (prompt, *responses) in enumerate(sides)]
+
+
+SHAPES = st.integers(1, 3).flatmap(
+    lambda responses: st.lists(
+        st.tuples(st.integers(0, 14), st.tuples(*[st.integers(1, 14)] * responses)), min_size=1, max_size=5
+    )
+)
+
+
+@given(SHAPES, st.integers(0, 99), st.sampled_from([1, 7 * 40, 10**9]))
+@example([(0, (9, 3)), (0, (2, 5))], 0, 40)  # empty prompts
+@example([(0, (1, 1)), (0, (2, 1)), (4, (1, 1))], 0, 40)  # responses of one token, some with nothing to predict
+@example([(1, (1, 1))], 0, 40)
+@example([(POSITIONS - 1, (1, 1)), (1, (POSITIONS - 1, 1)), (40, (24, 24)), (0, (POSITIONS, 2))], 0, 280)  # the longest
+@example([(13, (11, 11, 11))] * 4, 0, 280)
+@settings(max_examples=15, deadline=None)
+def test_random_lengths(both, lengths, seed, chunk):
+    _, plain, packed = both
+    rows = rows_of(lengths, seed)
+    expected = step(plain, collate(rows, 0), mixed_logps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logprobs, "CHUNK", chunk)
+        assert_same(step(packed, collate(rows, 0, "packed"), mixed_logps), expected)
+
+
+def test_equal_responses_to_different_prompts(both):
+    """And equal prompts with different responses: each row sees its own prompt only."""
+    _, plain, packed = both
+    rows = [Row(i, prompt, ([5, 6, 7], [8, 6])) for i, prompt in enumerate(([1, 2], [3], [], [2, 1], [1, 2, 3, 4, 5]))]
+    rows += [Row(9, [1, 2], ([5, 6, 7], [8, 6])), Row(10, [1, 2], ([8, 6], [5, 6, 7]))]
+    batch = collate(rows, 0, "packed")
+    assert_same(step(packed, batch, mixed_logps), step(plain, collate(rows, 0), mixed_logps))
+    logps_RB = response_logps(packed, batch)[0].detach().view(2, 7)
+    torch.testing.assert_close(logps_RB[:, 5], logps_RB[:, 0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(logps_RB[:, 6].flip(0), logps_RB[:, 0], rtol=1e-5, atol=0)
+    others = logps_RB[0, :5].tolist()
+    assert len({round(logp, 3) for logp in others}) == 5
+
+
+def test_a_prepared_model_is_unchanged_for_everyone_else(both, make_rows):
+    """Padded batches, and a plain forward with and without a mask."""
+    _, plain, packed = both
+    batch = collate(make_rows(4, responses=2), 0)
+    assert_same(step(packed, batch, mixed_logps), step(plain, batch, mixed_logps))
+    masked = {"input_ids": batch.input_ids_LT, "attention_mask": batch.attention_mask_LT}
+    for inputs in (masked, {"input_ids": batch.input_ids_LT}):
+        with torch.no_grad():
+            torch.testing.assert_close(packed(**inputs).logits, plain(**inputs).logits)
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_gradient_checkpointing_gives_the_same_gradients(model_type, lora, family, make_rows):
+    def result(checkpointing):
+        policy = prepared(policy_of(family(model_type), lora, checkpointing))
+        body, forwards = logprobs.backbone_and_head(policy)[0], []
+        layers = body.layers if hasattr(body, "layers") else body.decoder.layers
+        inner = next(module for module in layers[0].modules() if not list(module.children()))
+        inner.register_forward_pre_hook(lambda *_: forwards.append(1))
+        return step(policy, collate(make_rows(4, responses=2), 0, "packed"), mixed_logps), len(forwards)
+
+    (plain, once), (checkpointed, twice) = result(False), result(True)
+    assert (once, twice) == (1, 2)  # the layer is computed again in the backward
+    assert_same(checkpointed, plain)
+
+
+def test_dropout_of_attention_is_passed_on(family, make_rows):
+    model = prepared(family("gpt_neox", attention_dropout=0.5))
+    batch = collate(make_rows(4, responses=2), 0, "packed")
+
+    def logps(seed):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            return response_logps(model, batch)[0]
+
+    model.train()
+    assert torch.equal(logps(0), logps(0))
+    assert not torch.allclose(logps(0), logps(1), rtol=1e-2)
+    model.eval()
+    assert torch.equal(logps(0), logps(1))
+    torch.testing.assert_close(logps(0), response_logps(prepared(family("gpt_neox")), batch)[0].detach())
+
+
+# --- who attends to whom ---------------------------------------------------------------------------------------------
+
+
+def visible(groups, window=None):
+    """(T, T), by definition: in each sequence of prompt + one response a token sees itself and the last before it."""
+    tokens = sum(prompt + sum(responses) for _, prompt, responses in groups)
+    mask = torch.zeros(tokens, tokens, dtype=torch.bool)
+    for start, prompt, responses in groups:
+        after = start + prompt
+        for length in responses:
+            sequence = [*range(start, start + prompt), *range(after, after + length)]
+            after += length
+            for at, query in enumerate(sequence):
+                earliest = 0 if window is None else max(0, at - window + 1)
+                mask[query, sequence[earliest : at + 1]] = True
+    return mask
+
+
+def groups_of(shapes):
+    groups, start = [], 0
+    for prompt, responses in shapes:
+        groups.append(Group(start, prompt, tuple(responses)))
+        start += prompt + sum(responses)
+    return tuple(groups)
+
+
+def heads(groups, key_value_heads=4):
+    """query (1, 4, T, 6), key and value (1, K, T, 6), in fp64, with gradients."""
+    tokens = sum(prompt + sum(responses) for _, prompt, responses in groups)
+    torch.manual_seed(0)
+    sizes = (4, key_value_heads, key_value_heads)
+    return [torch.randn(1, size, tokens, 6, dtype=torch.float64, requires_grad=True) for size in sizes]
+
+
+WINDOWS = st.one_of(st.none(), st.integers(1, 20))
+
+
+def test_the_rule_by_hand():
+    # row 0: prompt 0 1, chosen 2 3, rejected 4; row 1: no prompt, responses 5 and 6 7
+    groups = groups_of([(2, (2, 1)), (0, (1, 2))])
+    seen = [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [5], [6], [6, 7]]
+    last_two = [[0], [0, 1], [1, 2], [2, 3], [1, 4], [5], [6], [6, 7]]  # 4 follows 1 in its sequence
+    for window, expected in ((None, seen), (2, last_two)):
+        mask = create_mask(block_mask(groups, 8, window, torch.device("cpu")).mask_mod, 1, 1, 8, 8, "cpu")[0, 0]
+        assert [row.nonzero()[:, 0].tolist() for row in mask] == expected
+        assert torch.equal(mask, visible(groups, window))
+
+
+@given(SHAPES, WINDOWS, st.sampled_from([1, 2, 4]), st.sampled_from([None, 0.3]))
+@settings(max_examples=50, deadline=None)
+def test_response_by_response_is_masked_attention(shapes, window, key_value_heads, scale):
+    groups = groups_of(shapes)
+    inputs = heads(groups, key_value_heads)
+    mask, grouped = visible(groups, window), {"scale": scale, "enable_gqa": key_value_heads < 4}
+    expected = F.scaled_dot_product_attention(*inputs, attn_mask=mask, **grouped)
+    found = by_response(*inputs, groups, scale, window)
+    torch.testing.assert_close(found, expected)
+    upstream = torch.randn_like(expected)
+    for ours, theirs in zip(*(torch.autograd.grad(out, inputs, upstream) for out in (found, expected)), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@given(SHAPES, WINDOWS)
+@settings(max_examples=50, deadline=None)
+def test_flex_attentions_mask_is_the_same_rule(shapes, window):
+    groups = groups_of(shapes)
+    seen = visible(groups, window)
+    mask = block_mask(groups, len(seen), window, torch.device("cpu"))
+    assert torch.equal(create_mask(mask.mask_mod, 1, 1, *seen.shape, "cpu")[0, 0], seen)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("window", [None, 6])
+def test_flex_attentions_forward(window):
+    """All that a CPU can do of it: it has no backward there."""
+    groups = groups_of([(12, (5, 9)), (0, (4, 3)), (1, (150, 1))])
+    query, key, value = (tensor.detach() for tensor in heads(groups, key_value_heads=2))
+    mask = block_mask(groups, query.shape[2], window, torch.device("cpu"))
+    found = flex_attention(query, key, value, block_mask=mask, enable_gqa=True)
+    torch.testing.assert_close(found, by_response(query, key, value, groups, window=window))
+
+
+@pytest.mark.parametrize("window", [None, 50])
+def test_blocks_without_a_visible_pair_are_skipped_and_no_others(window):
+    groups = groups_of([(70, (90, 30)), (0, (150, 20)), (10, (140, 1)), (200, (5, 60))])
+    tokens = 776
+    mask = block_mask(groups, tokens, window, torch.device("cpu"))
+    seen = F.pad(visible(groups, window), (0, 896 - tokens, 0, 896 - tokens))  # 7 blocks of 128
+    expected = seen.view(7, 128, 7, 128).any(3).any(1)
+    assert torch.equal(mask.to_dense()[0, 0].bool(), expected)
+    assert 7 < expected.sum() < 28  # fewer than causal attention's
+    assert block_mask(groups, tokens, window, torch.device("cpu")) is mask  # built once for all layers
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="FlexAttention has no backward on a CPU")
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("model_type", ["gpt_neox", "qwen2", "mistral"])
+def test_a_whole_step_on_a_gpu(model_type, lora, family, make_rows):
+    """FlexAttention, compiled, for two batches of different size; heads of 32."""
+    policy = policy_of(family(model_type, hidden_size=128).cuda(), lora)
+    batches = [make_rows(n, responses=2, seed=n) for n in (3, 40)]
+    device = torch.device("cuda")
+    expected = [step(policy, collate(rows, 0).to(device), mixed_logps) for rows in batches]
+    prepared(policy)
+    for rows, padded in zip(batches, expected, strict=True):
+        assert_same(step(policy, collate(rows, 0, "packed").to(device), mixed_logps), padded)
+
+
+# --- which layout ----------------------------------------------------------------------------------------------------
+
+UNPACKABLE = {
+    "bloom": {"n_layer": 2, "n_head": 4},  # attention of its own, with a bias for distance
+    "falcon": {},  # attention of its own
+    "mamba": {},  # no attention
+    # caps its attention scores, here too small for the probe to feel it
+    "gemma2": {"head_dim": 8, "num_key_value_heads": 2, "initializer_range": 0.02},
+    "jamba": {  # layers that carry a state along the line
+        "num_key_value_heads": 2, "attn_layer_offset": 1, "attn_layer_period": 2, "num_experts": 2,
+        "mamba_d_state": 4, "mamba_dt_rank": 4,
+    },
+}  # fmt: skip
+
+
+def warnings_of(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING and
+            record.name.startswith("xright")]  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", UNPACKABLE)
+def test_models_that_cannot_be_packed_say_so_and_stay_as_they_were(model_type, family, make_rows, caplog):
+    model = family(model_type, **UNPACKABLE[model_type])
+    batch, before = collate(make_rows(3), 0), model.config._attn_implementation
+    with torch.no_grad():
+        expected = response_logps(model, batch)[0]
+    for times in (1, 2):
+        assert choose_layout(model, "packed") == "padded"
+        assert len(warnings_of(caplog)) == times
+        assert f"layout: padded, since {type(model).__name__} cannot be packed" in warnings_of(caplog)[-1]
+        assert "\n" not in warnings_of(caplog)[-1]
+    assert model.config._attn_implementation == before
+    with torch.no_grad():
+        assert torch.equal(response_logps(model, batch)[0], expected)
+    with pytest.raises(RuntimeError, match="without packed attention"):
+        response_logps(model, collate(make_rows(3), 0, "packed"))
+
+
+def test_a_window_that_attention_is_not_told_of_is_found(family):
+    """A packed batch brings no mask, so a pattern that lives only there would be lost in silence."""
+    model = family("phimoe", num_key_value_heads=2, num_local_experts=2, sliding_window=16).eval()  # no router noise
+    layout, rows = choose_layout(model, "packed"), rows_of([(30, (20, 9))], seed=0)
+    assert layout == "padded"
+    with torch.no_grad():
+        found, expected = (response_logps(model, collate(rows, 0, kind))[0] for kind in (layout, "padded"))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_gemma_2_without_that_cap_can_be_packed(family, make_rows, caplog):
+    uncapped = UNPACKABLE["gemma2"] | {"initializer_range": 0.3, "attn_logit_softcapping": None, "sliding_window": 3}
+    model = family("gemma2", **uncapped)
+    expected = step(model, collate(make_rows(4, responses=2), 0), mixed_logps)
+    prepared(model)
+    assert not warnings_of(caplog)
+    assert_same(step(model, collate(make_rows(4, responses=2), 0, "packed"), mixed_logps), expected)
+
+
+def test_an_attention_that_differs_is_found_by_the_probe(family, monkeypatch, caplog):
+    """As a model would that does something else with the attention it asked for."""
+    model = family("llama")
+    projection = model.model.layers[1].self_attn.o_proj
+    projection.register_forward_hook(
+        lambda _, __, out: out * 1.01 if model.config._attn_implementation == PACKED else out
+    )
+    assert choose_layout(model, "packed") == "padded"
+    (warning,) = warnings_of(caplog)
+    assert "differs from the padded layout by 0.0" in warning
+    assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_choosing_leaves_no_trace_and_may_be_repeated(family, training, dtype, caplog):
+    model = policy_of(family("qwen3").to(dtype), lora=True).train(training)
+    weights = {name: p.clone() for name, p in model.state_dict().items()}
+    forwards, state = [], torch.get_rng_state()
+    model.get_base_model().model.register_forward_hook(lambda *_: forwards.append(1))
+    assert choose_layout(model, "padded") == "padded"
+    assert (model.get_base_model().config._attn_implementation, forwards) == ("sdpa", [])  # nothing is touched
+    assert choose_layout(model, "packed") == "packed"
+    probes = len(forwards)
+    assert choose_layout(model, "packed") == "packed"
+    assert (len(forwards), probes) == (2, 2)  # padded and packed, once
+    assert model.get_base_model().config._attn_implementation == PACKED
+    assert model.training == training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(p, weights[name]) for name, p in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert not warnings_of(caplog)
+
+
+@pytest.mark.parametrize("before", ["eager", "sdpa"])
+def test_the_attention_before_does_not_matter(before, family, make_rows):
+    model = family("llama", attn_implementation=before)
+    assert model.config._attn_implementation == before
+    expected = step(model, collate(make_rows(4), 0), mixed_logps)
+    assert_same(step(prepared(model), collate(make_rows(4), 0, "packed"), mixed_logps), expected)
+
+
+# --- what others see of a packed policy ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_an_exported_policy_is_a_plain_model(model_type, family, word_tokenizer, tmp_path):
+    model = prepared(family(model_type))
+    models.export(model, word_tokenizer, tmp_path)
+    assert not [file.name for file in tmp_path.glob("*.json") if PACKED in file.read_text()]
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert loaded.config._attn_implementation == "sdpa"
+    ids = torch.arange(1, 12)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(ids).logits, model.eval()(ids).logits)
+
+
+def test_an_exported_adapter_is_plain_too(family, word_tokenizer, tmp_path):
+    models.export(family("llama"), word_tokenizer, tmp_path / "base")
+    policy = prepared(policy_of(models.load(tmp_path / "base"), lora=True))
+    models.export(policy, word_tokenizer, tmp_path / "adapter")
+    assert not [file.name for file in (tmp_path / "adapter").glob("*.json") if PACKED in file.read_text()]
+    ids = torch.arange(1, 12)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(models.load(tmp_path / "adapter")(ids).logits, policy.eval()(ids).logits)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_generation_is_unchanged(model_type, family, word_tokenizer):
+    prompts = [
+        "w3 w1 w4 w1 w5 w9 w2 w6 w5",
+        "w7",
+        "w2 w7 w1",
+        "w31 w8 w2 w8",
+    ]  # padded on the left; Mistral's window: 5
+    model = family(model_type)
+    expected = complete(model, word_tokenizer, prompts, 20, batch_size=3)
+    assert len(set(expected)) == 4
+    assert complete(prepared(model), word_tokenizer, prompts, 20, batch_size=3) == expected

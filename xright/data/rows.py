@@ -1,0 +1,156 @@
+"""Rows as token ids: one `Row`, and `Rows`, a sequence of them over flat arrays.
+
+100,000 rows of 200 tokens are 80 MB of int32, which may lie in a memory-mapped file, and 2 MB to say where each row
+begins; as Python lists they would be near a gigabyte. A `Row` is made when it is asked for and dropped after use. What
+selects rows or adds to them (slices, chosen_only, with_reference, union) makes views: the tokens are never copied.
+
+Shapes: N rows, R responses each, S = 1 + R sequences (prompt, then responses), T tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from typing import Any, overload
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Row:
+    """Token ids of a prompt and its responses: one (sft, text), or chosen and rejected (preference).
+
+    id: 63-bit hash of the token ids. reference: each response's log-prob under the reference, where known.
+    """
+
+    id: int
+    prompt: list[int]
+    responses: tuple[list[int], ...]
+    reference: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Sequence[Row]):
+    """A list of rows, as far as reading goes; an array of indices selects rows as a slice does.
+
+    tokens: int32 arrays, read one after another as if they were one (T,). Row n takes lengths_NS[n].sum() tokens from
+    starts_N[n] on: prompt, then each response; it lies within one array. lengths_NS answers questions of length without
+    touching the tokens.
+    """
+
+    tokens: tuple[np.ndarray, ...]
+    ids_N: np.ndarray
+    starts_N: np.ndarray
+    lengths_NS: np.ndarray
+    reference_NR: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Rows:
+        """Rows in memory; all have the same number of responses."""
+        rows = list(rows)
+        parts = [(row.prompt, *row.responses) for row in rows]
+        lengths = [[len(part) for part in row] for row in parts]
+        lengths_NS = np.array(lengths, dtype=np.int32).reshape(len(rows), len(parts[0]) if rows else 2)
+        flat = chain.from_iterable(chain.from_iterable(parts))
+        tokens = np.fromiter(flat, dtype=np.int32, count=int(lengths_NS.sum()))
+        known = rows and rows[0].reference is not None
+        return cls(
+            (tokens,),
+            np.array([row.id for row in rows], dtype=np.int64),
+            starts(lengths_NS),
+            lengths_NS,
+            np.array([row.reference for row in rows], dtype=np.float64) if known else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids_N)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice | np.ndarray) -> Rows: ...
+    def __getitem__(self, index: Any) -> Row | Rows:
+        reference = None if self.reference_NR is None else self.reference_NR[index]
+        start, lengths = self.starts_N[index], self.lengths_NS[index]
+        if isinstance(index, slice | np.ndarray):
+            return Rows(self.tokens, self.ids_N[index], start, lengths, reference)
+        return Row(
+            int(self.ids_N[index]),
+            *self._cut(int(start), lengths.tolist()),
+            None if reference is None else tuple(reference.tolist()),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(own == its for own, its in zip(self, other, strict=True))
+
+    def __repr__(self) -> str:
+        return f"Rows({len(self)} rows, {int(self.lengths_NS.sum()):,} tokens)"
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the rows in their order: it covers data, template, tokenizer and length limit at once."""
+        return hashlib.sha256(self.ids_N.astype(">i8").tobytes()).hexdigest()[:16]
+
+    def chosen_only(self) -> Rows:
+        """Preference rows as SFT rows: the chosen response."""
+        reference = None if self.reference_NR is None else self.reference_NR[:, :1]
+        return replace(self, lengths_NS=self.lengths_NS[:, :2], reference_NR=reference)
+
+    def with_reference(self, ids_M: np.ndarray, logps_MR: np.ndarray) -> Rows:
+        """Rows with reference log-probs, found by row id in a table of M; KeyError with an id that it lacks."""
+        order = np.argsort(ids_M)
+        place = order[np.searchsorted(ids_M, self.ids_N, sorter=order).clip(max=len(order) - 1)]
+        absent = self.ids_N[ids_M[place] != self.ids_N]
+        if len(absent):
+            raise KeyError(int(absent[0]))
+        return replace(self, reference_NR=logps_MR[place])
+
+    def union(self, other: Rows) -> Rows:
+        """Both, each id once, in order of first appearance; without reference log-probs."""
+        shift = sum(len(part) for part in self.tokens)
+        ids_N = np.concatenate([self.ids_N, other.ids_N])
+        both = Rows(
+            self.tokens + other.tokens,
+            ids_N,
+            np.concatenate([self.starts_N, other.starts_N + shift]),
+            np.concatenate([self.lengths_NS, other.lengths_NS]),
+        )
+        return both[np.sort(np.unique(ids_N, return_index=True)[1])]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: memory-mapped tokens go by the name of their file."""
+        parts = [part.filename if isinstance(part, np.memmap) else part for part in self.tokens]
+        return {**self.__dict__, "tokens": parts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        parts = [part if isinstance(part, np.ndarray) else open_tokens(part) for part in state["tokens"]]
+        self.__dict__.update(state | {"tokens": tuple(parts)})
+
+    def _cut(self, start: int, lengths: list[int]) -> tuple[list[int], tuple[list[int], ...]]:
+        """Prompt and responses of the row at `start`."""
+        for part in self.tokens:
+            if start < len(part):
+                break
+            start -= len(part)
+        flat = part[start : start + sum(lengths)].tolist()
+        cut, end = [], 0
+        for length in lengths:
+            cut.append(flat[end : end + length])
+            end += length
+        return cut[0], tuple(cut[1:])
+
+
+def starts(lengths_NS: np.ndarray) -> np.ndarray:
+    """(N,) where each row begins, for rows that lie one after another."""
+    totals_N = lengths_NS.sum(axis=1, dtype=np.int64)
+    return totals_N.cumsum() - totals_N
+
+
+def open_tokens(path: Any) -> np.memmap:
+    """The tokens in a file, memory-mapped: int32, nothing else."""
+    return np.memmap(path, dtype="<i4", mode="r")

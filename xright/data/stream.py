@@ -1,0 +1,59 @@
+"""One stream's data as the yaml names it: where its rows are, and what identifies them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from xright.data.tables import fingerprint
+from xright.errors import UserError
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream's data, as named in the yaml.
+
+    path: file(s) or hub dataset(s), their rows in that order. split, subset: as `datasets` has them.
+    eval_path, eval_split: where the evaluation rows are, if they are set apart already (either suffices).
+    columns: {canonical name: column}, see `columns.py`. limit: only the first so many rows of `path`.
+    """
+
+    path: tuple[str, ...]
+    split: str = "train"
+    subset: str | None = None
+    eval_path: tuple[str, ...] | None = None
+    eval_split: str | None = None
+    columns: dict[str, str] | None = None
+    limit: int | None = None
+
+    def places(self) -> dict[str, list[tuple[str, str, str | None]]]:
+        """{split: [(path, split, subset)]}; none for "eval" where it has to be split off "train"."""
+        apart = self.eval_path is not None or self.eval_split is not None
+        names = (self.path if self.eval_path is None else self.eval_path) if apart else ()
+        return {
+            "train": [(name, self.split, self.subset) for name in self.path],
+            "eval": [(name, self.eval_split or self.split, self.subset) for name in names],
+        }
+
+    def fingerprints(self) -> dict[str, list[str]]:
+        """What identifies the data of each split."""
+        return {split: [fingerprint(*place) for place in places] for split, places in self.places().items()}
+
+
+def stream_of(name: str, options: Mapping[str, Any]) -> Stream:
+    """The options as given in the yaml, null meaning the default; UserError for those that make no sense."""
+    known = [field.name for field in fields(Stream)]
+    unknown = set(options) - set(known)
+    if unknown:
+        raise UserError(f"data.{name} has the unknown key '{min(unknown)}'; use {', '.join(known)}.")
+    given = {key: value for key, value in options.items() if value is not None}
+    if not given.get("path"):
+        raise UserError(f"data.{name} has no path; set data.{name}.path to a file or a hub dataset.")
+    if given.get("limit", 1) < 1:
+        raise UserError(f"data.{name}.limit={given['limit']} must be at least 1 row, or null for all.")
+    for key in {"path", "eval_path"} & set(given):
+        given[key] = (given[key],) if isinstance(given[key], str) else tuple(given[key])
+    if "columns" in given:
+        given["columns"] = dict(given["columns"])
+    return Stream(**given)

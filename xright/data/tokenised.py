@@ -1,0 +1,99 @@
+"""Rows tokenised once: a stage of the cache, its tokens in one memory-mapped file.
+
+`$XRIGHT_CACHE/tokens/<hash>/` holds `tokens.bin` (int32, rows one after another), `ids.npy` (N,), `lengths.npy` (N, S)
+and in `result.json` what is said about the rows. The key is all that the tokens depend on: the data's fingerprints and
+how they are split, templates, tokenizer, max_length, and the versions of what computes. Rows of a source that has no
+identity (the generated world, which is quicker made than read) are tokenised in memory at every start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xright.cache import cached_stage
+from xright.data.identity import chat_identity, tokenizer_identity
+from xright.data.prompts import VERSION, Counts, encode, encoded
+from xright.data.rows import Row, Rows, open_tokens, starts
+from xright.data.templates import Template
+from xright.errors import UserError
+
+LIBRARIES = ("datasets", "tokenizers", "transformers")  # a new version may read or cut a text in another way
+FIRST = 4  # prompts kept as they were before any template
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A split of a stream. notes: what else is to be said. first: the first few canonical prompts."""
+
+    rows: Rows
+    counts: Counts
+    notes: list[str]
+    first: list[Any]
+
+
+def tokenised(
+    source: Any, stream: str, split: str, templates: Mapping[str, Template], tokenizer: Any, max_length: int
+) -> Tokenised:
+    """From the cache if they are there, otherwise tokenised now. Raises UserError as the source and `encode` do, and
+    for a damaged entry."""
+    if not hasattr(source, "identity"):
+        rows = source.rows(stream, split)
+        return Tokenised(*encode(rows, stream, templates, tokenizer, max_length, split), [], _first(rows))
+    used = {name: template for name, template in templates.items() if stream in (name, "text")}
+    key = {
+        "source": source.identity(stream, split),
+        "stream": stream,
+        "split": split,
+        "templates": {name: template.spec for name, template in used.items()},
+        "chat": chat_identity(tokenizer) if any(template.is_chat for template in used.values()) else None,
+        "tokenizer": tokenizer_identity(tokenizer),
+        "max_length": max_length,
+        "versions": {"encoding": VERSION, **{name: version(name) for name in LIBRARIES}},
+    }
+
+    def build(folder: Path) -> dict[str, Any]:
+        counts, rows = Counts(), source.rows(stream, split)
+        write(folder, encoded(rows, stream, templates, tokenizer, max_length, split, counts))
+        return {"counts": asdict(counts), "notes": source.notes(stream, split), "first": _first(rows)}
+
+    stage = cached_stage("tokens", key, build)
+    counts = Counts(**stage.result["counts"])
+    return Tokenised(read(stage.folder, counts.kept), counts, stage.result["notes"], stage.result["first"])
+
+
+def write(folder: Path, chunks: Iterable[Sequence[Row]]) -> None:
+    """Rows into a folder, a chunk in memory at a time."""
+    ids, lengths = [], []
+    with (folder / "tokens.bin").open("wb") as file:
+        for chunk in chunks:
+            if chunk:
+                rows = Rows.of(chunk)
+                rows.tokens[0].astype("<i4").tofile(file)
+                ids.append(rows.ids_N)
+                lengths.append(rows.lengths_NS)
+    np.save(folder / "ids.npy", np.concatenate(ids))
+    np.save(folder / "lengths.npy", np.concatenate(lengths))
+
+
+def read(folder: Path, n_rows: int) -> Rows:
+    """The rows in a folder. UserError if it does not hold all `n_rows` of them to the last token."""
+    try:
+        ids_N, lengths_NS = np.load(folder / "ids.npy"), np.load(folder / "lengths.npy")
+        tokens = open_tokens(folder / "tokens.bin")
+        whole = len(ids_N) == len(lengths_NS) == n_rows and len(tokens) == lengths_NS.sum()
+        reason = "not all rows are there"
+    except (OSError, ValueError, EOFError) as error:
+        whole, reason = False, str(error)
+    if not whole:
+        raise UserError(f"The tokenised rows in {folder} are damaged ({reason}); delete that folder and start again.")
+    return Rows((tokens,), ids_N, starts(lengths_NS), lengths_NS)
+
+
+def _first(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    return [row["prompt"] for row in rows[:FIRST]]
