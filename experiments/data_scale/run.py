@@ -1,7 +1,7 @@
 """Data preparation at scale: first and second start on generated rows, each in a fresh process. `make data-scale`.
 
-Rows: `generate.py` (real words and the GPT-NeoX tokenizer where XRIGHT_DATA names a folder with them). What a start does:
-`start.py`. Exits with 1 where a bar does not hold.
+Rows: `generate.py` (real words and the GPT-NeoX tokenizer where XRIGHT_DATA names a folder with them). What a start
+does: `start.py`. Exits with 1 where a bar does not hold.
 """
 
 import json

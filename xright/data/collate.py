@@ -13,10 +13,11 @@ equal EOS). The first token of a sequence has no context and is never predicted.
 from collections.abc import Sequence
 from itertools import product
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from xright.data.prompts import Row
+from xright.data.rows import Row, Rows
 from xright.objectives import Batch, Group
 
 LAYOUTS = ("packed", "padded")
@@ -27,6 +28,7 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
 
     A packed batch is for a policy that `packing.choose_layout` has prepared.
     """
+    rows = list(rows)
     grid, places = {"packed": _packed, "padded": _padded}[layout](rows, pad_id)
     position: list[int] = []
     token: list[int] = []
@@ -58,11 +60,13 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
     )
 
 
-def length_sorted_chunks(rows: Sequence[Row], size: int) -> list[list[Row]]:
+def length_sorted_chunks(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
     """All rows in chunks of at most `size`, neighbours of like length, longest first (so that too large a chunk fails
     at once); for forward-only work, where order does not matter."""
-    ordered = sorted(rows, key=lambda row: -len(row.prompt) - max(len(response) for response in row.responses))
-    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
+    rows = rows if isinstance(rows, Rows) else Rows.of(rows)
+    longest_N = rows.lengths_NS[:, 0] + rows.lengths_NS[:, 1:].max(axis=1)
+    order = np.argsort(-longest_N, kind="stable")
+    return [rows[order[i : i + size]] for i in range(0, len(order), size)]
 
 
 def _padded(rows: Sequence[Row], pad_id: int) -> tuple[dict, list[tuple[int, int]]]:
