@@ -10,7 +10,6 @@ help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 demo: .venv/run  ## the embedded comparison: a few minutes to a table and a report page
-	$(RUN) name=demo stage=prepare
 	@$(RUN) name=demo strategy=alright,maxright,model_average lam=0.25,0.5,0.75 -m & half=$$!; \
 	export TQDM_POSITION=1; \
 	$(RUN) name=demo strategy=sequential strategy.first=dpo,sft -m && \
