@@ -5,22 +5,25 @@ states that predict a response token reach the output head, a chunk at a time, a
 whatever the model's dtype; the logits of all tokens never exist at once.
 
 - A frozen head (LoRA): ∂log p_t/∂h_t = W[y_t] − softmax(z_t)·W does not depend on what comes after, so it is taken in
-  the forward, chunk by chunk, and the backward is one multiplication.
+  the forward, piece by piece, and the backward is one multiplication.
 - A trainable head computes each chunk once more in the backward.
 
 Shapes: S sequences, N response tokens in all, D hidden size, V vocabulary; L × T the batch's token grid.
 """
 
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from xright.objectives.objective import Batch
 
 CHUNK = 2**22  # logits that exist at once; 16 MiB each for the logits, their softmax and its gradient
+TILE = 2**20  # of these where the head is a frozen matrix: 4 MiB
 PACKED = "packed"  # the name of packed attention in transformers
 
 
@@ -85,13 +88,13 @@ class _FrozenHead(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, head: Callable, chunks: list[tuple[Tensor, Tensor]]) -> Tensor:
-        logps, gradients = [], []
-        for hidden, tokens in chunks:
-            found = _of_linear(head, hidden, tokens) if type(head) is nn.Linear else _of_any(head, hidden, tokens)
-            logps.append(found[0])
-            gradients.append(found[1].to(hidden.dtype))
-        ctx.save_for_backward(torch.cat(gradients))
-        return torch.cat(logps)
+        if type(head) is nn.Linear:
+            logps_N, gradient_ND = _of_linear(head, hidden_ND, torch.cat([tokens for _, tokens in chunks]))
+        else:
+            logps, gradients = zip(*(_of_any(head, hidden, tokens) for hidden, tokens in chunks), strict=True)
+            logps_N, gradient_ND = torch.cat(logps), torch.cat(gradients)
+        ctx.save_for_backward(gradient_ND.to(hidden_ND.dtype))
+        return logps_N
 
     @staticmethod
     def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None, None]:
@@ -100,13 +103,27 @@ class _FrozenHead(torch.autograd.Function):
 
 
 def _of_linear(head: nn.Linear, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
-    """token_logps and W[y] − softmax(z)·W of one chunk, with one exponential and as few passes as can be."""
-    logits_NV = head(hidden_ND).float()
-    own_N1, top_N1 = logits_NV.gather(1, tokens_N[:, None]), logits_NV.amax(1, keepdim=True)
-    weights_NV = logits_NV.sub_(top_N1).exp_()
-    total_N1 = weights_NV.sum(1, keepdim=True)
-    expected_ND = (weights_NV.to(head.weight.dtype) @ head.weight) / total_N1
-    return (own_N1 - top_N1 - total_N1.log()).squeeze(1), head.weight[tokens_N] - expected_ND
+    """token_logps and W[y] − softmax(z)·W, one tile of the vocabulary (V') after the other.
+
+    The running maximum is taken out of both sums, as in flash attention (Dao et al. 2022): the weights are read once,
+    and a tile's logits stay in the processor's cache.
+    """
+    width = max(64, TILE // len(hidden_ND) // 64 * 64)
+    biases = head.bias.split(width) if head.bias is not None else repeat(None)
+    top_N1 = torch.full((len(hidden_ND), 1), -torch.inf, device=hidden_ND.device)
+    total_N1, expected_ND = torch.zeros_like(top_N1), torch.zeros_like(hidden_ND, dtype=torch.float32)
+    for weight, bias in zip(head.weight.split(width), biases, strict=False):
+        raw_NV = F.linear(hidden_ND, weight, bias)
+        logits_NV = raw_NV.float()
+        new_N1 = torch.maximum(top_N1, logits_NV.amax(1, keepdim=True))
+        shrink_N1, top_N1 = (top_N1 - new_N1).exp_(), new_N1
+        logits_NV.sub_(new_N1).exp_()
+        total_N1.mul_(shrink_N1).add_(logits_NV.sum(1, keepdim=True))
+        expected_ND.mul_(shrink_N1).add_(logits_NV.to(weight.dtype) @ weight)
+    own_ND = head.weight[tokens_N]
+    own_N = (hidden_ND.float() * own_ND.float()).sum(1) + (head.bias[tokens_N] if head.bias is not None else 0)
+    own_N = own_N.to(raw_NV.dtype).float()  # rounded as the logits of the sum are
+    return own_N - (top_N1 + total_N1.log()).squeeze(1), own_ND - expected_ND / total_N1
 
 
 def _of_any(head: Callable, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
