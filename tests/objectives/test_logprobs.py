@@ -225,6 +225,22 @@ def test_every_head_in_chunks_has_the_full_logits_gradient(name, chunk, family, 
         assert (found[parameter] - gradient).norm() <= 5e-5 * gradient.norm() + 1e-6 * scale, parameter
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("tile", [1, 2**12, 2**30])  # 16 tiles, 2, 1
+def test_a_frozen_matrix_is_read_tile_by_tile(monkeypatch, bias, tile):
+    monkeypatch.setattr(logprobs, "TILE", tile)
+    torch.manual_seed(0)
+    head = torch.nn.Linear(16, 1000, bias=bias).requires_grad_(False)
+    hidden_ND, token_N = 30 * torch.randn(7, 16), torch.tensor([0, 999, 63, 64, 500, 1, 998])
+    logps_N, gradient_ND = logprobs._of_linear(head, hidden_ND, token_N)
+    expected_NV = head(hidden_ND).double().log_softmax(-1)
+    torch.testing.assert_close(logps_N.double(), expected_NV.gather(1, token_N[:, None])[:, 0], atol=1e-4, rtol=1e-5)
+    weight_VD = head.weight.double()
+    torch.testing.assert_close(
+        gradient_ND.double(), weight_VD[token_N] - expected_NV.exp() @ weight_VD, atol=1e-5, rtol=1e-5
+    )
+
+
 @pytest.fixture
 def peak(tmp_path):
     """peak(work): most bytes that `work()` has allocated at once, as torch's allocator counts them."""
@@ -257,15 +273,21 @@ def test_the_logits_of_all_tokens_never_exist_at_once(family, monkeypatch, peak,
 
     step()  # gradients exist from here on
     all_logits = 4 * tokens * vocabulary  # 24 MB
-    monkeypatch.setattr(logprobs, "CHUNK", 10**9)
+    limit = "TILE" if frozen else "CHUNK"
+    monkeypatch.setattr(logprobs, limit, 10**9)
     assert peak(step) >= all_logits
-    monkeypatch.setattr(logprobs, "CHUNK", 20 * vocabulary)  # 1/30 of it: 0.8 MB
+    monkeypatch.setattr(logprobs, limit, 20 * vocabulary)  # 1/30 of it: 0.8 MB
     assert peak(step) < all_logits / 5
 
 
 @pytest.mark.parametrize(
     ("frozen", "chunk", "forward", "backward"),
-    [(True, 3, 4, 0), (False, 3, 4, 4), (True, 12, 1, 0), (False, 12, 1, 0)],  # of 11 tokens
+    [
+        (True, 3, 0, 0),
+        (False, 3, 4, 4),
+        (True, 12, 0, 0),
+        (False, 12, 1, 0),
+    ],  # of 11 tokens
 )
 def test_only_a_trainable_head_in_chunks_is_computed_twice(
     tiny_model, monkeypatch, frozen, chunk, forward, backward
