@@ -129,7 +129,7 @@ class JointModule(L.LightningModule):
 
     def _begin_step(self, step: int) -> Any:
         """Seed dropout for this step, set the learning rate, and forget the moments where a phase begins."""
-        torch.manual_seed(hash((self.seed, step, self.global_rank)))  # a pure function of (seed, step): nothing to save
+        self._seed_dropout(step)
         optimizer: Any = self.optimizers()
         start = 0
         for length in self.phases:
@@ -141,6 +141,13 @@ class JointModule(L.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = self.optim.lr_at(step - start, length)
         return optimizer
+
+    def _seed_dropout(self, step: int) -> None:
+        """A pure function of (seed, step, rank): nothing to save. `torch.manual_seed` would take half a millisecond."""
+        seed = hash((self.seed, step, self.global_rank))
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _part(self, name: str, batch: Mapping[str, Rows]) -> _Part:
         """Lay out an objective's rows."""
