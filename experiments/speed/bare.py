@@ -1,0 +1,116 @@
+"""The limit: the packed, prompt-sharing mathematics written down directly, with nothing around it.
+
+Shares no code with `xright` but the optimizer: rows to tensors, attention, head and loss are its own. So it is what
+`xright` pays overhead over, and a second opinion on its numbers.
+
+Shapes: T tokens of the line, H heads, E head size, N response tokens, D hidden size, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from setting import BETA
+from steps import Step
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from xright.data.rows import Row
+
+TILE = 2**20  # logits at once
+Piece = tuple[int, int, Tensor | None]  # tokens of prompt + first response, or of a second one; prompt; what it may see
+
+
+def bare_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, pieces: Sequence[Piece] = (), **more: Any
+) -> tuple[Tensor, None]:
+    """(1, H, T, E) to (1, T, H, E): prompt and first response are causal; a second response also sees the prompt."""
+    lengths, outputs = [length for length, _, _ in pieces], []
+    for q, k, v, (_, prompt, seen) in zip(*(x.split(lengths, 2) for x in (query, key, value)), pieces, strict=True):
+        if seen is None:
+            first_k, first_v = k, v
+        else:
+            k, v = torch.cat([first_k[:, :, :prompt], k], 2), torch.cat([first_v[:, :, :prompt], v], 2)
+        causal = seen is None
+        outputs.append(F.scaled_dot_product_attention(q, k, v, seen, is_causal=causal, scale=more["scaling"]))
+    return torch.cat(outputs, 2).transpose(1, 2), None
+
+
+AttentionInterface.register("bare", bare_attention)
+
+
+class FrozenHead(torch.autograd.Function):
+    """log p of tokens, and its gradient W[y] − softmax(z) W on the way, one tile of the vocabulary after the other.
+
+    As in flash attention, the running maximum is taken out of both sums; so the weights are read once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, tokens_N: Tensor) -> Tensor:
+        count, own_ND = len(hidden_ND), weight_VD[tokens_N]
+        largest_N1 = hidden_ND.new_full((count, 1), -torch.inf)
+        total_N1, mean_ND = hidden_ND.new_zeros(count, 1), torch.zeros_like(hidden_ND)
+        for tile_WD in weight_VD.split(max(64, TILE // count // 64 * 64)):  # rows of 64 logits: aligned
+            logits_NW = hidden_ND @ tile_WD.T
+            new_N1 = torch.maximum(largest_N1, logits_NW.amax(1, keepdim=True))
+            shrink_N1, largest_N1 = (largest_N1 - new_N1).exp_(), new_N1
+            logits_NW.sub_(new_N1).exp_()
+            total_N1.mul_(shrink_N1).add_(logits_NW.sum(1, keepdim=True))
+            mean_ND.mul_(shrink_N1).addmm_(logits_NW, tile_WD)
+        ctx.save_for_backward(own_ND - mean_ND / total_N1)
+        return (hidden_ND * own_ND).sum(1) - (largest_N1 + total_N1.log()).squeeze(1)
+
+    @staticmethod
+    def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.saved_tensors[0] * upstream_N[:, None], None, None
+
+
+class Bare(Step):
+    """A dozen lines per loss."""
+
+    def __init__(self, policy: nn.Module) -> None:
+        super().__init__(policy)
+        model: Any = policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
+        model.set_attn_implementation("bare")
+        self.body, self.weight_VD = model.base_model, model.get_output_embeddings().weight
+
+    def loss(self, rows: Sequence[Row]) -> Tensor:
+        """SFT: mean over tokens. DPO: mean over pairs."""
+        ids, positions, predicting, pieces = lay_out(rows)
+        responses = [response for row in rows for response in row.responses]
+        tokens_N = torch.tensor([token for response in responses for token in response])
+        hidden_TD = self.body(
+            input_ids=torch.tensor([ids]), position_ids=torch.tensor([positions]), use_cache=False, pieces=pieces,
+            attention_mask=torch.zeros(1, 1, 1, 1, dtype=torch.bool),
+        ).last_hidden_state[0]  # fmt: skip
+        hidden_ND = hidden_TD[torch.tensor(predicting)]
+        if self.weight_VD.requires_grad:
+            logps_N = -F.cross_entropy(hidden_ND @ self.weight_VD.T, tokens_N, reduction="none")
+        else:
+            logps_N = FrozenHead.apply(hidden_ND, self.weight_VD, tokens_N)
+        if len(rows[0].responses) == 1:
+            return -logps_N.mean()
+        logps_BR = torch.stack([part.sum() for part in logps_N.split([len(one) for one in responses])]).view(-1, 2)
+        margins_BR = logps_BR - torch.tensor([row.reference for row in rows])
+        return -F.logsigmoid(BETA * (margins_BR[:, 0] - margins_BR[:, 1])).mean()
+
+
+def lay_out(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int], list[Piece]]:
+    """Ids and positions of the line, where its response tokens are predicted, and the pieces attention works on."""
+    ids: list[int] = []
+    positions: list[int] = []
+    predicting: list[int] = []
+    pieces: list[Piece] = []
+    for row in rows:
+        start, prompt = len(ids), len(row.prompt)
+        ids += row.prompt
+        positions += range(prompt)
+        for number, response in enumerate(row.responses):
+            first, length = len(ids), len(response)
+            seen = torch.ones(length, prompt + length, dtype=torch.bool).tril(prompt) if number else None
+            pieces.append((length if number else prompt + length, prompt, seen))
+            predicting += [start + prompt - 1, *range(first, first + length - 1)]
+            ids += response
+            positions += range(prompt, prompt + length)
+    return ids, positions, predicting, pieces

@@ -1,0 +1,136 @@
+"""From `results.csv` and `results.json` to the figures and the measured part of `README.md`; `run.py` calls it.
+
+Alone, `python experiments/speed/page.py cpu` writes the page from processor time instead of wall time: what is left to
+judge by when other programs had the core now and then.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from bars import FULL, LARGE, LORA, OBJECTIVES, TINY, Measured, bars
+from contestants import TECHNIQUES
+from figures import AXES, draw_all, points_of
+from race import SELDOM
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from publish import between_markers
+
+HERE = Path(__file__).parent
+ROWS = [*TECHNIQUES, "bare", "ours", "TRL stock", "TRL compact"]
+
+
+def write(folder: Path, time: str = "seconds") -> str:
+    """Figures into `folder`; returns the measured part. time: `seconds` (wall) or `cpu`."""
+    steps = pd.read_csv(folder / "results.csv")
+    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    measured = Measured(steps, found, time)
+    draw_all(measured, folder)
+    parts = [
+        table_of_bars(measured),
+        techniques(measured),
+        growth(measured),
+        batches(found),
+        surroundings(measured, time),
+    ]
+    return "\n".join("\n".join(part) + "\n" for part in parts)
+
+
+def row(*cells: object) -> str:
+    """One line of a Markdown table."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def table_of_bars(measured: Measured) -> Iterable[str]:
+    """Bar, target, measured, verdict."""
+    yield row("bar", "what", "target", "measured: median (quartiles)", "holds")
+    yield "| ---: | --- | --- | --- | --- |"
+    found = bars(measured)
+    for bar in found:
+        yield row(
+            bar.number,
+            bar.claim,
+            bar.target,
+            bar.measured,
+            ("yes" if bar.holds else "**no**") if bar.target != "–" else "",
+        )
+    if missing := sorted(set(range(1, 10)) - {bar.number for bar in found}):
+        yield f"\nNot measured here: bars {missing}."
+
+
+def techniques(measured: Measured) -> Iterable[str]:
+    """Time of every step as a fraction of the naive one; peak memory where it was measured."""
+    columns = [(race, objective) for race in (LORA, LARGE, FULL) for objective in OBJECTIVES]
+    yield row("time, of naive", *(f"{objective.upper()}, {race}" for race, objective in columns))
+    yield "| --- |" + " --- |" * len(columns)
+    for name in ROWS:
+        yield row(name, *(technique(measured, name, *column) for column in columns))
+
+
+def technique(measured: Measured, name: str, race: str, objective: str) -> str:
+    """One cell: ratio (and milliseconds for naive), memory."""
+    contestant, naive = f"{objective}/{name}", f"{objective}/naive"
+    if contestant not in measured.seconds[race]:
+        return ""
+    text = f"{measured.ratio(race, contestant, naive).median():.2f}"
+    if name == "naive":
+        text += f" = {1e3 * measured.seconds[race][naive].median():.0f} ms"
+    peaks = measured.found.get("peaks", {}) if race == LARGE else {}
+    return text + (f" · {pd.Series(peaks[contestant]).median():.0f} MB" if contestant in peaks else "")
+
+
+def growth(measured: Measured) -> Iterable[str]:
+    """How many times longer the others take than we do, along both axes."""
+    yield row("ours is faster than …", "step", "naive", "TRL compact", "the limit", "ours, ms")
+    yield "| --- | --- | ---: | ---: | ---: | ---: |"
+    for axis in AXES:
+        for point in points_of(measured, axis):
+            for objective in OBJECTIVES:
+                race, own = f"{axis} {point}", f"{objective}/ours"
+                rivals = ("naive", "TRL compact", "bare")
+                ratios = (f"{measured.ratio(race, f'{objective}/{rival}', own).median():.2f}×" for rival in rivals)
+                milliseconds = 1e3 * measured.seconds[race][own].median()
+                yield row(race.replace(" ", " = "), objective.upper(), *ratios, f"{milliseconds:.0f}")
+
+
+def batches(found: Mapping[str, Any]) -> Iterable[str]:
+    """Token counts and padding."""
+    names = {"sft": "SFT", "preference": "DPO"}
+    yield row(
+        "batch (mean of the measured rounds)",
+        "tokens",
+        "… of a packed line",
+        "predicted",
+        "longest",
+        "padding when padded",
+    )
+    yield "| --- |" + " ---: |" * 5
+    for race, streams in found["batches"].items():
+        for stream, batch in streams.items():
+            counts = (f"{batch[key]:.0f}" for key in ("tokens", "shared", "predicted", "longest"))
+            yield row(f"{race}: {names[stream]}", *counts, f"{batch['padding']:.0%}")
+
+
+def surroundings(measured: Measured, time: str) -> Iterable[str]:
+    """Machine, versions, allocator; how far the machine was ours; how many rounds there were."""
+    about, steps = measured.found["about"], measured.steps
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    machine = f"{about['cpu']} ({about['isa']}, {about['cores']} cores), {about['threads']} thread of torch"
+    malloc = ", ".join(f"{key}={value}" for key, value in about["malloc"].items()) or "no MALLOC_* set"
+    yield f"Measured on {machine}, in {about['minutes']:.0f} minutes; {versions}."
+    yield f"Allocator: {about['allocator']}, {malloc}."
+    clock = "wall time" if time == "seconds" else "processor time of this process"
+    share = steps["cpu"].sum() / steps["seconds"].sum()
+    yield f"Figures are {clock}; the process had its core for {share:.0%} of the time."
+    axes = [f"{axis} {point}" for axis in AXES for point in points_of(measured, axis)]
+    counted = {race: int(measured.seconds[race]["dpo/ours"].count()) for race in (TINY, LORA, LARGE, FULL, *axes)}
+    rounds = ", ".join(f"{race} {counted[race]}" for race in (LORA, LARGE, FULL, TINY))
+    yield f"Measured rounds: {rounds}; along the axes {max(counted[race] for race in axes)}."
+    yield f"Steps that no bar is about take part in the first {SELDOM}."
+
+
+if __name__ == "__main__":
+    between_markers(HERE / "README.md", write(HERE, *sys.argv[1:2]))

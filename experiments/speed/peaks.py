@@ -1,0 +1,77 @@
+"""Peak memory of a step above the model: each contestant in a fresh process, from Linux's own books.
+
+The process builds its contestant, makes a step on very short rows (the optimizer's state exists then), and hands what
+the allocator holds free back to the system. Then, for every batch: resident memory before the step, the kernel's
+high-water mark reset (`/proc/self/clear_refs`), the step, the mark. The difference is what the step took at its peak,
+whoever allocated it; weights and optimizer state are not in it, gradients are.
+"""
+
+import ctypes
+import gc
+import multiprocessing
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from contestants import OURS, others
+from pilot import STREAM, objective_of
+from race import race
+from rows import draw
+from setting import Setting
+
+from xright.quiet import quiet
+
+MB = 1e6
+TINY = 8  # longest sequence of the first step
+
+
+class PeakMemory:
+    """peak_mb: 10⁶ bytes above what was resident before the step."""
+
+    def start(self) -> None:
+        """Give back what is free, reset the mark, read what is resident."""
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+        self.before = _status("VmRSS")
+
+    def stop(self) -> dict[str, float]:
+        """The mark, above what was resident."""
+        return {"peak_mb": (_status("VmHWM") - self.before) / MB}
+
+
+def peaks(setting: Setting, names: Sequence[str], batches: int) -> dict[str, list[float]]:
+    """{contestant: peak of each batch in MB}, each contestant in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "transformers", "peft", "lightning", "trl", "hydra"])
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        return {name: pool.apply(peak, (setting, name, batches)) for name in names}
+
+
+def peak(setting: Setting, name: str, batches: int) -> list[float]:
+    """One contestant's peaks in this process, MB."""
+    quiet()
+    torch.set_num_threads(1)
+    tiny = replace(setting.lengths, longest=TINY)
+    sizes = [tiny] + [setting.lengths] * batches
+    rounds = setting.with_reference([draw(size, setting.vocabulary, seed) for seed, size in enumerate(sizes)])
+    meter = PeakMemory()
+    with tempfile.TemporaryDirectory() as folder:
+        if name in OURS:
+            values = race(setting, rounds, {name: OURS[name]}, {}, Path(folder), meter).values
+            return [row["peak_mb"] for row in values if row["round"] > 0]
+        (contestant,) = others([name], setting, rounds, folder).values()
+        found = []
+        for rows in rounds:
+            meter.start()
+            contestant.step(rows[STREAM[objective_of(name)]])
+            found.append(meter.stop()["peak_mb"])
+        return found[1:]
+
+
+def _status(key: str) -> int:
+    """Bytes."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{key}:"))
+    return int(line.split()[1]) * 1024

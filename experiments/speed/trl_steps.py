@@ -1,0 +1,90 @@
+"""TRL's own trainers, driven batch by batch: their collator, their `training_step`, their optimizer.
+
+Gradient checkpointing and bf16 are off, the reference log-probs precomputed, and what their loop does between steps
+(loader, scheduler, callbacks) is left out, in their favour. With `compact` their head scores completion positions only:
+they do that on devices with Triton, and `trl.trainer.utils._use_triton` is made to say so here.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+from unittest.mock import patch
+
+from datasets import Dataset, disable_progress_bars
+from pilot import STREAM
+from rows import Round
+from setting import BETA, CLIP, OPTIM, Setting
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from xright.data.rows import Row
+
+PLAIN: dict[str, Any] = {
+    "bf16": False, "gradient_checkpointing": False, "use_cpu": True, "report_to": "none", "disable_tqdm": True,
+    "max_length": None, "learning_rate": OPTIM.lr, "max_grad_norm": CLIP, "weight_decay": OPTIM.weight_decay,
+    "adam_beta1": OPTIM.betas[0], "adam_beta2": OPTIM.betas[1], "save_strategy": "no",
+}  # fmt: skip
+
+
+class Trl:
+    """One trainer for one objective, with or without compaction: both contestants may share it."""
+
+    def __init__(self, trainer: Any, compact: bool) -> None:
+        self.trainer, self.compact, self.policy = trainer, compact, trainer.model
+        self.optimizer = trainer.optimizer
+        self.examples = {example["row"]: example for example in trainer.train_dataset}
+
+    def step(self, rows: Sequence[Row]) -> float:
+        """`training_step` on these rows, clip, update."""
+        trainer = self.trainer
+        with patch("trl.trainer.utils._use_triton", lambda device: True) if self.compact else nullcontext():
+            batch = trainer.data_collator([self.examples[row.id] for row in rows])
+            loss = trainer.training_step(self.policy, batch)
+        trainer._clip_grad_norm(self.policy)
+        trainer.optimizer.step()
+        self.policy.zero_grad()
+        return loss.item()
+
+
+def trl_trainer(objective: str, setting: Setting, rounds: Sequence[Round], folder: str) -> Any:
+    """TRL's trainer with the setting's policy; the rounds' rows are its data set."""
+    disable_progress_bars()
+    rows = [row for one in rounds for row in one[STREAM[objective]]]
+    names = ("prompt", "chosen", "rejected") if objective == "dpo" else ("prompt", "completion")
+    # `row` travels along, to find a row's example again.
+    texts = [{"row": row.id, **dict(zip(names, _texts(row), strict=True))} for row in rows]
+    config: Any = SFTConfig
+    trainer_class: Any = SFTTrainer
+    more = {}
+    settings = PLAIN | {"per_device_train_batch_size": len(rounds[0][STREAM[objective]])}
+    if objective == "dpo":
+        config, trainer_class = DPOConfig, DPOTrainer
+        settings |= {"precompute_ref_log_probs": True, "disable_dropout": True, "beta": BETA}
+        more = {"ref_model": setting.base()}  # for the precomputation alone
+    with patch.dict(os.environ, TQDM_DISABLE="1"):
+        trainer = trainer_class(
+            setting.policy(), args=config(folder, **settings), train_dataset=Dataset.from_list(texts),
+            processing_class=setting.tokenizer, **more,
+        )  # fmt: skip
+    _check(trainer.train_dataset, rows)
+    trainer.create_optimizer_and_scheduler(num_training_steps=len(rounds))
+    trainer.current_gradient_accumulation_steps = 1  # as their loop sets it
+    return trainer
+
+
+def _texts(row: Row) -> list[str]:
+    def words(ids: list[int]) -> str:
+        return " ".join("</s>" if token == 0 else f"w{token}" for token in ids)
+
+    return [words(row.prompt), *(" " + words(response) for response in row.responses)]
+
+
+def _check(dataset: Dataset, rows: Sequence[Row]) -> None:
+    """TRL trains on the very tokens of the rows."""
+    for example, row in zip(dataset, rows, strict=True):
+        if len(row.responses) == 2:
+            own = [example["prompt_ids"], example["chosen_ids"], example["rejected_ids"]]
+            assert own == [row.prompt, *row.responses]
+        else:
+            labels = [-100] * len(row.prompt) + row.responses[0]
+            assert (example["input_ids"], example["labels"]) == (row.prompt + row.responses[0], labels)

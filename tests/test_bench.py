@@ -1,0 +1,210 @@
+"""experiments/speed on next to nothing: that it runs, that all contestants compute the same, and that it would tell."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+SPEED = Path(__file__).resolve().parents[1] / "experiments" / "speed"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def beside_run():
+    """The experiment's files import each other as `run.py` sees them; nothing of it stays behind."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(str(SPEED))
+        for file in SPEED.glob("*.py"):
+            patched.delitem(sys.modules, file.stem, raising=False)
+        yield
+        for file in SPEED.glob("*.py"):
+            sys.modules.pop(file.stem, None)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def quick(beside_run, tmp_path_factory):
+    """(tables as Markdown, results.csv, results.json, folder) of `run.py --quick`."""
+    from run import main
+
+    folder = tmp_path_factory.mktemp("speed")
+    page = main(True, folder)
+    return page, pd.read_csv(folder / "results.csv"), json.loads((folder / "results.json").read_text()), folder
+
+
+def test_every_contestant_has_the_same_loss_on_the_same_rows(quick):
+    _, steps, _, _ = quick
+    assert set(steps["contestant"]) >= {
+        *(f"dpo/{n}" for n in ("naive", "cached reference", "both", "no padding", "shared prompt", "bare", "ours")),
+        *("sft/naive", "sft/bare", "sft/ours", "dpo/TRL stock", "dpo/TRL compact", "sft/TRL stock", "sft/TRL compact"),
+        *("Mix", "ALRIGHT", "MAXRIGHT look, sft wins", "MAXRIGHT look without gradient, dpo wins"),
+    }
+    for objective in ("dpo", "sft"):
+        for (race, _), losses in steps.dropna(subset=[objective]).groupby(["race", "round"])[objective]:
+            assert np.ptp(losses) < 1e-5, (race, objective)
+            assert len(losses) > 1
+
+
+def test_every_contestant_has_the_same_gradient(quick):
+    _, _, found, _ = quick
+    for race in ("LoRA, 8k", "full, 8k"):
+        assert found["gradients"][race].keys() >= {
+            "dpo/ours",
+            "sft/ours",
+            "dpo/bare",
+            "dpo/TRL stock",
+            "sft/TRL compact",
+        }
+        assert max(found["gradients"][race].values()) < 1e-5
+
+
+def test_a_look_updates_the_objective_that_is_ahead_and_mix_both(quick):
+    _, steps, _, _ = quick
+    computed = {name: group[["dpo", "sft"]].notna().all() for name, group in steps.groupby("contestant")}
+    assert dict(computed["MAXRIGHT look, dpo wins"]) == {"dpo": True, "sft": False}
+    assert dict(computed["MAXRIGHT between looks, sft wins"]) == {"dpo": False, "sft": True}
+    assert dict(computed["Mix"]) == {"dpo": True, "sft": True}
+
+
+def test_the_page_has_all_bars_but_those_that_need_processes_of_their_own(quick):
+    page, _, found, folder = quick
+    numbers = {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")}
+    assert numbers >= set("1234678")
+    assert f"torch {found['about']['versions']['torch']}" in page
+    assert "Allocator" in page
+    for figure in ("length.png", "vocabulary.png"):
+        assert (folder / figure).stat().st_size > 5000
+
+
+def test_another_loss_is_noticed(tmp_path):
+    from contestants import OURS
+    from race import race
+    from rows import Lengths, draw
+    from setting import Setting
+    from steps import Technique
+
+    class Forgetful(Technique):
+        """Its loss knows no reference."""
+
+        def loss(self, rows):
+            return super().loss([type(row)(row.id, row.prompt, row.responses, (0.0, 0.0)) for row in rows])
+
+    setting = Setting(vocabulary=50, hidden=16, layers=1, heads=2, lengths=Lengths(40, sft=2, pairs=3))
+    rounds = setting.with_reference([draw(setting.lengths, 50, seed) for seed in range(2)])
+    naive, forgetful = (kind(setting.policy(), "padded", False, "all") for kind in (Technique, Forgetful))
+    ours = {"dpo/ours": OURS["dpo/ours"]}
+    result = race(setting, rounds, ours, {"dpo/naive": naive, "dpo/forgetful": forgetful}, tmp_path)
+    assert result.gradients["dpo/forgetful"] > 1e-2 > 1e-5 > result.gradients["dpo/ours"]
+    losses = {step["contestant"]: step["dpo"] for step in result.values if step["round"] == 1}
+    assert losses["dpo/ours"] == pytest.approx(losses["dpo/naive"], abs=1e-5)
+    assert losses["dpo/forgetful"] != pytest.approx(losses["dpo/naive"], abs=1e-3)
+
+
+def test_lengths_spread_as_the_design_says():
+    """42 % of padded SFT batches and 37 % of padded DPO batches are padding; 59 % of DPO tokens are responses."""
+    from rows import Lengths, describe, draw
+
+    rounds = [draw(Lengths(), 8192, seed) for seed in range(200)]
+    sft, dpo = (pd.DataFrame([describe(rows[name]) for rows in rounds]).mean() for name in ("sft", "preference"))
+    assert sft["padding"] == pytest.approx(0.42, abs=0.02)
+    assert dpo["padding"] == pytest.approx(0.37, abs=0.02)
+    assert dpo["predicted"] / dpo["tokens"] == pytest.approx(0.59, abs=0.01)
+    assert 1 - dpo["shared"] / dpo["tokens"] == pytest.approx(0.41 / 2, abs=0.01)  # half of all prompts
+
+
+def test_batches_are_described_token_by_token():
+    from rows import describe
+
+    from xright.data.rows import Row
+
+    pair = Row(0, [1, 2, 3], ([4, 0], [5, 6, 7, 0]))  # sequences of 5 and 7 tokens, 9 in a packed line
+    assert describe([pair]) == {"tokens": 12, "shared": 9, "predicted": 6, "longest": 7, "padding": 1 - 12 / 14}
+
+
+def test_everyone_has_a_turn_in_every_round():
+    from race import SELDOM, draw_turns
+
+    turns = draw_turns(SELDOM + 2, ["a", "b", "c"], seldom={"c"})
+    assert turns[:6] == [(0, "a"), (0, "b"), (0, "c"), (1, "a"), (1, "b"), (1, "c")]
+    assert sorted(turns) == [(n, x) for n in range(SELDOM + 2) for x in ("abc" if n <= SELDOM else "ab")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_memory_is_what_was_touched():
+    from peaks import PeakMemory
+
+    meter = PeakMemory()
+    meter.start()
+    torch.ones(10_000_000)  # 40 MB, gone at once
+    torch.ones(5_000_000)
+    assert meter.stop()["peak_mb"] == pytest.approx(40, abs=4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_of_a_step():
+    """Logits of all tokens: 12 sequences × up to 60 tokens × 20,000 words × 4 bytes: up to 58 MB, held three times."""
+    from peaks import peak
+    from rows import Lengths
+    from setting import Setting
+
+    setting = Setting(vocabulary=20_000, hidden=16, layers=1, heads=2, lengths=Lengths(60, sft=12, pairs=2))
+    (naive,), (ours,) = (peak(setting, name, batches=1) for name in ("sft/naive", "sft/ours"))
+    assert 100 < naive < 300
+    assert ours < 0.6 * naive
+
+
+def test_a_bar_holds_or_not():
+    from bars import LORA, Measured, faster
+
+    def bar(naive):
+        seconds = {"dpo/naive": naive, "dpo/ours": [1.0, 1.0, 1.0, 1.0]}  # round 0 is not counted
+        rows = [
+            {"race": LORA, "round": number, "contestant": name, "seconds": value}
+            for name, values in seconds.items()
+            for number, value in enumerate(values)
+        ]
+        return faster(Measured(pd.DataFrame(rows), {}, "seconds"), 2, LORA, "dpo", "naive", "naive", 3.0)
+
+    assert (bar([99, 2.0, 3.0, 4.0]).measured, bar([99, 2.0, 3.0, 4.0]).holds) == ("3.00× (2.50–3.50)", True)
+    assert not bar([99, 2.0, 2.9, 4.0]).holds
+
+
+def test_the_log_of_a_sweep_is_read():
+    from sweep import read
+
+    log = [
+        (0.0, "[HYDRA] Launching 2 jobs locally"),
+        (1.0, "[HYDRA] \t#0 : strategy=alright lam=0.25"),
+        (2.0, "[xright] base: building /cache/base/1"),
+        (5.0, "[xright] reference: building /cache/reference/2"),
+        (9.0, "[xright] optima: f_dpo* = 0.3, f_sft* = 0.9"),
+        (9.5, "[xright] base: from the cache, /cache/base/1"),  # not before the optima: training has begun
+        (10.0, "[HYDRA] \t#1 : strategy=alright lam=0.5"),
+        (10.2, "[xright] base: from the cache, /cache/base/1"),
+        (10.3, "[xright] reference: from the cache, /cache/reference/2"),
+        (10.5, "[xright] optima: f_dpo* = 0.3, f_sft* = 0.9"),
+    ]
+    assert list(read(log)) == [{"seconds": 8.0, "built": 2, "found": 0}, {"seconds": 0.5, "built": 0, "found": 2}]
+
+
+@pytest.mark.slow
+def test_a_second_lam_builds_nothing(tmp_path):
+    from sweep import sweep
+
+    first, second = sweep(tmp_path, lams="0.25,0.5")
+    assert (first["built"], first["found"]) == (5, 0)  # base, reference, its log-probs, two optima
+    assert (second["built"], second["found"]) == (0, 5)
+    assert second["seconds"] < first["seconds"] / 4
+
+
+def test_the_readme_has_a_place_for_the_page():
+    readme = (SPEED / "README.md").read_text()
+    begin, end = "<!-- results: written by the command above -->", "<!-- end of results -->"
+    assert readme.count(begin) == readme.count(end) == 1
+    assert "make bench" in readme
+    assert subprocess.run(["make", "-n", "bench"], cwd=SPEED.parents[1], capture_output=True).returncode == 0
