@@ -313,3 +313,17 @@ PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({str(folder)!r}),
 """
     loaded = subprocess.run([sys.executable, "-c", load], cwd=place, capture_output=True, text=True)
     assert loaded.returncode == 0, loaded.stderr
+
+
+def test_steps_by_tokens(place):
+    """Token budgets reach stages, their cache, and the joint run; one that no row fits in is refused."""
+    budgets = ["data.batch_tokens.sft=200", "data.batch_tokens.preference=150"]
+    done = xright(place, *FAST, "name=tokens", "strategy=mix", *budgets)
+    assert done.returncode == 0, done.stderr
+    folder = place / done.stdout.splitlines()[-1]
+    tokens = pd.read_csv(folder / "steps.csv")["tokens"]
+    assert 0 < tokens.min() <= tokens.max() <= 200 + 2 * 150  # this column counts a shared prompt twice
+    refused = xright(place, *FAST, "name=none", "strategy=mix", "data.batch_tokens.sft=3")
+    assert refused.returncode == 2
+    assert "data.batch_tokens.sft=3 is less than" in refused.stderr
+    assert "Traceback" not in refused.stderr

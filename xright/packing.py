@@ -28,7 +28,7 @@ from xright.data.collate import collate
 from xright.data.rows import Row
 from xright.models import evaluating
 from xright.objectives import Group
-from xright.objectives.logprobs import PACKED, hidden_states
+from xright.objectives.logprobs import PACKED, hidden_states, language_model
 
 log = logging.getLogger(__name__)
 
@@ -47,33 +47,33 @@ def choose_layout(model: nn.Module, wanted: str) -> str:
     """
     if wanted == "padded":
         return wanted
-    language_model: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    before = language_model.config._attn_implementation
+    inner = language_model(model)
+    before = inner.config._attn_implementation
     if before == PACKED:
         return wanted
     reason: str | None = "its attention cannot be replaced"
-    if language_model._can_set_attn_implementation():
-        language_model.set_attn_implementation(PACKED)
+    if inner._can_set_attn_implementation():
+        inner.set_attn_implementation(PACKED)
         reason = _objection(model, before)
         if reason is None:
             return wanted
-        language_model.set_attn_implementation(before)
-    log.warning("layout: padded, since %s cannot be packed: %s", type(language_model).__name__, reason)
+        inner.set_attn_implementation(before)
+    log.warning("layout: padded, since %s cannot be packed: %s", type(inner).__name__, reason)
     return "padded"
 
 
 def _objection(model: nn.Module, before: str) -> str | None:
     """Why a model that has packed attention must not keep it, or None."""
-    language_model: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    inner = language_model(model)
     windows: set[int | None] = set()
     try:
         packed = _hidden(model, "packed", windows=windows)
-        language_model.set_attn_implementation(before)
+        inner.set_attn_implementation(before)
         padded = _hidden(model, "padded")
-        language_model.set_attn_implementation(PACKED)
+        inner.set_attn_implementation(PACKED)
     except Exception as error:  # whatever a model's own code does with an attention it does not know
         return f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"
-    if any(getattr(language_model.config, name, None) for name in WINDOWS) and windows <= {None}:
+    if any(getattr(inner.config, name, None) for name in WINDOWS) and windows <= {None}:
         return "its attention is not told of its window"
     difference = float((packed - padded).abs().max() / padded.abs().mean())
     allowed = TOLERANCE.get(padded.dtype, TOLERANCE[torch.bfloat16])
@@ -103,7 +103,8 @@ def attention(
     if unknown := [name for name in UNKNOWN if options.get(name) is not None]:
         raise ValueError(f"packed attention does not know {unknown}")
     scale, window, dropout = options.get("scaling"), options.get("sliding_window"), options.get("dropout", 0.0)
-    options.get("windows", set()).add(window)
+    if "windows" in options:  # the probe asks which windows attention is told of
+        options["windows"].add(window)
     if query.device.type == "cuda":
         if dropout:
             raise ValueError("packed attention on a GPU has no dropout; set the model's attention_dropout to 0")

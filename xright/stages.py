@@ -29,6 +29,7 @@ from xright.callbacks.trajectory import Trajectory
 from xright.data.corpus import Corpus
 from xright.data.datamodule import batch_sizes, batches, steps_per_epoch
 from xright.data.rows import Rows
+from xright.data.sampler import BatchSize, TokenBudget
 from xright.objectives import SFT, Objective
 from xright.optim import Optim
 from xright.reference import read_logps, reference_logps
@@ -95,7 +96,8 @@ class Stages:
         steps = training.epochs * steps_per_epoch({stream: rows}, {stream: batch_size})
         optim = {**_plain(self.cfg.optim), "lr": training.lr}
         key = {
-            **self._policy_key(), "rows": rows.digest, "batch_size": batch_size, "steps": steps, "optim": optim,
+            **self._policy_key(), "rows": rows.digest, "batch_size": _plain_size(batch_size), "steps": steps,
+            "optim": optim,
         }  # fmt: skip
 
         def train_reference(folder: Path) -> dict[str, Any]:
@@ -151,7 +153,8 @@ class Stages:
         steps = self.cfg.epochs * self.steps_per_epoch
         key = {
             **self._policy_key(), "objective": _plain(node), "rows": rows.digest, "evaluation": evaluation.digest,
-            "reference": _model_id(self.reference) if rows[0].reference else None, "batch_size": batch_size,
+            "reference": _model_id(self.reference) if rows[0].reference else None,
+            "batch_size": _plain_size(batch_size),
             "steps": steps, "eval_every": self.cfg.eval_every, "optim": _plain(self.cfg.optim),
         }  # fmt: skip
 
@@ -209,6 +212,11 @@ def _model_id(path: str) -> str:
     if cache_root() in folder.parents:
         return folder.parent.name
     return models.fingerprint(path)
+
+
+def _plain_size(size: BatchSize) -> Any:
+    """A batch size as a key of the cache can hold it."""
+    return size._asdict() if isinstance(size, TokenBudget) else size
 
 
 def _plain(node: Any) -> Any:

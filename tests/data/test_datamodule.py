@@ -109,6 +109,11 @@ def test_batch_sizes_are_whole_numbers(size):
             check_batch_sizes({"batch_size": {"sft": 8}, "batch_tokens": {"sft": size}})
 
 
+def test_data_without_token_budgets():
+    check_batch_sizes({"batch_size": {"sft": 8}})
+    assert batch_sizes({"batch_size": {"sft": 8}}) == {"sft": 8}
+
+
 def test_a_token_budget_takes_the_place_of_a_number_of_rows(streams):
     sizes = batch_sizes({"batch_size": {"sft": 4, "preference": 2}, "batch_tokens": {"sft": 40, "preference": None}})
     assert sizes == {"sft": TokenBudget(40), "preference": 2}

@@ -207,7 +207,7 @@ HEADS = {  # model type, settings, LoRA targets (None: all is trained), and whet
 def test_every_head_in_chunks_has_the_full_logits_gradient(name, chunk, family, make_rows, monkeypatch):
     model_type, config, lora, frozen = HEADS[name]
     policy = policy_of(lambda: family(model_type, **config), lora)
-    head = logprobs._language_model(policy).get_output_embeddings()
+    head = logprobs.language_model(policy).get_output_embeddings()
     if name == "a frozen adapter on it":
         head.requires_grad_(False)
     assert frozen != any(parameter.requires_grad for parameter in head.parameters())
@@ -306,7 +306,7 @@ def test_a_frozen_heads_weight_gets_no_gradient_and_the_adapter_keeps_its_dtype(
     policy = policy_of(lambda: family("llama").bfloat16(), ["q_proj"])
     loss = response_logps(policy, collate(make_rows(3), 0))[0].sum()
     loss.backward()
-    assert logprobs._language_model(policy).get_output_embeddings().weight.grad is None
+    assert logprobs.language_model(policy).get_output_embeddings().weight.grad is None
     grads = {name: p.grad for name, p in policy.named_parameters() if p.requires_grad}
     assert all(g.abs().max() > 0 and g.dtype == policy.get_parameter(name).dtype for name, g in grads.items())
 

@@ -77,14 +77,18 @@ def tokens_of(rows: Sequence[Row]) -> np.ndarray:
 
 def batch_sizes(data: Mapping[str, Any]) -> dict[str, BatchSize]:
     """{stream: rows, or a token budget where `batch_tokens` names one}, from the data's configuration."""
-    budgets = {stream: TokenBudget(tokens) for stream, tokens in data["batch_tokens"].items() if tokens is not None}
+    budgets = {
+        stream: TokenBudget(tokens) for stream, tokens in (data.get("batch_tokens") or {}).items() if tokens is not None
+    }
     return {**data["batch_size"], **budgets}
 
 
 def check_batch_sizes(data: Mapping[str, Any]) -> None:
     """UserError unless every batch size is a whole number ≥ 1; a token budget may be null."""
     for key, unit in (("batch_size", "rows"), ("batch_tokens", "tokens")):
-        if not isinstance(sizes := data[key], Mapping):
+        if (sizes := data.get(key)) is None and key == "batch_tokens":
+            continue
+        if not isinstance(sizes, Mapping):
             raise UserError(f"data.{key}={sizes!r} must be given by stream, for example data.{key}.sft=8.")
         for stream, size in sizes.items():
             if size is None and key == "batch_tokens":

@@ -43,7 +43,7 @@ def hidden_states(policy: nn.Module, batch: Batch, **to_attention: Any) -> Tenso
     """The body's last hidden states on the batch's grid, (L, T, D). to_attention: more for every attention call."""
     who: dict[str, Any] = {"attention_mask": batch.attention_mask_LT}
     if batch.groups is not None:
-        config = getattr(_language_model(policy), "config", None)
+        config = getattr(language_model(policy), "config", None)
         if config is not None and config._attn_implementation != PACKED:  # it would ignore the groups in silence
             raise RuntimeError("a packed batch for a model without packed attention; call packing.choose_layout first")
         # Beside a mask of four dimensions transformers builds none of its own; packed attention does not look at it.
@@ -67,13 +67,14 @@ def token_logps(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
 def chunked_logps(policy: nn.Module, hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
     """log softmax(head(hidden))[token], (N,), fp32, with at most CHUNK logits at a time."""
     _, head = backbone_and_head(policy)
-    output: Any = _language_model(policy).get_output_embeddings()
+    output: Any = language_model(policy).get_output_embeddings()
+    frozen = torch.is_grad_enabled() and not any(parameter.requires_grad for parameter in output.parameters())
     rows = max(1, CHUNK // output.weight.shape[0])
+    if frozen:
+        return _FrozenHead.apply(hidden_ND, tokens_N, head, rows)
     chunks = list(zip(hidden_ND.split(rows), tokens_N.split(rows), strict=True))
     if not torch.is_grad_enabled():
         return torch.cat([token_logps(head(hidden), tokens) for hidden, tokens in chunks])
-    if not any(parameter.requires_grad for parameter in output.parameters()):
-        return _FrozenHead.apply(hidden_ND, head, chunks)
     if len(chunks) == 1:  # nothing to save by computing it twice
         return token_logps(head(hidden_ND), tokens_N)
 
@@ -87,19 +88,20 @@ class _FrozenHead(torch.autograd.Function):
     """The chunks' log-probs, with ∂log p_t/∂h_t kept for the backward: (N, D) in the place of (N, V)."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, head: Callable, chunks: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(ctx: Any, hidden_ND: Tensor, tokens_N: Tensor, head: Callable, rows: int) -> Tensor:
         if type(head) is nn.Linear:
-            logps_N, gradient_ND = _of_linear(head, hidden_ND, torch.cat([tokens for _, tokens in chunks]))
+            logps_N, gradient_ND = _of_linear(head, hidden_ND, tokens_N)
         else:
+            chunks = zip(hidden_ND.split(rows), tokens_N.split(rows), strict=True)
             logps, gradients = zip(*(_of_any(head, hidden, tokens) for hidden, tokens in chunks), strict=True)
             logps_N, gradient_ND = torch.cat(logps), torch.cat(gradients)
         ctx.save_for_backward(gradient_ND.to(hidden_ND.dtype))
         return logps_N
 
     @staticmethod
-    def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient_ND,) = ctx.saved_tensors
-        return (upstream_N[:, None] * gradient_ND).to(gradient_ND.dtype), None, None
+        return (upstream_N[:, None] * gradient_ND).to(gradient_ND.dtype), None, None, None
 
 
 def _of_linear(head: nn.Linear, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,7 +143,7 @@ def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, Callable[[Tensor], 
     Some families scale their logits after the output layer (Cohere, Granite) or cap them (Gemma 2 and 3): what the
     config says of it is applied. A model that does anything else is refused at start-up (`models.check_fits`).
     """
-    model = _language_model(policy)
+    model = language_model(policy)
     output, config = model.get_output_embeddings(), getattr(model, "config", None)
     scale, divisor = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
     cap = getattr(config, "final_logit_softcapping", None)
@@ -157,6 +159,6 @@ def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, Callable[[Tensor], 
     return model.base_model, head
 
 
-def _language_model(policy: nn.Module) -> Any:
+def language_model(policy: nn.Module) -> Any:
     """Without the PEFT wrapper; adapters stay inside."""
     return policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
