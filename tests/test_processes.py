@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -83,6 +84,21 @@ def test_a_rank_that_dies_ends_the_run_in_seconds(place, command_line):
     assert time.monotonic() - died < 15
     assert "xright: rank 1 was killed by signal 9, and the run with it" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_rank_that_dies_at_its_start_ends_the_run_in_seconds(tmp_path):
+    program = (
+        "import runpy, sys\n"
+        "sys.executable = '/bin/false'  # what the other rank is started with\n"
+        "runpy.run_module('xright.run', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", program, "trainer=ddp", *FAST, "logger=csv"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"XRIGHT_CACHE": "cache"}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1, done.stderr
+    assert "xright: rank 1 ended with code 1, and the run with it" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_rank_outlives_the_first(place, command_line):

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -61,8 +61,8 @@ def processes(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> Itera
         if given == 1 and "LOCAL_RANK" not in os.environ:
             message = json.dumps([OmegaConf.to_yaml(cfg), strategy, list(overrides)])
             children = _start(world, message)
-        _meet(where, world, local, cfg)
         with _watched(children):
+            _meet(where, world, local, cfg)
             yield
             ranks.barrier()
         for child in children:
@@ -88,10 +88,11 @@ def _start(world: int, message: str) -> list[subprocess.Popen]:
             [sys.executable, "-m", "xright.job"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ | {"LOCAL_RANK": str(rank)}, text=True,
         )  # fmt: skip
-        assert child.stdin is not None
-        child.stdin.write(message + "\n")
-        child.stdin.flush()
         children.append(child)
+        assert child.stdin is not None
+        with suppress(BrokenPipeError):  # it has died already: _watched will say so
+            child.stdin.write(message + "\n")
+            child.stdin.flush()
     return children
 
 

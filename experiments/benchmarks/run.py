@@ -10,6 +10,7 @@ from publish import between_markers
 
 from xright.analysis.benchmark_table import benchmark_grid, benchmark_notes
 from xright.analysis.report import read_report, write_page
+from xright.analysis.tables import markdown
 
 HERE, STUDY, REPORT = Path(__file__).parent, Path("runs/real_rows"), Path("report/benchmarks")
 BASELINE = "Sequential DPO→SFT (1,1)"
@@ -34,9 +35,7 @@ def publish() -> None:
     found, benchmarks = read_report([STUDY], baseline=BASELINE)
     assert benchmarks is not None
     write_page(found, REPORT, benchmarks)
-    grid = benchmark_grid(benchmarks)
-    lines = [f"| {' | '.join(grid.headings)} |", f"|{'---|' * len(grid.headings)}"]
-    lines += [f"| {' | '.join(row)} |" for row in grid.rows]
+    lines = [markdown(benchmark_grid(benchmarks))]
     for figure in sorted(REPORT.glob("benchmarks-*.png")):
         shutil.copy(figure, HERE / figure.name)
         lines += ["", f"![{figure.stem}]({figure.name})"]

@@ -1,4 +1,7 @@
-"""The embedded comparison in three worlds: with seed s, world s too (its pools, rows and probes). `make seeds`."""
+"""The embedded comparison in three worlds: with seed s, world s too (its pools, rows and probes). `make seeds`.
+
+Twice: with the reference of "DPO first" (trained on the chosen responses), and with that of "SFT first".
+"""
 
 import subprocess
 import sys
@@ -8,14 +11,22 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from publish import publish
 
 SEEDS = (0, 1, 2)
-RUN = [sys.executable, "-m", "xright.run", "name=embedded", "logger=csv"]
+LAMS = "lam=0.25,0.5,0.75"
+SPLITS = "strategy.epochs=[2,4],[3,3],[4,2]"  # (first, second): with DPO first, the budgets of λ = .25, .5, .75
 SWEEPS = (
-    ["strategy=sequential", "strategy.first=dpo,sft"],
-    ["strategy=mix,alright,maxright,model_average", "lam=0.25,0.5,0.75"],
+    ["strategy=sequential", "strategy.first=dpo,sft", SPLITS],
+    ["strategy=mix,alright,maxright,model_average", LAMS],
 )
+LOOKS = ["strategy=maxright", "strategy.k=1,100,1000", LAMS]
+STUDIES = {
+    "embedded": ["reference=chosen", *SWEEPS, LOOKS],
+    "embedded_sft_first": ["reference=sft", *SWEEPS],
+}
 
 if __name__ == "__main__":
-    for seed in SEEDS:
-        for sweep in SWEEPS:
-            subprocess.run([*RUN, f"seed={seed}", f"data.source.seed={seed}", *sweep, "-m"], check=True)
+    for name, (reference, *sweeps) in STUDIES.items():
+        for seed in SEEDS:
+            for sweep in sweeps:
+                options = [f"name={name}", reference, "logger=csv", f"seed={seed}", f"data.source.seed={seed}", *sweep]
+                subprocess.run([sys.executable, "-m", "xright.run", *options, "-m"], check=True)
     publish(Path("runs/embedded"), Path(__file__).parent)

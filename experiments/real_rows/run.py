@@ -1,6 +1,7 @@
 """Joint post-training on real rows: Sequential in both orders, Mix, ALRIGHT and MAXRIGHT at three λ. `make real-rows`.
 
-XRIGHT_DATA names the folder with the rows and the tokenizer (see conf/experiment/real_rows.yaml).
+Three seeds, each with base, reference, held-out rows and optima of its own. XRIGHT_DATA names the folder with the rows
+and the tokenizer (see conf/experiment/real_rows.yaml).
 """
 
 import subprocess
@@ -10,13 +11,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from publish import publish
 
-RUN = [sys.executable, "-m", "xright.run", "experiment=real_rows", "logger=csv"]
+SEEDS = (0, 1, 2)
+LAMS = "lam=0.25,0.5,0.75"
 SWEEPS = (
     ["strategy=sequential", "strategy.first=dpo,sft", "strategy.epochs=[1,1]"],
-    ["strategy=mix,alright,maxright", "lam=0.25,0.5,0.75"],
+    ["strategy=mix,alright,maxright", LAMS],
+    ["strategy=maxright", "strategy.k=1,100,1000", "lam=0.5"],
 )
 
 if __name__ == "__main__":
-    for sweep in SWEEPS:
-        subprocess.run([*RUN, *sweep, "-m"], check=True)
+    for seed in SEEDS:
+        for sweep in SWEEPS:
+            seeds = [f"seed={seed}", f"data.source.seed={seed}", f"model.pretrain.seed={seed}"]
+            options = ["experiment=real_rows", "logger=csv", *seeds, *sweep]
+            subprocess.run([sys.executable, "-m", "xright.run", *options, "-m"], check=True)
     publish(Path("runs/real_rows"), Path(__file__).parent)

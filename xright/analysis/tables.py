@@ -69,7 +69,11 @@ def per_method(runs: Runs) -> Grid:
 
 def markdown_table(runs: Runs) -> str:
     """`per_method` as a Markdown table, ending in a newline."""
-    grid = per_method(runs)
+    return markdown(per_method(runs))
+
+
+def markdown(grid: Grid) -> str:
+    """As a Markdown table, numbers to the right, ending in a newline."""
     rule = ["---" if place < grid.words else "---:" for place in range(len(grid.headings))]
     lines = [grid.headings, rule, *([cell.replace("|", "\\|") for cell in row] for row in grid.rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
