@@ -13,14 +13,11 @@ from publish import publish
 SEEDS = (0, 1, 2)
 LAMS = "lam=0.25,0.5,0.75"
 SPLITS = "strategy.epochs=[2,4],[3,3],[4,2]"  # (first, second): with DPO first, the budgets of λ = .25, .5, .75
-SWEEPS = (
-    ["strategy=sequential", "strategy.first=dpo,sft", SPLITS],
-    ["strategy=mix,alright,maxright,model_average", LAMS],
-)
+JOINT = ["strategy=mix,alright,maxright,model_average", LAMS]
 LOOKS = ["strategy=maxright", "strategy.k=1,100,1000", LAMS]
 STUDIES = {
-    "embedded": ["reference=chosen", *SWEEPS, LOOKS],
-    "embedded_sft_first": ["reference=sft", *SWEEPS],
+    "embedded": ["reference=chosen", ["strategy=sequential", "strategy.first=dpo,sft", SPLITS], JOINT, LOOKS],
+    "embedded_sft_first": ["reference=sft", ["strategy=sequential", "strategy.first=sft", SPLITS], JOINT],
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Joint post-training on real rows: Sequential in both orders, Mix, ALRIGHT and MAXRIGHT at three λ. `make real-rows`.
+"""Joint post-training on real rows: Sequential in both orders, ALRIGHT at three λ, the others at one. `make real-rows`.
 
 Three seeds, each with base, reference, held-out rows and optima of its own. XRIGHT_DATA names the folder with the rows
 and the tokenizer (see conf/experiment/real_rows.yaml).
@@ -12,11 +12,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from publish import publish
 
 SEEDS = (0, 1, 2)
-LAMS = "lam=0.25,0.5,0.75"
 SWEEPS = (
     ["strategy=sequential", "strategy.first=dpo,sft", "strategy.epochs=[1,1]"],
-    ["strategy=mix,alright,maxright", LAMS],
-    ["strategy=maxright", "strategy.k=1,100,1000", "lam=0.5"],
+    ["strategy=alright", "lam=0.25,0.5,0.75"],
+    ["strategy=mix,maxright", "lam=0.5"],
+    ["strategy=maxright", "strategy.k=1,1000", "lam=0.5"],
 )
 
 if __name__ == "__main__":

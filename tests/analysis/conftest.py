@@ -35,7 +35,7 @@ def write_run(
     **result: object,
 ) -> Path:
     """A run folder whose trajectory falls to (f_dpo, f_sft) from (2.5, 2.0); a model average has no steps."""
-    cell = f"strategy={strategy},lam={lam},seed={seed}" + (f",{label}" if strategy == "sequential" else "")
+    cell = f"strategy={strategy},lam={lam},seed={seed}" + (f",{label}" if label else "")
     folder = root / cell.replace(" ", "_").replace("/", "_")
     folder.mkdir(parents=True)
     written = {

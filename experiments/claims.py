@@ -1,0 +1,64 @@
+"""The paper's five claims on the runs of two studies, with intervals over seeds, into README.md. `make claims`."""
+
+from pathlib import Path
+
+import pandas as pd
+from publish import between_markers
+
+from xright.analysis.paper_claims import Statement, claim_verdicts, paper_claims
+from xright.analysis.runs import read_runs
+from xright.analysis.statistics import Mean
+from xright.analysis.style import number
+from xright.analysis.tables import Grid, markdown
+
+HERE = Path(__file__).parent
+STUDIES = {  # its runs, and the runs whose times count
+    "embedded": (Path("runs/embedded"), Path("runs/step_times_embedded")),
+    "real rows": (Path("runs/real_rows"), Path("runs/step_times_real_rows")),
+}
+
+
+def main() -> None:
+    """claims.csv from the runs, if they are here; README.md from claims.csv."""
+    if all(folder.is_dir() for folders in STUDIES.values() for folder in folders):
+        rows = [
+            {"study": study, "claim": one.claim, "statement": one.text, **one.found._asdict()}
+            | {"bound": one.bound, "above": one.above}
+            for study, folders in STUDIES.items()
+            for one in paper_claims(*(read_runs([folder]) for folder in folders))
+        ]
+        pd.DataFrame(rows).to_csv(HERE / "claims.csv", index=False, float_format="%.6g", lineterminator="\n")
+    between_markers(HERE / "README.md", page(pd.read_csv(HERE / "claims.csv")))
+
+
+def page(rows: pd.DataFrame) -> str:
+    """Markdown: the verdicts, then the statements behind them."""
+    studies = {
+        str(study): [
+            Statement(r.claim, r.statement, Mean(r.mean, r.half, r.n), r.bound, r.above) for r in part.itertuples()
+        ]
+        for study, part in rows.groupby("study", sort=False)
+    }
+    verdicts = {study: claim_verdicts(statements) for study, statements in studies.items()}
+    lines = [
+        [claim, *(verdicts[study].get(claim, "not tried") for study in studies)] for claim in rows["claim"].unique()
+    ]
+    told = [markdown(Grid(["claim", *studies], lines, 1 + len(studies)))]
+    for study, statements in studies.items():
+        cells = [[one.claim, one.text, _asked(one), *_found(one), one.verdict] for one in statements]
+        heads = ["claim", "quantity", "asked", "mean ± 95 %", "seeds", "verdict"]
+        told += [f"### {study}\n", markdown(Grid(heads, cells, 6))]
+    return "\n".join(told)
+
+
+def _asked(one: Statement) -> str:
+    return ("> " if one.above else "< ") + f"{one.bound:g}"
+
+
+def _found(one: Statement) -> tuple[str, str]:
+    half = "" if pd.isna(one.found.half) else f" ± {number(one.found.half)}"
+    return number(one.found.mean) + half, str(one.found.n)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What a step of each method takes, in short runs one after the other on a quiet machine. `make step-times`.
+
+Their results mean nothing: the reference is the base, the optima are only about right, so that MAXRIGHT picks as it
+would. XRIGHT_DATA names the folder with the real rows and the tokenizer.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from publish import between_markers
+
+from xright.analysis.report import machines
+from xright.analysis.runs import read_runs
+from xright.analysis.tables import markdown_table
+
+SEEDS = (0, 1, 2)
+METHODS = (
+    ["strategy=sequential", "strategy.epochs=[1,1]"],
+    ["strategy=alright"],
+    ["strategy=maxright"],
+    ["strategy=mix"],
+)
+FEW = ["data.source.sft.split=train[:225]", "data.source.preference.split=train[:125]", "model.pretrain.steps=50"]
+STUDIES = {
+    "step_times_embedded": ["optima={dpo: 0.326, sft: 0.053}"],
+    "step_times_real_rows": ["experiment=real_rows", "optima={dpo: 0.389, sft: 5.914}", *FEW],
+}
+COMMON = ["reference=base", "lam=0.5", "epochs=2", "eval_every=1000", "logger=csv"]
+
+
+def main() -> None:
+    """Seed by seed, method by method; then the tables."""
+    load, told = os.getloadavg()[0], []
+    for study, options in STUDIES.items():
+        for seed in SEEDS:
+            for method in METHODS:
+                seeds = [f"seed={seed}", f"data.source.seed={seed}"]
+                command = [sys.executable, "-m", "xright.run", *options, f"name={study}", *COMMON, *seeds, *method]
+                subprocess.run(command, check=True)
+        runs = read_runs([Path("runs") / study])
+        told += [f"### {study.removeprefix('step_times_').replace('_', ' ')}", "", markdown_table(runs)]
+    (device, versions, _), *_ = machines(runs.table)
+    told += [f"Measured on {device} (load average {load:.1f} before), {versions}.", ""]
+    between_markers(Path(__file__).parent / "README.md", "\n".join(told))
+
+
+if __name__ == "__main__":
+    main()
