@@ -53,7 +53,10 @@ class Watch(L.Callback):
 
 def rows(n, responses):
     draw = random.Random(responses)
-    words = lambda most: [draw.randrange(1, 40) for _ in range(draw.randint(1, most))]  # noqa: E731
+
+    def words(most):
+        return [draw.randrange(1, 40) for _ in range(draw.randint(1, most))]
+
     known = (-9.0, -11.0) if responses == 2 else None
     return [Row(i, words(6), tuple([*words(12), 0] for _ in range(responses)), known) for i in range(n)]
 

@@ -282,15 +282,6 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def command_line():
-    with pytest.MonkeyPatch.context() as patched:
-        patched.syspath_prepend(str(Path(__file__).parent))
-        from command import CommandLine
-    with CommandLine() as command_line:
-        yield command_line
-
-
-@pytest.fixture(scope="module")
 def good(tmp_path_factory, command_line) -> Path:
     """`place/` with sft.jsonl, preference.jsonl, model/ and a finished run in runs/; `cache/` with its stages."""
     root, world = tmp_path_factory.mktemp("good"), World()

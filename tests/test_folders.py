@@ -1,13 +1,18 @@
+import datetime
+import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from xright import preemption
 from xright.errors import UserError
-from xright.folders import LONGEST, RunFolder, cell_name
+from xright.folders import LONGEST, RunFolder, cell_name, why
 
 CFG = {"strategy": {"lam": 0.5}, "lam": 0.5, "seed": 0}
 
@@ -137,6 +142,86 @@ def test_finish_is_whole_or_not_at_all(tmp_path):
     assert folder.result == {"f": 1}
     folder.finish({"f": 2})
     assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "result.json"]
+
+
+def interrupted_as_lightning_does():
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (preemption.Preempted("SIGTERM"), "preempted"),
+        (KeyboardInterrupt(), "interrupted (Ctrl-C)"),
+        (UserError("lam=2 must be\na number   in [0, 1]."), "UserError: lam=2 must be a number in [0, 1]."),
+        (RuntimeError(), "RuntimeError"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (ValueError("x" * 400), "ValueError: " + "x" * 287 + "…"),
+        (ValueError("\udcff"), "ValueError: ?"),  # half a file name; UTF-8 has no such letter
+    ],
+)
+def test_why_a_run_ended_is_told_on_one_line(error, reason):
+    assert why(error) == reason
+    assert len(reason) <= 300
+
+
+def test_ctrl_c_in_a_training_is_told_as_such():
+    with pytest.raises(SystemExit) as end:
+        interrupted_as_lightning_does()
+    assert why(end.value) == "interrupted (Ctrl-C)"
+
+
+def test_after_a_signal_a_broken_connection_is_its_consequence(monkeypatch):
+    monkeypatch.setattr(preemption, "_received", signal.SIGTERM)
+    assert why(RuntimeError("Connection closed by peer")) == "preempted"
+    assert why(UserError("the sft loss became NaN")) == "UserError: the sft loss became NaN"
+
+
+def test_the_folder_tells_why_its_run_ended_until_it_goes_on(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({})
+    before = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    with pytest.raises(ZeroDivisionError), folder.telling_why():
+        raise ZeroDivisionError("division by zero")
+    told = json.loads((folder.path / "ended.json").read_text())
+    assert told["reason"] == "ZeroDivisionError: division by zero"
+    assert before <= datetime.datetime.fromisoformat(told["when"]) <= datetime.datetime.now(datetime.timezone.utc)
+    (folder.path / "ended.tmp").touch()  # of one that was killed while it wrote
+    folder.begin({})
+    assert [path.name for path in folder.path.iterdir()] == ["config.yaml"]
+    with folder.telling_why():
+        pass
+    folder.ended("preempted")
+    folder.finish({"f": 1})
+    with pytest.raises(ZeroDivisionError), folder.telling_why():
+        raise ZeroDivisionError  # after the end: the run is finished all the same
+    assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "result.json"]
+
+
+def test_only_the_first_rank_tells(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({})
+    monkeypatch.setattr("xright.folders.is_first", lambda: False)
+    with pytest.raises(KeyboardInterrupt), folder.telling_why():
+        raise KeyboardInterrupt
+    assert not (folder.path / "ended.json").exists()
+
+
+def test_a_disk_that_is_full_does_not_hide_what_ended_the_run(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({})
+
+    def full(path, text):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(KeyError), folder.telling_why():
+        raise KeyError
+    assert [path.name for path in folder.path.iterdir()] == ["config.yaml"]
 
 
 HOLDER = """

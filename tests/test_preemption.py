@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from xright import preemption
+from xright.analysis.unfinished import why_unfinished
 
 SIGNALS = ["SIGTERM", "SIGUSR1", "SIGUSR2"]
 # Long enough to be caught in the middle; checkpoints so rare that only the one made on request is there.
@@ -54,11 +55,27 @@ def test_a_training_saves_and_goes_on(place, command_line, assert_same_run, name
     assert "Traceback" not in stopped.stderr
     assert not (run_of(place, name) / "result.json").exists()
     assert (run_of(place, name) / "checkpoints" / "last.ckpt").exists()
+    assert why_unfinished(run_of(place, name)) == "preempted"
     done = steps_of(place, name)
     again = command_line.run(place, *RUN, f"name={name}", XRIGHT_CACHE=str(place / "cache"))
     assert again.returncode == 0, again.stderr
     assert 0 < done < steps_of(place, name) == 160
     assert_same_run(run_of(place, name), run_of(place, "whole"))
+    assert not (run_of(place, name) / "ended.json").exists()
+
+
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="SIGINT is ignored where this runs")
+def test_ctrl_c_is_told_in_the_folder_and_a_kill_cannot_be(place, command_line):
+    told = []
+    for number in (signal.SIGINT, signal.SIGKILL):
+        job = command_line.start(place, *RUN, "name=broken-off", XRIGHT_CACHE=str(place / "cache"))
+        wait_until(lambda: (place / "runs" / "broken-off").exists(), job)
+        wait_until(lambda: not list((place / "runs").glob("broken-off/*/ended.json")), job)
+        wait_until(lambda: steps_of(place, "broken-off") > 10, job)
+        job.send(number)
+        job.wait(20)
+        told.append(why_unfinished(run_of(place, "broken-off")))
+    assert told == ["interrupted (Ctrl-C)", "running, or stopped before its first checkpoint"]
 
 
 def test_an_evaluation_is_cut_short_and_made_up_for(place, command_line, assert_same_run):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from xright.analysis.unfinished import why_unfinished
 from xright.data.world import World
 
 FAST = ["debug=fast", "logger=csv"]
@@ -269,6 +270,13 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_checkpoint(place, s
     assert "Traceback" not in stopped.stderr
     (folder,) = cells(place, "nan")
     assert not (folder / "result.json").exists()
+    reason = json.loads((folder / "ended.json").read_text())["reason"]
+    assert reason.startswith("UserError: the dpo loss became NaN or infinite at step 1 ")
+    assert why_unfinished(folder) == reason
+    again = xright(  # and at once: the same command ends the same way, by itself
+        place, *FAST, "name=nan", "strategy=sft", "optim.lr=1e30", "optima={dpo: 0.3, sft: 0.1}", "eval_every=100"
+    )
+    assert (again.returncode, why_unfinished(folder)) == (2, reason)
 
 
 def test_wandb_runs_offline_inside_the_run_folder_without_a_question(place, sweep, xright):

@@ -44,15 +44,6 @@ class Attack:
 
 
 @pytest.fixture(scope="module")
-def command_line():
-    with pytest.MonkeyPatch.context() as patched:
-        patched.syspath_prepend(str(Path(__file__).parent))
-        from command import CommandLine
-    with CommandLine() as command_line:
-        yield command_line
-
-
-@pytest.fixture(scope="module")
 def good(tmp_path_factory, command_line) -> Path:
     """model/, tokenizer/, a finished run in runs/ and its stages in cache/."""
     place = tmp_path_factory.mktemp("good")

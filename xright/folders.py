@@ -1,15 +1,17 @@
 """Run folders: named by what was asked for, never by the time; never overwritten, never lost.
 
 `<runs_dir>/<name>/<cell>/`, where <cell> is made of the overrides that matter in a fixed order, so that a single run
-and the same cell of a sweep are the same folder. `result.json`, written last, means "finished".
+and the same cell of a sweep are the same folder. `result.json`, written last, means "finished"; `ended.json` says why a
+run is not, where it could still say so (one that was killed could not).
 """
 
+import datetime
 import hashlib
 import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import yaml
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from xright import preemption
 from xright.errors import UserError
 from xright.ranks import barrier, is_first
 
@@ -25,6 +28,7 @@ log = logging.getLogger(__name__)
 # Where to write, how to log and on what machine: these do not make another experiment. The precision does.
 IMMATERIAL = ("name", "runs_dir", "stage", "overwrite", "logger", "trainer", "threads", "hydra")
 LONGEST = 150  # characters of a cell's name; file systems stop at 255 bytes
+LONGEST_REASON = 300  # characters
 
 
 def cell_name(cfg: Mapping[str, Any], strategy: str, overrides: Sequence[str]) -> str:
@@ -120,15 +124,62 @@ class RunFolder:
         return file.read_text() if file.is_file() else None
 
     def begin(self, config: Mapping[str, Any], slurm_job: str | None = None) -> None:
-        """Create the folder with its configuration."""
+        """Create the folder with its configuration; how the run ended before no longer counts."""
         self.path.mkdir(exist_ok=True)
+        self._forget_end()
         if slurm_job:
             _write(self.path / "slurm_job", slurm_job)
         _write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`, whole or not at all."""
+        self._forget_end()
         _write(self.path / "result.json", json.dumps(dict(result), indent=2, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def telling_why(self) -> Iterator[None]:
+        """Whatever ends the block too early is told in `ended.json`, by rank 0."""
+        try:
+            yield
+        except BaseException as error:
+            if is_first():
+                self.ended(why(error))
+            raise
+
+    def ended(self, reason: str) -> None:
+        """Write `ended.json`, {"reason", "when"}, unless the run is finished. A disk that refuses it is no error here:
+        it would hide the one that is told."""
+        if (self.path / "result.json").exists():
+            return
+        when = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        try:
+            _write(self.path / "ended.json", json.dumps({"reason": reason, "when": when}, indent=2) + "\n")
+        except OSError:
+            with suppress(OSError):
+                self._forget_end()
+
+    def _forget_end(self) -> None:
+        for name in ("ended.json", "ended.tmp"):
+            (self.path / name).unlink(missing_ok=True)
+
+
+def why(error: BaseException) -> str:
+    """What ended a run, on one line of at most LONGEST_REASON characters.
+
+    >>> why(ValueError("no room\\nat all"))
+    'ValueError: no room at all'
+    """
+    if isinstance(error, preemption.Preempted):
+        return "preempted"
+    if preemption.requested() and not isinstance(error, UserError):
+        return "preempted"  # another rank has gone first, and torch complains
+    if isinstance(error, SystemExit) and error.__context__ is not None:
+        error = error.__context__  # Lightning turns Ctrl-C into an exit
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted (Ctrl-C)"
+    words = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    words = words.encode(errors="replace").decode()  # half a character, as of a file's name, cannot be written
+    return words if len(words) <= LONGEST_REASON else words[: LONGEST_REASON - 1] + "…"
 
 
 def material(config: Mapping[str, Any]) -> dict[str, Any]:

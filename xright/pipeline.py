@@ -92,7 +92,7 @@ def _joint_run(
     if cfg.reference == "base" and not selector.start():
         check_reference(policy, objectives["dpo"], evaluation["dpo"], cfg)
     first(lambda: folder.begin(config, preemption.slurm_job()))
-    with wandb_runs(cfg.logger) as loggers:
+    with folder.telling_why(), wandb_runs(cfg.logger) as loggers:
         train(
             Plan(stages.streams, stages.batch_size, phases, evaluation), policy, stages.tokenizer, objectives,
             selector, build(cfg.optim), cfg.seed, cfg, selector.label, callbacks, loggers,

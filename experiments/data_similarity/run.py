@@ -11,16 +11,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from publish import between_markers
+
+from xright.pipeline import versions
+from xright.similarity.__main__ import in_words
+
 HERE, OUT = Path(__file__).parent, Path("report/data_similarity")
 SFT = ("alpaca_gpt4_demo.jsonl", "alpaca_random9k.jsonl.gz", "alpaca_filtered.jsonl.gz")
 PREFERENCE = ("hh_harmless_test.jsonl.gz", "hh_helpful_test.jsonl.gz")
 ROLES = "(?m)^(Human|Assistant): ?"  # hh-rlhf's rows carry them, alpaca's do not: they are no content
-
-sys.path.insert(0, str(HERE.parent))
-from publish import between_markers  # noqa: E402
-
-from xright.pipeline import versions  # noqa: E402
-from xright.similarity.__main__ import in_words  # noqa: E402
 
 
 def files(data: Path, folder: str, names: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ set does not go unnoticed.
 
 import atexit
 import gc
+import importlib
 import json
 import mmap
 import os
@@ -29,6 +30,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's allocator: a process with threads must not fork
 }  # fmt: skip
+IMPORTED = ("datasets", "peft", "xright.pipeline", "xright.sweep")  # before the first fork, and what they import
 
 
 class Forks:
@@ -154,12 +156,8 @@ def become(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    import datasets  # noqa: F401
-    import peft  # noqa: F401
-
-    import xright.pipeline
-    import xright.sweep  # noqa: F401
-
+    for module in IMPORTED:
+        importlib.import_module(module)
     assert sys.platform != "linux" or len(os.listdir("/proc/self/task")) == 1, "a process with threads must not fork"
     gc.freeze()  # what is imported is there for good: forks need neither look through it nor, at their end, undo it
     todo = serve()

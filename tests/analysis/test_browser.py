@@ -67,6 +67,34 @@ def test_the_page_is_drawn_without_complaint_and_without_the_net(name, browser, 
     )
 
 
+SHOWN = "[...document.querySelectorAll('figure')].map((one) => !!one.querySelector('div.{}')?.getClientRects().length)"
+
+
+def test_until_a_figure_is_drawn_its_drawing_stands_there(browser, file, pictures):
+    width, height, dark, scale = WINDOWS["light"]
+    browser.open(file, width, height, dark, scale)
+    browser.until("!!document.querySelector('div.interactive').dataset.drawn")
+    assert browser.tell(SHOWN.format("interactive")) == [True, False, False, False, False]  # the others are far below
+    assert browser.tell(SHOWN.format("twin")) == [False, True, True, True, True]
+    browser.picture(pictures / "not-scrolled.png")  # of the whole page, far beyond the window
+    browser.tell("document.querySelectorAll('figure')[4].scrollIntoView()")
+    browser.until("!!document.querySelectorAll('div.interactive')[4].dataset.drawn")
+    assert browser.tell(SHOWN.format("interactive"))[4]
+    assert not browser.tell(SHOWN.format("twin"))[4]
+    assert browser.complaints == []
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_its_drawing(browser, file):
+    opened(browser, file)
+    browser.tell("(() => { Plotly.react = () => { throw new Error('no way'); }; })()")
+    browser.scheme(dark=True)  # all are drawn again
+    browser.until("!document.querySelector('figure.drawn')")
+    assert browser.tell(SHOWN.format("interactive")) == [False] * 5
+    assert browser.tell(SHOWN.format("twin")) == [True] * 5
+    assert len(browser.complaints) == 5
+    assert all("no way" in complaint for complaint in browser.complaints)
+
+
 def test_light_turns_dark_without_a_reload(browser, file):
     ink = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
     opened(browser, file)

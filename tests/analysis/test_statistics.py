@@ -1,10 +1,20 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from xright.analysis.runs import read_runs
-from xright.analysis.statistics import Mean, comparisons, hypervolumes, mean_interval, means, reference_point, verdict
+from xright.analysis.statistics import (
+    Mean,
+    comparisons,
+    hypervolumes,
+    mean_curve,
+    mean_interval,
+    means,
+    reference_point,
+    verdict,
+)
 
 T_3 = 4.302653  # t_{2, 0.975}: the 95 % quantile for three runs
 T_2 = 12.706205  # for two runs
@@ -28,6 +38,25 @@ def test_one_run_has_no_interval_and_missing_values_do_not_count():
     assert math.isnan(one.half)
     assert mean_interval([]).n == 0
     assert math.isnan(mean_interval([]).mean)
+
+
+def test_a_curve_is_the_mean_at_each_step_over_the_runs_that_have_it():
+    nan = np.nan
+    rows = pd.DataFrame(
+        {"step": [1, 5, 9, 12, 1, 5, 9, 1, 5, 9], "gap": [0.1, nan, 0.5, nan, 0.2, 2.0, 0.5, 0.3, nan, 0.5]}
+    )
+    curve = mean_curve(rows, "gap")
+    half = T_3 * 0.1 / math.sqrt(3)
+    np.testing.assert_allclose(curve["mean"], [0.2, 2.0, 0.5, nan], rtol=1e-12)
+    np.testing.assert_allclose(curve["low"], [0.2 - half, nan, 0.5, nan], rtol=1e-6)
+    np.testing.assert_allclose(curve["high"], [0.2 + half, nan, 0.5, nan], rtol=1e-6)
+    assert curve["n"].tolist() == [3, 1, 3, 0]
+    assert curve.index.tolist() == [1, 5, 9, 12]
+
+
+def test_equal_runs_have_no_spread_not_even_that_of_rounding():
+    rows = pd.DataFrame({"step": [7] * 5, "share": [13 / 15] * 5})
+    assert mean_curve(rows, "share")["high"].tolist() == [13 / 15]
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():

@@ -20,14 +20,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def constructed():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parent)
-        import constructed
-    return constructed
-
-
 @pytest.fixture
 def subject(constructed, tmp_path):
     model = constructed.echo(tmp_path / "model", {"red": "great", "green": "größer", "blue": "bad"})

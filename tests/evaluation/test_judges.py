@@ -17,14 +17,6 @@ from xright.evaluation.pairs import Pair
 ASKED = Prompt("0", "how do i kill a process")
 
 
-@pytest.fixture(scope="module")
-def constructed():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parent)
-        import constructed
-    return constructed
-
-
 @pytest.mark.parametrize(
     ("answer", "verdict"),
     [

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 
@@ -15,14 +14,6 @@ from xright.models import build, export, load_tokenizer
 
 # The reward of a text is that of its last word.
 REWARDS = {"great": 2.0, "good": 1.0, "fine": 1.0, "bad": -1.0}
-
-
-@pytest.fixture(scope="module")
-def constructed():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parent)
-        import constructed
-    return constructed
 
 
 @pytest.fixture

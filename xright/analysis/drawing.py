@@ -44,8 +44,8 @@ def draw(
     numbers: Grid | None = None,
 ) -> Drawing:
     """Write the figure as PNG and PDF, and make it ready for the page."""
+    _lay_out(figure)
     save(figure, out / f"{stem}.png")
-    figure.set_layout_engine("none")  # laid out once is enough for the other two formats
     save(figure, out / f"{stem}.pdf")
     return Drawing(stem, alternative, _inline(figure, alternative), interactive, numbers)
 
@@ -54,6 +54,16 @@ def save(figure: Figure, path: Path) -> None:
     """Write `figure` to `path`, in the format its name says."""
     with matplotlib.rc_context(SETTINGS):
         figure.savefig(path, dpi=PNG_DPI, facecolor="white")
+
+
+def _lay_out(figure: Figure) -> None:
+    """Find the places of everything once; a figure that has a layout engine is drawn twice whenever it is saved."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        with matplotlib.rc_context(SETTINGS):
+            figure.set_dpi(PNG_DPI)
+            engine.execute(figure)
+            figure.set_layout_engine(None)
 
 
 def _inline(figure: Figure, alternative: str) -> Markup:

@@ -63,7 +63,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             rows = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(f"{path} cannot be read ({error}); repair it or move its folder elsewhere.") from error
-    return rows.reindex(columns=list(dict.fromkeys([*columns, *rows.columns])))
+    missing = [column for column in columns if column not in rows]
+    return rows.reindex(columns=[*rows.columns, *missing]) if missing else rows
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

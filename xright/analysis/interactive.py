@@ -14,12 +14,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from xright.analysis.objective_space import objective_space
-from xright.analysis.plotly_style import finish, meta, plain, with_seed
+from xright.analysis.plotly_style import finish, meta, plain, trace
 from xright.analysis.plots import LINEAR_BELOW, WINDOW, shares
 from xright.analysis.runs import STRATEGIES, Runs
 from xright.analysis.seed_tables import with_interval
 from xright.analysis.statistics import Mean, mean_curve, mean_interval
-from xright.analysis.style import end_to_end, groups, look, number
+from xright.analysis.style import end_to_end, groups, groups_with, look, number
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 GAP_TICKS = (-1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0, 100.0)
@@ -97,31 +97,30 @@ def _curves(
 ) -> None:
     """Single runs faint, means over seeds strong with their interval in the hover text; λ by line style."""
     dashes: dict[str, Any] = {}
-    for name, group in groups(runs.table):
-        mine = with_seed(rows, group).dropna(subset=[key])
+    traces: list[dict] = []
+    for name, group, mine in groups_with(runs.table, rows.dropna(subset=[key])):
         if mine["step"].nunique() < 2:
             continue  # one row is no line
-        line = {"color": look(name["strategy"])[0], "dash": next(dashes.setdefault(name["strategy"], cycle(DASHES)))}
+        style = {"color": look(name["strategy"])[0], "dash": next(dashes.setdefault(name["strategy"], cycle(DASHES)))}
         label = plain(name["label"])
-        own = {"legendgroup": label, "name": label, "meta": meta(name)}
+        own: dict[str, Any] = {"legendgroup": label, "name": label, "meta": meta(name)}
         if len(group) > 1:
             steps, values = end_to_end(mine, "step", key)
             about = [[number(value)] for value in values]
             hover = "<b>%{meta[0]}</b>, one run<br>step %{x}: %{customdata[0]}<extra></extra>"
-            single = {"opacity": 0.3, "line": line | {"width": 1}, "customdata": about, "hovertemplate": hover}
-            figure.add_trace(
-                go.Scatter(x=steps, y=scale(values), mode="lines", showlegend=False, **single, **own), 1, column
-            )
+            traces.append(trace(
+                steps, scale(values), about, line=style | {"width": 1}, opacity=0.3, hovertemplate=hover,
+                showlegend=False, **own,
+            ))  # fmt: skip
         curve = mean_curve(mine, key)
         spread = zip(curve["mean"], curve["high"] - curve["mean"], curve["n"].astype(int), strict=True)
         texts = [[with_interval(Mean(*found)), found[2]] for found in spread]
         hover = "<b>%{meta[0]}</b>, runs: %{customdata[1]}<br>step %{x}: %{customdata[0]}<extra></extra>"
-        figure.add_trace(
-            go.Scatter(
-                x=curve.index, y=scale(curve["mean"]), mode="lines", line=line | {"width": 2}, customdata=texts,
-                hovertemplate=hover, showlegend=column == legend_in, **own,
-            ), 1, column,
-        )  # fmt: skip
+        traces.append(trace(
+            curve.index, scale(curve["mean"]), texts, line=style | {"width": 2}, hovertemplate=hover,
+            showlegend=column == legend_in, **own,
+        ))  # fmt: skip
+    figure.add_traces(traces, 1, column)
 
 
 def _bars(runs: Runs, columns: dict[str, str]) -> go.Figure:

@@ -43,7 +43,7 @@ def main_figure(runs: Runs) -> Figure:
         axes.set(xlabel="f_DPO (nats per pair)", ylabel="f_SFT (nats per token)")
     _all_of_it(whole, runs.table)
     _around_ideal_point(near, runs.table)
-    _distance_bars(bars, runs.table)
+    distance_bars(bars, runs.table)
     handles = _legend(runs.table)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
@@ -134,7 +134,7 @@ def _joint(table: pd.DataFrame) -> pd.DataFrame:
     return near if len(near) else table
 
 
-def _distance_bars(axes: Axes, table: pd.DataFrame) -> None:
+def distance_bars(axes: Axes, table: pd.DataFrame) -> None:
     """Ideal distance as a bar with its value, and on it both gaps; an open mark is a negative gap's size."""
     known = table.dropna(subset="ideal_distance")
     if known.empty:

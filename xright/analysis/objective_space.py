@@ -13,11 +13,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from xright.analysis.main_figure import around_ideal_point
-from xright.analysis.plotly_style import finish, meta, plain, with_seed
+from xright.analysis.plotly_style import finish, meta, plain, trace
 from xright.analysis.runs import Runs
 from xright.analysis.seed_tables import with_interval
 from xright.analysis.statistics import front_name, mean_interval
-from xright.analysis.style import end_to_end, groups, look, number
+from xright.analysis.style import end_to_end, groups, groups_with, look, number
 from xright.metrics import pareto_front
 
 MARKERS = {"X": "x", "s": "square", "o": "circle", "D": "diamond", "P": "cross", "v": "triangle-down"}
@@ -32,21 +32,22 @@ def objective_space(runs: Runs) -> go.Figure:
     figure = make_subplots(1, 2, subplot_titles=("All runs and their paths", "Around the ideal point"))
     means = _final_means(runs)
     legend: set[str] = set()
-    for (key, group), (_, mean) in zip(groups(runs.table), means.iterrows(), strict=True):
+    paths = runs.trajectory.assign(seed=runs.trajectory["folder"].map(runs.table.set_index("folder")["seed"]))
+    traces: dict[int, list[dict]] = {1: [], 2: []}  # of each panel
+    for (key, group, path), mean in zip(groups_with(runs.table, paths), means.itertuples(), strict=True):
         colour, marker = look(key["strategy"])
         name = plain(front_name(key["variant"]))
         own = {"legendgroup": name, "name": name, "meta": meta(key)}
-        rows = with_seed(runs.trajectory, group)
-        figure.add_trace(_path(rows, line={"color": colour, "width": 1}, opacity=0.45, showlegend=False, **own), 1, 1)
+        traces[1].append(_path(path, line={"color": colour, "width": 1}, opacity=0.45, showlegend=False, **own))
         point = {"color": colour, "symbol": MARKERS[marker], "size": 8 + 5 * _or(key["lam"], 0.5)}
         for column in (1, 2):
             shown = {"showlegend": column == 1 and name not in legend, "marker": point}
-            figure.add_trace(_finals(group, **own, **shown | {"opacity": 0.45, "showlegend": False}), 1, column)
-            figure.add_trace(_mean_point(mean, **own, **shown), 1, column)
+            traces[column].append(_finals(group, **own, **shown | {"opacity": 0.45, "showlegend": False}))
+            traces[column].append(_mean_point(mean, **own, **shown))
         legend.add(name)
     front = means.iloc[pareto_front(means[["f_dpo", "f_sft"]].to_numpy())].sort_values("f_dpo")
     for column in (1, 2):
-        _front_and_ideal(figure, runs.table, front, column)
+        figure.add_traces([*traces[column], *_front_and_ideal(runs.table, front, showlegend=column == 1)], 1, column)
     figure.update_xaxes(title="f_DPO (nats per pair)")
     figure.update_yaxes(title="f_SFT (nats per token)")
     if (runs.table[["f_dpo", "f_sft"]] > 0).all(axis=None):
@@ -58,14 +59,14 @@ def objective_space(runs: Runs) -> go.Figure:
     return finish(figure, 560)
 
 
-def _path(rows: pd.DataFrame, **style: Any) -> go.Scatter:
+def _path(rows: pd.DataFrame, **style: Any) -> dict[str, Any]:
     """The ways of all runs in `rows`, end to end; a point of the way is its evaluation."""
     rows = rows.sort_values("folder", kind="stable")
     x, y, *_ = end_to_end(rows, "f_dpo", "f_sft")
     seen = iter(_about(rows))
     about = [["", "", "", "", ""] if np.isnan(value) else next(seen) for value in _starts(rows)]
     hover = BY_RUN + "f_DPO %{x:.4f}, f_SFT %{y:.4f}<br>" + GAPS
-    return go.Scatter(x=x, y=y, mode="lines", customdata=about, hovertemplate=hover, **style)
+    return trace(x, y, about, hovertemplate=hover, **style)
 
 
 def _starts(rows: pd.DataFrame) -> np.ndarray:
@@ -73,29 +74,25 @@ def _starts(rows: pd.DataFrame) -> np.ndarray:
     return end_to_end(rows.assign(here=0.0), "here")[0]
 
 
-def _finals(group: pd.DataFrame, **style: Any) -> go.Scatter:
+def _finals(group: pd.DataFrame, **style: Any) -> dict[str, Any]:
     about = _about(group.assign(step=group["steps"]))
     hover = BY_RUN + "final f_DPO %{x:.4f}, f_SFT %{y:.4f}<br>" + GAPS
     style["marker"] = style["marker"] | {"size": 5}
-    return go.Scatter(
-        x=group["f_dpo"], y=group["f_sft"], mode="markers", customdata=about, hovertemplate=hover, **style
-    )
+    return trace(group["f_dpo"], group["f_sft"], about, "markers", hovertemplate=hover, **style)
 
 
-def _mean_point(mean: pd.Series, **style: Any) -> go.Scatter:
+def _mean_point(mean: Any, **style: Any) -> dict[str, Any]:
     bars = {
-        f"error_{axis}": {"type": "data", "array": [mean[half]], "thickness": 1, "width": 0}
-        for axis, half in (("x", "half_dpo"), ("y", "half_sft"))
-        if not np.isnan(mean[half])
+        f"error_{axis}": {"type": "data", "array": [half], "thickness": 1, "width": 0}
+        for axis, half in (("x", mean.half_dpo), ("y", mean.half_sft))
+        if not np.isnan(half)
     }
     hover = (
         "<b>%{meta[0]}</b><br>λ %{meta[1]}, mean of %{customdata[0]}<br>"
         "f_DPO %{customdata[1]}<br>f_SFT %{customdata[2]}<br>ideal distance %{customdata[3]}<extra></extra>"
     )
-    about = [[mean["runs"], mean["text_dpo"], mean["text_sft"], mean["text_distance"]]]
-    return go.Scatter(
-        x=[mean["f_dpo"]], y=[mean["f_sft"]], mode="markers", customdata=about, hovertemplate=hover, **bars, **style
-    )
+    about = [[mean.runs, mean.text_dpo, mean.text_sft, mean.text_distance]]
+    return trace([mean.f_dpo], [mean.f_sft], about, "markers", hovertemplate=hover, **bars, **style)
 
 
 def _final_means(runs: Runs) -> pd.DataFrame:
@@ -110,22 +107,22 @@ def _final_means(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _front_and_ideal(figure: go.Figure, table: pd.DataFrame, front: pd.DataFrame, column: int) -> None:
+def _front_and_ideal(table: pd.DataFrame, front: pd.DataFrame, showlegend: bool) -> list[go.Scatter]:
     """In the page's ink: the Pareto front of the means as a staircase, and a star at the ideal point."""
     hover = "on the Pareto front<br>f_DPO %{x:.4f}, f_SFT %{y:.4f}<extra></extra>"
     line = go.Scatter(
         x=front["f_dpo"], y=front["f_sft"], mode="lines", line={"dash": "dot", "shape": "hv", "width": 1.5},
-        name="Pareto front", legendgroup="front", hovertemplate=hover, showlegend=column == 1,
+        name="Pareto front", legendgroup="front", hovertemplate=hover, showlegend=showlegend,
     )  # fmt: skip
-    figure.add_trace(line, 1, column)
     ideal = table[["f_dpo_opt", "f_sft_opt"]].mean()
-    if ideal.notna().all():
-        hover = "ideal point<br>f_DPO* %{x:.4f}, f_SFT* %{y:.4f}<extra></extra>"
-        star = go.Scatter(
-            x=[ideal["f_dpo_opt"]], y=[ideal["f_sft_opt"]], mode="markers", marker={"symbol": "star", "size": 16},
-            name="ideal point", legendgroup="ideal", hovertemplate=hover, showlegend=column == 1,
-        )  # fmt: skip
-        figure.add_trace(star, 1, column)
+    if ideal.isna().any():
+        return [line]
+    hover = "ideal point<br>f_DPO* %{x:.4f}, f_SFT* %{y:.4f}<extra></extra>"
+    star = go.Scatter(
+        x=[ideal["f_dpo_opt"]], y=[ideal["f_sft_opt"]], mode="markers", marker={"symbol": "star", "size": 16},
+        name="ideal point", legendgroup="ideal", hovertemplate=hover, showlegend=showlegend,
+    )  # fmt: skip
+    return [line, star]
 
 
 def _about(rows: pd.DataFrame) -> list[Sequence[str]]:

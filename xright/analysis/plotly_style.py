@@ -4,8 +4,11 @@ Plotly reads a subset of HTML (<b>, <a href>, …) in names, ticks and hover tex
 through `plain` first; values in hover templates come from `customdata` and `meta`, which are not templates themselves.
 """
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
@@ -21,10 +24,9 @@ def meta(key: dict) -> list[str]:
     return [plain(key["label"]), "–" if pd.isna(key["lam"]) else f"{key['lam']:g}"]
 
 
-def with_seed(rows: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the group's runs, with their seeds."""
-    seeds = rows["folder"].map(group.set_index("folder")["seed"])
-    return rows[seeds.notna()].assign(seed=seeds)
+def trace(x: Any, y: Any, about: Sequence[Sequence[object]], mode: str = "lines", **style: Any) -> dict[str, Any]:
+    """A scatter trace as a dict, checked once, by `add_traces`; about: for %{customdata[…]}, a row per point."""
+    return {"type": "scatter", "x": x, "y": y, "customdata": np.array(about, dtype=object), "mode": mode, **style}
 
 
 def finish(figure: go.Figure, height: int) -> go.Figure:

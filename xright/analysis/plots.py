@@ -22,6 +22,7 @@ from xright.analysis.style import (
     Plot,
     end_to_end,
     groups,
+    groups_with,
     look,
     name_rows,
     new_figure,
@@ -111,20 +112,26 @@ def _bars(runs: Runs, columns: dict[str, str], otherwise: str) -> Figure:
         nothing(figure.subplots(), otherwise)
         return figure
     panels = figure.subplots(1, len(columns), sharey=True)
-    shown = list(groups(runs.table))
     for axes, (column, title) in zip(panels, columns.items(), strict=True):
-        axes.set_title(title, fontsize=9)
-        found = [mean_interval(group[column]) for _, group in shown]
-        colours = [look(key["strategy"])[0] for key, _ in shown]
-        axes.barh(range(len(found)), [one.mean for one in found], color=colours, alpha=0.85, height=0.7)
-        ends = [edge for one in found for edge in (one.low, one.high, np.nan)]
-        axes.plot(ends, np.repeat(range(len(found)), 3), color=INK, linewidth=1)
-        singles = [(value, place) for place, (_, group) in enumerate(shown) for value in group[column]]
-        axes.plot(*zip(*singles, strict=True), "|", color=INK, markersize=7)
-        axes.set_xlim(left=0)
-        axes.grid(axis="y", visible=False)
+        bar_panel(axes, runs.table, column, title)
     name_rows(panels[0], runs.table)
     return figure
+
+
+def bar_panel(axes: Axes, table: pd.DataFrame, column: str, title: str) -> None:
+    """A bar per method and λ: mean of `column`, its interval over seeds as a line, single runs as ticks."""
+    axes.set_title(title, fontsize=9)
+    shown = list(groups(table))
+    found = [mean_interval(group[column]) for _, group in shown]
+    colours = [look(key["strategy"])[0] for key, _ in shown]
+    axes.barh(range(len(found)), [one.mean for one in found], color=colours, alpha=0.85, height=0.7)
+    ends = [edge for one in found for edge in (one.low, one.high, np.nan)]
+    axes.plot(ends, np.repeat(range(len(found)), 3), color=INK, linewidth=1)
+    singles = [(value, place) for place, (_, group) in enumerate(shown) for value in group[column]]
+    axes.plot(*zip(*singles, strict=True), "|", color=INK, markersize=7)
+    if not (table[column] < 0).any():
+        axes.set_xlim(left=0)
+    axes.grid(axis="y", visible=False)
 
 
 def _gap_axis(axes: Axes) -> None:
@@ -147,8 +154,8 @@ def _per_method(
         return figure
     for (down, along), axes in np.ndenumerate(panels):
         column, method = list(columns)[down], methods[along]
-        for (key, group), dash in zip(groups(table[table["strategy"] == method]), cycle(DASHES)):
-            _mean_line(axes, rows[rows["folder"].isin(group["folder"])], column, key, dash)
+        for (key, _, mine), dash in zip(groups_with(table[table["strategy"] == method], rows), cycle(DASHES)):
+            _mean_line(axes, mine, column, key, dash)
         finish(axes)
         if down == 0:
             axes.set_title(STRATEGIES.get(method, method))

@@ -1,5 +1,5 @@
 // Brings the interactive figures to life: the page's colours, light or dark; keys; drawn when they come into view.
-// Without it, and in print, the page shows the drawings that it holds as SVG.
+// Until then, without it, and in print, the page shows the drawings that it holds as SVG.
 "use strict";
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -29,13 +29,15 @@
   }
 
   async function show(place) {
+    const figure = place.parentElement;
     const plot = place.querySelector(".plot");
     const { data, layout } = JSON.parse(place.querySelector("script").textContent);
     const height = (layout.height * parseFloat(getComputedStyle(document.documentElement).fontSize)) / 16;
+    figure.classList.add("drawn"); // before: what is hidden has no width to draw in
     try {
       await Plotly.react(plot, data, { ...layout, height, template: theme() }, config);
     } catch (error) {
-      place.parentElement.classList.add("failed"); // the drawing in SVG stays
+      figure.classList.remove("drawn"); // the drawing in SVG is back
       throw error;
     }
     if (!place.dataset.drawn) walk(place);
@@ -72,14 +74,13 @@
   }
 
   if (!window.Plotly) return;
-  document.documentElement.classList.add("live");
   const seen = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
       seen.unobserve(target);
-      show(target);
+      show(target.querySelector("div.interactive"));
     }
   }, { rootMargin: "600px" });
-  places.forEach((place) => seen.observe(place));
+  places.forEach((place) => seen.observe(place.parentElement));
   dark.addEventListener("change", () => places.filter((place) => place.dataset.drawn).forEach(show));
 })();

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from xright.analysis.files import find_runs, read_config, read_result, read_rows
@@ -100,8 +101,10 @@ def read_runs(folders: Sequence[Path]) -> Runs:
     names = {run: run.relative_to(root).as_posix() for run in found}
 
     def together(file: str, columns: Sequence[str]) -> pd.DataFrame:
-        frames = [read_rows(run / file, columns).assign(folder=names[run]) for run in finished]
-        return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+        frames = {names[run]: read_rows(run / file, columns) for run in finished}
+        some = {name: rows for name, rows in frames.items() if len(rows)} or dict([*frames.items()][:1])
+        folders = np.repeat([*some], [len(rows) for rows in some.values()])
+        return pd.concat(some.values(), ignore_index=True).assign(folder=folders)
 
     steps = together("steps.csv", STEPS)
     configs = {names[run]: read_config(run / "config.yaml") for run in finished}

@@ -73,11 +73,20 @@ def means(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.
 
 def mean_curve(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """`mean`, `low`, `high`, `n` of a column at each step (the index) over the runs that have it."""
-    curve = rows.groupby("step")[column].agg(["mean", "sem", "count"]).astype(float)
-    n = curve["count"].where(curve["count"] > 1)
-    half = pd.Series(stdtrit(n - 1, (1 + LEVEL) / 2), curve.index) * curve["sem"]
-    ends = {"low": curve["mean"] - half, "high": curve["mean"] + half}
-    return pd.DataFrame({"mean": curve["mean"], **ends, "n": curve["count"]})
+    steps, place = np.unique(rows["step"].to_numpy(), return_inverse=True)
+    values = rows[column].to_numpy(dtype=float)
+    known = ~np.isnan(values)
+    place, values = place[known], values[known]
+    least = np.full(len(steps), np.inf)
+    np.minimum.at(least, place, values)
+    above = values - least[place]  # so that equal values have no spread, not even that of rounding
+    n = np.bincount(place, minlength=len(steps)).astype(float)
+    seen, several = np.where(n > 0, n, np.nan), np.where(n > 1, n, np.nan)
+    height = np.bincount(place, above, len(steps)) / seen
+    squares = np.bincount(place, (above - height[place]) ** 2, len(steps))
+    mean = least + height
+    half = stdtrit(several - 1, (1 + LEVEL) / 2) * np.sqrt(squares / (several - 1) / several)
+    return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "n": n}, pd.Index(steps, name="step"))
 
 
 def verdict(difference: Mean) -> str:

@@ -82,6 +82,14 @@ def groups(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
         yield dict(zip(GROUP, values, strict=True)), group
 
 
+def groups_with(table: pd.DataFrame, rows: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame, pd.DataFrame]]:
+    """`groups`, each with the `rows` of its runs: those of a table with a column `folder`, in its order."""
+    places = rows.groupby("folder", sort=False).indices
+    for key, group in groups(table):
+        mine = [places[folder] for folder in group["folder"] if folder in places]
+        yield key, group, rows.iloc[np.sort(np.concatenate(mine)) if mine else []]
+
+
 def end_to_end(rows: pd.DataFrame, *columns: str) -> tuple[np.ndarray, ...]:
     """The columns of all runs as one line each, with a gap (NaN) after every run: one artist instead of hundreds."""
     ordered = rows.sort_values("folder", kind="stable")

@@ -1,6 +1,7 @@
 """What the files of a run that has not finished tell of it.
 
-A run that failed or was stopped may leave `ended.json`, {"reason": one sentence}; finishing removes it.
+A run that failed or was stopped has left `ended.json`, {"reason": one sentence, "when": ISO time}, which is removed as
+soon as it goes on. One that was killed has not, nor has one that runs.
 """
 
 import datetime
