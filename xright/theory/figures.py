@@ -1,40 +1,39 @@
 """The three figures of the convex results: fig 2 and fig 6 of arXiv 2410.15483, and E[G] against T with the bound.
 
-Each takes the sections of `theory.json`; fig 2 trains its three paths again, since only their ends are in the file.
+The first two draw the tables of `curves.py`, the third the sections of `theory.json`. FIGURES makes each from these
+sections; fig 2 trains its three paths again, since only their ends are in the file.
 Colours and markers are those of every other figure of this project, told apart with colour-vision deficiencies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from xright.analysis.style import FAINT, INK, look, new_figure, number, styled
-from xright.theory import forgetting, toy
+from xright.theory import curves, forgetting
 from xright.theory.expectation import expected_gap
-from xright.theory.problems import Problem, table_1, table_1_minimiser, table_2
+from xright.theory.problems import table_2
 
-SHOWN = {"sequential": "Sequential DPO→SFT", "alright": "ALRIGHT λ=0.5", "maxright": "MAXRIGHT λ=0.5"}
-VISITED = (*range(0, 1_000, 20), *range(1_000, 20_001, 100))
+SHOWN = {"sequential": "Sequential DPO→SFT", "alright": "ALRIGHT λ=0.5, seed 0", "maxright": "MAXRIGHT λ=0.5"}
 DPO_COLOUR, SFT_COLOUR = look("dpo")[0], look("sft")[0]
 
 
 @styled
-def figure_2(results: Mapping[str, Any]) -> Figure:
-    """Per strategy: the path through parameter space (top), and the same path in objective space (bottom)."""
-    problem = table_2()
+def figure_2(paths: pd.DataFrame) -> Figure:
+    """Per strategy of `curves.paths`: the path through parameter space (top), and in objective space (bottom)."""
     figure = new_figure(9.6, 6.4)
     grid = figure.subplots(2, len(SHOWN), sharex="row", sharey="row")
     for (method, title), above, below in zip(SHOWN.items(), *grid, strict=True):
-        path = toy.train(problem, toy.strategies(0.5)[method], visit=VISITED).visited
-        points = np.array([path[step] for step in sorted(path)])
-        _parameter_space(above, problem, points, method)
+        path = paths[paths["method"] == method]
+        _parameter_space(above, path, method)
         above.set_title(title)
-        distance = results["toy"]["swapped"][method]["ideal_distance"]
-        _objective_space(below, problem, points, method, f"ideal distance {number(distance)}")
+        distance = path["ideal_distance"].iloc[-1]
+        _objective_space(below, path, method, f"ideal distance {number(distance)}")
     grid[0, 0].set_ylabel("θ₂")
     grid[1, 0].set_ylabel("f_SFT (nats)")
     marks = [
@@ -49,22 +48,22 @@ def figure_2(results: Mapping[str, Any]) -> Figure:
 
 
 @styled
-def figure_6(results: Mapping[str, Any]) -> Figure:
-    """Left: the one-parameter objectives and the mixture's optimum. Right: the final gap G against T."""
+def figure_6(table: pd.DataFrame) -> Figure:
+    """`curves.one_parameter`. Left: the objectives and the mixture's optimum. Right: the final gap G against T."""
     figure = new_figure(9.6, 3.9)
     left, right = figure.subplots(1, 2)
-    _objectives(left)
-    for schedule, dash in (("const 1", ":"), ("const 0.1", "--"), ("1/sqrt(T)", "-")):
-        rows = results["sequential"][schedule]
-        name = f"Sequential, α = {schedule.removeprefix('const ').replace('sqrt(T)', '√T')}"
-        _curve(right, rows, "gap", look("sequential"), name, dash)
+    series = {key: (rows["x"].to_numpy(), rows["y"].to_numpy()) for key, rows in table.groupby(["panel", "series"])}
+    _objectives(left, {name: xy for (panel, name), xy in series.items() if panel == "objectives"})
+    ends = {name: xy for (panel, name), xy in series.items() if panel == "gap"}
+    colour, marker = look("sequential")
+    for size, dash in (("1", ":"), ("0.1", "--"), ("1/√T", "-")):
+        name = f"Sequential, α = {size}"
+        right.plot(*ends[name], dash, color=colour, marker=marker, markersize=4, linewidth=1.3, label=name)
     colour, marker = look("alright")
-    expected, drawn = results["alright_expected"]["1"], results["alright"]["1"]
-    right.plot(_numbers(expected), list(expected.values()), color=colour, linewidth=1.3)
-    means = [row["mean_gap"] for row in drawn.values()]
-    right.plot(_numbers(drawn), means, marker, color=colour, markersize=4)
+    right.plot(*ends["ALRIGHT, expectation"], color=colour, linewidth=1.3)
+    right.plot(*ends["ALRIGHT, mean"], marker, color=colour, markersize=4)
     right.plot([], [], marker=marker, color=colour, markersize=4, label="ALRIGHT, α = 1/√T (line: expectation)")
-    floor = results["lower_bound"]["0.5"]["gap_at_zero"]
+    floor = ends["G(θ = 0)"][1][0]
     right.axhline(floor, color=INK, linewidth=0.9)
     right.annotate(
         f"G(θ = 0) = {floor:.4f}", (1e5, floor), (0, -11), textcoords="offset points", ha="right", fontsize=8
@@ -99,27 +98,31 @@ def figure_bound(results: Mapping[str, Any]) -> Figure:
     return figure
 
 
-FIGURES = {"figure_2": figure_2, "figure_6": figure_6, "gap_against_horizon": figure_bound}
+FIGURES: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {  # from the sections of theory.json
+    "figure_2": lambda results: figure_2(curves.paths()),
+    "figure_6": lambda results: figure_6(curves.one_parameter(results)),
+    "gap_against_horizon": figure_bound,
+}
 
 
-def _parameter_space(axes: Axes, problem: Problem, points: np.ndarray, method: str) -> None:
+def _parameter_space(axes: Axes, path: pd.DataFrame, method: str) -> None:
     """Contours of both objectives and the path; levels in nats."""
     x, y = np.meshgrid(np.linspace(-9, 15, 120), np.linspace(-14, 14, 120))
-    losses = problem.losses(np.stack([x, y], axis=-1))
+    losses = table_2().losses(np.stack([x, y], axis=-1))
     for name, colour, dash in (("dpo", DPO_COLOUR, "solid"), ("sft", SFT_COLOUR, "dashed")):
         lines = axes.contour(x, y, losses[name], (0.05, 0.2, 1, 3, 6), colors=colour, linewidths=0.9, linestyles=dash)
         axes.clabel(lines, fontsize=6, fmt="%g")
+    points = path[["theta_1", "theta_2"]].to_numpy()
     axes.plot(*points.T, color=look(method)[0], linewidth=2.2)
     _ends(axes, points)
     axes.set(xlabel="θ₁")
 
 
-def _objective_space(axes: Axes, problem: Problem, points: np.ndarray, method: str, title: str) -> None:
+def _objective_space(axes: Axes, path: pd.DataFrame, method: str, title: str) -> None:
     """(f_DPO, f_SFT) along the path."""
-    losses = problem.losses(points)
-    path = np.stack([losses["dpo"], losses["sft"]], axis=-1)
-    axes.plot(*path.T, color=look(method)[0], linewidth=2.2)
-    _ends(axes, path)
+    points = path[["f_dpo", "f_sft"]].to_numpy()
+    axes.plot(*points.T, color=look(method)[0], linewidth=2.2)
+    _ends(axes, points)
     axes.plot(0, 0, "*", color=INK, markersize=13, zorder=5, clip_on=False)
     axes.set(xlabel="f_DPO (nats)")
     axes.set_title(title, fontsize=9)
@@ -131,17 +134,13 @@ def _ends(axes: Axes, points: np.ndarray) -> None:
     axes.plot(*points[-1], "X", color=INK, markersize=8, zorder=4)
 
 
-def _objectives(axes: Axes) -> None:
+def _objectives(axes: Axes, series: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
     """f_DPO, f_SFT and their mean over θ, with the mean's optimum."""
-    theta = np.linspace(-22, 12, 300)[:, None]
-    problem = table_1()
-    losses = problem.losses(theta)
-    mean = problem.mixture({"dpo": 0.5, "sft": 0.5})
-    optimum = np.array([table_1_minimiser(0.5)])
-    axes.plot(theta, losses["dpo"], color=DPO_COLOUR, label="f_DPO")
-    axes.plot(theta, losses["sft"], color=SFT_COLOUR, linestyle="--", label="f_SFT")
-    axes.plot(theta, mean.loss(theta), color=INK, linestyle="-.", label="mixture, λ = 0.5")
-    axes.plot(optimum, mean.loss(optimum), "*", color=INK, markersize=12, label="its optimum θ* = −5")
+    axes.plot(*series["f_DPO"], color=DPO_COLOUR, label="f_DPO")
+    axes.plot(*series["f_SFT"], color=SFT_COLOUR, linestyle="--", label="f_SFT")
+    axes.plot(*series["mixture"], color=INK, linestyle="-.", label="mixture, λ = 0.5")
+    name = f"its optimum θ* = {series['optimum'][0][0]:g}".replace("-", "−")
+    axes.plot(*series["optimum"], "*", color=INK, markersize=12, label=name)
     axes.axvspan(0, 12, color=FAINT, alpha=0.2, linewidth=0)
     axes.annotate("where Sequential ends", (0.4, 1.3), fontsize=8)
     axes.set(xlabel="θ", ylabel="loss (nats)", title="DPO pulls left, SFT pulls right", xlim=(-22, 12), ylim=(0, 11))

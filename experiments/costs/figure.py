@@ -1,0 +1,51 @@
+"""The cost of the paper's experiments at full scale, from measured throughput. See `experiments/artefact.py`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from artefact import main
+from drawing import cost_figure
+
+from xright.analysis.style import number
+from xright.analysis.tables import Grid
+
+HERE = Path(__file__).resolve().parent
+PAIRS = ["TFLOP per step, DPO / SFT", "s per step on a core here, DPO / SFT"]
+HEADS = ["experiment", "runs", *PAIRS, "stages, core (h)", "runs, core (h)", "all, assumed GPU (h)"]
+
+
+def read(folders: Sequence[Path]) -> pd.DataFrame:
+    """From the folder with measured.json."""
+    from costing import costs  # with the models' libraries, which drawing again does not need
+
+    (folder,) = folders
+    return costs(json.loads((folder / "measured.json").read_text(encoding="utf-8")))
+
+
+def table(rows: pd.DataFrame) -> Grid:
+    """A row for what was measured, one per experiment, and their sum."""
+    lines = [line(str(name), mine) for name, mine in rows.groupby("experiment", sort=False)]
+    return Grid(HEADS, [*lines, line("all", rows[~rows["method"].str.startswith("step/")])], 1)
+
+
+def line(name: str, rows: pd.DataFrame) -> list[str]:
+    """Steps where there are any, and hours of everything else."""
+    steps = rows[rows["method"].str.startswith("step/")]
+    whole, shared = rows.drop(steps.index), rows[rows["method"] == "stages"]
+    pairs = [1e6 * steps["exaflop"], steps["seconds_per_step"]]
+    cells = [" / ".join(map(number, values)) or "–" for values in pairs]
+    if whole.empty:
+        return ["measured: 1 pair / 1 row of pythia-1b", f"{steps['runs'].min()} of each", *cells, "–", "–", "–"]
+    runs = whole.drop(shared.index)
+    hours = [f"{part['hours_here'].sum():,.0f}" for part in (shared, runs)]
+    return [name, f"{runs['runs'].sum()}", *cells, *hours, f"{whole['hours_gpu'].sum():,.1f}"]
+
+
+if __name__ == "__main__":
+    main(HERE, read, table, cost_figure)
