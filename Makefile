@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m xright.run
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks lint seeds real-rows theory data-similarity data-scale bench clean
+.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks real-rows theory data-similarity data-scale artefacts claims step-times bench costs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -43,6 +43,9 @@ docs: .venv/dev  ## the documentation site -> site/
 seeds: .venv/run  ## experiments/embedded: the comparison in three worlds (seeds 0, 1, 2), and its table
 	$(BIN)/python experiments/embedded/run.py
 
+embedded-benchmarks: .venv/run  ## experiments/embedded_benchmarks: those models' safety, instructions and win rates
+	$(BIN)/python experiments/embedded_benchmarks/run.py
+
 real-rows: .venv/run  ## experiments/real_rows: real text (XRIGHT_DATA=folder with sft/, pref/, tokenizer_gptneox/)
 	$(BIN)/python experiments/real_rows/run.py
 
@@ -58,8 +61,36 @@ data-similarity: .venv/run  ## experiments/data_similarity: how alike alpaca and
 data-scale: .venv/run  ## experiments/data_scale: 100,000 + 50,000 generated rows, first and second start
 	$(BIN)/python experiments/data_scale/run.py
 
+DRAW = $(BIN)/python experiments/$(1)/figure.py $(if $(wildcard $(2)/$(3)),$(2))
+artefacts: .venv/run  ## experiments/figure_*, table_*, …: drawn again from the runs at hand, else from their results.csv
+	$(call DRAW,figure_2,experiments/theory)
+	$(call DRAW,figure_3,runs/embedded)
+	$(call DRAW,figure_4,runs/embedded,*/evaluation.json)
+	$(call DRAW,figure_5,runs/embedded,*/evaluation.json) $(wildcard runs/embedded_win_rate)
+	$(call DRAW,figure_6,experiments/theory)
+	$(call DRAW,figure_7,report/data_similarity)
+	$(call DRAW,figure_8,runs/embedded_sft_first)
+	$(call DRAW,figure_10,runs/embedded,*/evaluation.json)
+	$(call DRAW,figure_11,runs/embedded,*/evaluation.json)
+	$(call DRAW,table_1,experiments/theory)
+	$(call DRAW,table_2,experiments/theory)
+	$(call DRAW,table_3,runs/embedded,*/evaluation.json)
+	$(call DRAW,maxright_ablation,runs/embedded)
+	$(call DRAW,completions,runs/embedded)
+	$(call DRAW,costs,report/costs)
+
+claims: .venv/run  ## experiments/README.md: the paper's five claims, with intervals over the seeds of the runs at hand
+	$(BIN)/python experiments/claims.py
+
+step-times: .venv/run  ## experiments/step_times: what a step of each method takes; wants a quiet machine (XRIGHT_DATA=folder)
+	$(BIN)/python experiments/step_times/run.py
+
 bench: .venv/dev  ## experiments/speed: our steps against the usual ones, TRL's and the limit; a quarter of an hour
 	$(BIN)/python experiments/speed/run.py
+
+costs: .venv/run  ## experiments/costs: what the full scale would take, from measured throughput (XRIGHT_DATA=folder)
+	$(BIN)/python experiments/costs/measure.py report/costs
+	$(BIN)/python experiments/costs/figure.py report/costs
 
 clean:  ## remove .venv (runs and caches stay)
 	rm -rf .venv

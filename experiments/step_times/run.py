@@ -17,16 +17,18 @@ from xright.analysis.runs import read_runs
 from xright.analysis.tables import markdown_table
 
 SEEDS = (0, 1, 2)
-METHODS = (
-    ["strategy=sequential", "strategy.epochs=[1,1]"],
+METHODS = [
+    ["strategy=sequential", "strategy.epochs=[1,1]", "strategy.first=dpo"],
+    ["strategy=sequential", "strategy.epochs=[1,1]", "strategy.first=sft"],
     ["strategy=alright"],
     ["strategy=maxright"],
     ["strategy=mix"],
-)
+]
 FEW = ["data.source.sft.split=train[:225]", "data.source.preference.split=train[:125]", "model.pretrain.steps=50"]
+LOOKS = [["strategy=maxright", f"strategy.k={k}"] for k in (1, 100, 1000)]
 STUDIES = {
-    "step_times_embedded": ["optima={dpo: 0.326, sft: 0.053}"],
-    "step_times_real_rows": ["experiment=real_rows", "optima={dpo: 0.389, sft: 5.914}", *FEW],
+    "step_times_embedded": (["optima={dpo: 0.326, sft: 0.053}"], [*METHODS, *LOOKS]),
+    "step_times_real_rows": (["experiment=real_rows", "optima={dpo: 0.389, sft: 5.914}", *FEW], METHODS),
 }
 COMMON = ["reference=base", "lam=0.5", "epochs=2", "eval_every=1000", "logger=csv"]
 
@@ -34,9 +36,9 @@ COMMON = ["reference=base", "lam=0.5", "epochs=2", "eval_every=1000", "logger=cs
 def main() -> None:
     """Seed by seed, method by method; then the tables."""
     load, told = os.getloadavg()[0], []
-    for study, options in STUDIES.items():
+    for study, (options, methods) in STUDIES.items():
         for seed in SEEDS:
-            for method in METHODS:
+            for method in methods:
                 seeds = [f"seed={seed}", f"data.source.seed={seed}"]
                 command = [sys.executable, "-m", "xright.run", *options, f"name={study}", *COMMON, *seeds, *method]
                 subprocess.run(command, check=True)

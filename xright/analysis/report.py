@@ -29,6 +29,7 @@ from xright.analysis.interactive import INTERACTIVE, MIN_WIDTH
 from xright.analysis.plotly_style import embedded
 from xright.analysis.plots import FIGURES, shares
 from xright.analysis.runs import Runs, read_runs
+from xright.analysis.runtime import runtime_grid, runtime_increases
 from xright.analysis.seed_tables import comparison_grid, distance_grid, hypervolume_grid, means_over_training
 from xright.analysis.side_by_side import SideBySide, side_by_side
 from xright.analysis.statistics import comparisons, hypervolumes, means, reference_point
@@ -57,6 +58,7 @@ class Section:
     corner: str  # the reference point of the hypervolumes, in words
     compared: Grid  # over all λ
     compared_each: Grid  # and for each λ
+    runtimes: Grid
     claims: list[Claim]
     notes: list[str]
     answers: list[Answers]
@@ -118,6 +120,7 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
         ("means", means(runs.table, ["setting", *GROUP], present(runs.table))),
         ("comparisons", comparisons(runs.table)),
         ("hypervolumes", hypervolumes(runs.table)),
+        ("runtimes", runtime_increases(runs.table)),
         ("configurations", differing),
     ):
         table.to_csv(out / f"{stem}.csv", index=False)
@@ -171,6 +174,7 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> Section:
         corner="({}, {})".format(*map(number, reference_point(runs.table))),
         compared=comparison_grid(runs, each_lam=False),
         compared_each=comparison_grid(runs),
+        runtimes=runtime_grid(runs),
         claims=claims(runs),
         notes=_notes(runs),
         answers=answers(runs),

@@ -1,0 +1,54 @@
+"""Appendix D.1: what the finished models answer to the same prompts. See `experiments/artefact.py`; no picture."""
+
+import re
+import sys
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from artefact import main
+
+from xright.analysis.answers import answers
+from xright.analysis.runs import read_runs
+from xright.analysis.tables import Grid
+
+LAM = 0.5
+KINDS = {"lookalike": "look-alike", "harmful_prefixed": "harmful, prefixed"}  # as a reader calls them
+
+
+def read(folders: Sequence[Path]) -> pd.DataFrame:
+    """One row per prompt and method: the last answers of the lowest seed's runs at λ = LAM, Sequential evenly split."""
+    runs = read_runs(folders)
+    split = runs.table["label"].str.extract(r"\((\d+),(\d+)\)$")  # the epochs of Sequential
+    lam = (runs.table["lam"] == LAM) & ~runs.table["label"].str.contains(" k=")
+    chosen = runs.only((lam | (split[0] == split[1])) & (runs.table["seed"] == runs.table["seed"].min()))
+    return pd.DataFrame(
+        [
+            {"kind": KINDS.get(asked.kind, asked.kind), "prompt": asked.prompt, "method": label, "answer": answer}
+            for asked in answers(chosen)
+            for answer, methods in asked.finals
+            for label, _ in methods
+        ]
+    )
+
+
+def table(rows: pd.DataFrame) -> Grid:
+    """A row per prompt and different answer, with the methods that give it."""
+    rows, lines = rows.fillna({"answer": ""}), []
+    for (kind, prompt), asked in rows.groupby(["kind", "prompt"], sort=False):
+        for answer, same in asked.groupby("answer", sort=False):
+            methods = "all" if len(same) == len(asked) else ", ".join(same["method"])
+            lines.append([kind, shown(prompt), shown(answer) or "(nothing)", methods])
+    return Grid(["kind", "prompt", "answer", "given by"], lines, 4)
+
+
+def shown(text: str) -> str:
+    """As text of a Markdown table: no tags, no emphasis, one line."""
+    return re.sub(r"([\\`*_\[\]])", r"\\\1", escape(" ".join(text.split()), quote=False))
+
+
+if __name__ == "__main__":
+    main(Path(__file__).resolve().parent, read, table)

@@ -1,0 +1,58 @@
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from xright.analysis.paths_figure import path_panels, paths_figure
+from xright.analysis.runs import read_runs
+
+
+def panels(folder):
+    figure = paths_figure(read_runs([folder]))
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    above, below = figure.subfigs
+    return above.axes, below.axes
+
+
+def test_a_panel_per_method_with_mean_path_ends_and_ideal_point(make, study):
+    make("mix", 0.587, 0.193, lam=0.25, seed=1)  # beside the study's (.387, .093)
+    make("model_average", 1.0, 0.2, lam=0.5)
+    above, _ = panels(study)
+    titles = [axes.get_title(loc="left") for axes in above]
+    assert titles == ["Sequential DPO→SFT", "Mix", "ALRIGHT", "MAXRIGHT", "Model average"]
+    mix = above[1]
+    ways = [line for line in mix.lines if line.get_label() == "λ=0.25"]
+    assert [way.get_xydata()[-1].tolist() for way in ways] == [pytest.approx([0.487, 0.143])]  # the means
+    assert [0.326, 0.026] in [line.get_xydata()[-1].tolist() for line in mix.lines]
+    average = above[4]
+    assert [line.get_label() for line in average.lines if line.get_marker() == "P"] == ["λ=0.5"]
+    assert {axes.get_xlim() for axes in above} == {above[0].get_xlim()}
+
+
+def test_one_seed_in_the_place_of_the_mean(make, tmp_path):
+    for seed, f_dpo in ((4, 0.6), (3, 0.4)):
+        make("maxright", f_dpo, 0.1, lam=0.5, seed=seed)
+    figure = Figure()
+    path_panels(figure, read_runs([tmp_path]), one_seed=True)
+    both, way, mark = figure.axes[0].lines[:3]
+    assert np.isnan(both.get_xdata()).sum() == 2  # both runs, faint
+    assert way.get_xydata()[-1].tolist() == mark.get_xydata()[-1].tolist() == pytest.approx([0.4, 0.1])
+
+
+def test_bars_of_distance_and_of_runtime(make, study):
+    make("sequential", 2.3, 0.06, label="Sequential DPO→SFT (2,4)", train_seconds=2.0)  # what λ = .25 is held against
+    _, (distances, times) = panels(study)
+    assert len(distances.patches) == 8
+    # conftest: 40 steps of 60 ms (Mix) or 30 ms; (2.4 − 2) / 2 and (1.2 − 2) / 2, in per cent
+    assert [bar.get_width() for bar in times.patches] == pytest.approx([20, -40, -40])
+    assert [tick.get_text() for tick in times.get_yticklabels()] == ["Mix λ=0.25", "ALRIGHT λ=0.25", "MAXRIGHT λ=0.25"]
+    assert times.get_xlim()[0] < -40
+
+
+def test_without_a_matching_run_it_says_so(make, tmp_path):
+    for strategy in ("mix", "alright"):
+        make(strategy, 0.4, 0.1, lam=0.5)
+    _, (_, times) = panels(tmp_path)
+    assert [text.get_text() for text in times.texts] == ["No Sequential run matches a joint one."]
+    assert np.isfinite(times.get_xlim()).all()
