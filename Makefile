@@ -40,7 +40,7 @@ audit: .venv/dev  ## known vulnerabilities of the pinned dependencies, where the
 docs: .venv/dev  ## the documentation site -> site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-seeds: .venv/run  ## experiments/embedded: the comparison in three worlds (seeds 0, 1, 2), and its table
+seeds: .venv/run  ## experiments/embedded: the comparison in five worlds (seeds 0 to 4), and its table
 	$(BIN)/python experiments/embedded/run.py
 
 embedded-benchmarks: .venv/run  ## experiments/embedded_benchmarks: those models' safety, instructions and win rates

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
-from publish import between_markers
+from publish import between_markers, shrink
 
 from xright.analysis.tables import Grid, markdown
 
@@ -30,6 +29,5 @@ def main(
     rows = pd.read_csv(here / "results.csv")
     if draw:
         draw(rows).savefig(here / "figure.png", dpi=DPI)
-        picture = Image.open(here / "figure.png").convert("RGB")  # 256 colours: a third of the bytes
-        picture.quantize(256, dither=Image.Dither.NONE).save(here / "figure.png", optimize=True)
+        shrink(here / "figure.png", here / "figure.png")
     between_markers(here / "README.md", markdown(table(rows)))

@@ -4,6 +4,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from xright.analysis.claims import claims
 from xright.analysis.report import machines, write_page
 from xright.analysis.runs import read_runs
@@ -12,17 +14,27 @@ from xright.analysis.tables import markdown_table
 BEGIN, END = "<!-- results: written by the command above -->", "<!-- end of results -->"
 
 
-def publish(study: Path, here: Path) -> None:
-    """`<here>/results.csv`, `figure.png`, and the part of `README.md` between BEGIN and END."""
+def publish(study: Path, here: Path, without: str | None = None) -> None:
+    """`<here>/results.csv`, `figure.png`, and the part of `README.md` between BEGIN and END.
+
+    without: leave out the runs with this in their label.
+    """
     runs = read_runs([study])
+    if without:
+        runs = runs.only(~runs.table["label"].str.contains(without, regex=False))
     page = write_page(runs, Path("report") / here.name)
-    shutil.copy(page.parent / "figure.png", here / "figure.png")
+    shrink(page.parent / "figure.png", here / "figure.png")
     shutil.copy(page.parent / "runs.csv", here / "results.csv")
     verdicts = [f"- **{claim.verdict}**: {claim.text}. {claim.evidence}\n" for claim in claims(runs)]
     measured = [f"Measured on {device}, {versions}.\n" for device, versions, _ in machines(runs.table)]
     results = "\n".join([markdown_table(runs), "".join(verdicts), *measured])
     between_markers(here / "README.md", results)
     print(page)
+
+
+def shrink(picture: Path, to: Path) -> None:
+    """Copy it in 256 colours: a third of the bytes."""
+    Image.open(picture).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(to, optimize=True)
 
 
 def between_markers(readme: Path, results: str) -> None:

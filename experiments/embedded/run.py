@@ -1,6 +1,7 @@
-"""The embedded comparison in three worlds: with seed s, world s too (its pools, rows and probes). `make seeds`.
+"""The embedded comparison in five worlds: with seed s, world s too (its pools, rows and probes). `make seeds`.
 
-Twice: with the reference of "DPO first" (trained on the chosen responses), and with that of "SFT first".
+Twice: with the reference of "DPO first" (trained on the chosen responses), and, in three of them, with that of "SFT
+first".
 """
 
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from publish import publish
 
-SEEDS = (0, 1, 2)
+SEEDS = {"embedded": range(5), "embedded_sft_first": range(3)}
 LAMS = "lam=0.25,0.5,0.75"
 SPLITS = "strategy.epochs=[2,4],[3,3],[4,2]"  # (first, second): with DPO first, the budgets of λ = .25, .5, .75
 JOINT = ["strategy=mix,alright,maxright,model_average", LAMS]
@@ -22,8 +23,8 @@ STUDIES = {
 
 if __name__ == "__main__":
     for name, (reference, *sweeps) in STUDIES.items():
-        for seed in SEEDS:
+        for seed in SEEDS[name]:
             for sweep in sweeps:
                 options = [f"name={name}", reference, "logger=csv", f"seed={seed}", f"data.source.seed={seed}", *sweep]
                 subprocess.run([sys.executable, "-m", "xright.run", *options, "-m"], check=True)
-    publish(Path("runs/embedded"), Path(__file__).parent)
+    publish(Path("runs/embedded"), Path(__file__).parent, without=" k=")

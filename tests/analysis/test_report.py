@@ -55,7 +55,7 @@ def test_the_folder_holds_page_figures_and_table(study, tmp_path):
     stems = ("figure", "gaps", "picks", "time", "device")
     assert names == {
         "report.html",
-        *(f"{name}.csv" for name in ("runs", "means", "comparisons", "hypervolumes", "configurations")),
+        *(f"{name}.csv" for name in ("runs", "means", "comparisons", "hypervolumes", "runtimes", "configurations")),
         *(f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")),
     }
     assert (out / "figure.png").read_bytes().startswith(b"\x89PNG")
