@@ -24,7 +24,7 @@ METHODS = [
     ["strategy=maxright"],
     ["strategy=mix"],
 ]
-FEW = ["data.source.sft.split=train[:225]", "data.source.preference.split=train[:125]", "model.pretrain.steps=50"]
+FEW = ["data.source.sft.split='train[:225]'", "data.source.preference.split='train[:125]'", "model.pretrain.steps=50"]
 LOOKS = [["strategy=maxright", f"strategy.k={k}"] for k in (1, 100, 1000)]
 STUDIES = {
     "step_times_embedded": (["optima={dpo: 0.326, sft: 0.053}"], [*METHODS, *LOOKS]),
