@@ -15,7 +15,7 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from xright.analysis.runs import JOINT, STRATEGIES, Runs
-from xright.analysis.statistics import mean_interval
+from xright.analysis.statistics import front_name, mean_interval
 from xright.analysis.style import (
     FAINT,
     INK,
@@ -87,16 +87,19 @@ def _objective_space(axes: Axes, runs: Runs, paths: bool) -> None:
 
 
 def _all_of_it(axes: Axes, table: pd.DataFrame) -> None:
-    """Logarithmic axes; methods without λ are named where they end."""
+    """Logarithmic axes; methods without λ are named where they end, several splits of one order by the order."""
     axes.set(xscale="log", yscale="log", title="Final models (lines: λ; faint: the way there)")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         plain_ticks(axis)
     middle = np.sqrt(table["f_dpo"].min() * table["f_dpo"].max())
-    for key, group in groups(table[table["lam"].isna()]):
+    ends = table[table["lam"].isna()]
+    for (strategy, front), group in ends.groupby(["strategy", ends["variant"].map(front_name)], sort=False):
         point = (group["f_dpo"].mean(), group["f_sft"].mean())
         side, shift = ("right", -8) if point[0] > middle else ("left", 8)
-        name = short_name(key)
+        name = short_name(
+            {"strategy": strategy, "label": front if group["label"].nunique() > 1 else group["label"].iloc[0]}
+        )
         axes.annotate(name, point, (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=8)
 
 
