@@ -4,7 +4,6 @@ Their results mean nothing: the reference is the base, the optima are only about
 would. XRIGHT_DATA names the folder with the real rows and the tokenizer.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +34,7 @@ COMMON = ["reference=base", "lam=0.5", "epochs=2", "eval_every=1000", "logger=cs
 
 def main() -> None:
     """Seed by seed, method by method; then the tables."""
-    load, told = os.getloadavg()[0], []
+    told = []
     for study, (options, methods) in STUDIES.items():
         for seed in SEEDS:
             for method in methods:
@@ -45,7 +44,7 @@ def main() -> None:
         runs = read_runs([Path("runs") / study])
         told += [f"### {study.removeprefix('step_times_').replace('_', ' ')}", "", markdown_table(runs)]
     (device, versions, _), *_ = machines(runs.table)
-    told += [f"Measured on {device} (load average {load:.1f} before), {versions}.", ""]
+    told += [f"Measured on {device}, {versions}.", ""]
     between_markers(Path(__file__).parent / "README.md", "\n".join(told))
 
 
