@@ -4,8 +4,8 @@ The embedded world with a model and batches so small that a step takes milliseco
 callbacks, evaluations, samples, checkpoints, W&B offline; Mix, since all of its steps are equal work. Resident memory
 is read every second; after the warm-up (the first tenth of the training) a line is fitted to it.
 
-A machine's speed drifts by more than a run could, so the run is not compared with its own past: when it is old (seven
-tenths of its steps) the same command starts once more, and both go on side by side. What counts is the CPU time that
+A machine's speed drifts by more than a run could, so the run is not compared with its own past: when it is old (two
+thirds of its steps) the same command starts once more, and both go on side by side. What counts is the CPU time that
 either spends per step in the same seconds.
 """
 
@@ -30,7 +30,7 @@ OVERRIDES = (
     "callbacks.samples.every=10",
 )  # fmt: skip
 WARM_UP = 0.1  # of the training
-OLD, YOUNG = 0.7, 0.2  # parts of the steps: when the twin starts, and how many it takes
+OLD, YOUNG = 0.65, 0.33  # parts of the steps: when the twin starts, and how many it takes
 SKIPPED, WINDOW = 300, 3  # the twin's first steps; seconds over which CPU time per step is taken
 GROWTH_BAR, SLOWER_BAR = 0.02, 0.10
 

@@ -53,8 +53,8 @@ def figure_6(table: pd.DataFrame) -> Figure:
     figure = new_figure(9.6, 3.9)
     left, right = figure.subplots(1, 2)
     series = {key: (rows["x"].to_numpy(), rows["y"].to_numpy()) for key, rows in table.groupby(["panel", "series"])}
-    _objectives(left, {name: xy for (panel, name), xy in series.items() if panel == "objectives"})
-    ends = {name: xy for (panel, name), xy in series.items() if panel == "gap"}
+    _objectives(left, {str(name): xy for (panel, name), xy in series.items() if panel == "objectives"})
+    ends = {str(name): xy for (panel, name), xy in series.items() if panel == "gap"}
     colour, marker = look("sequential")
     for size, dash in (("1", ":"), ("0.1", "--"), ("1/√T", "-")):
         name = f"Sequential, α = {size}"
