@@ -1,5 +1,6 @@
 import os
 import random
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,9 @@ from xright.data.prompts import Row
 from xright.run import CONF
 
 VOCABULARY, EOS = 40, 0
+
+# A shell's background job ignores Ctrl-C, and so would every command that the tests start and send one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,6 @@ def test_a_training_saves_and_goes_on(place, command_line, assert_same_run, name
     assert not (run_of(place, name) / "ended.json").exists()
 
 
-@pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="SIGINT is ignored where this runs")
 def test_ctrl_c_is_told_in_the_folder_and_a_kill_cannot_be(place, command_line):
     told = []
     for number in (signal.SIGINT, signal.SIGKILL):
