@@ -7,8 +7,8 @@ from publish import between_markers
 
 from xright.analysis.paper_claims import Statement, claim_verdicts, paper_claims
 from xright.analysis.runs import read_runs
+from xright.analysis.seed_tables import with_interval
 from xright.analysis.statistics import Mean
-from xright.analysis.style import number
 from xright.analysis.tables import Grid, markdown
 
 HERE = Path(__file__).parent
@@ -45,7 +45,10 @@ def page(rows: pd.DataFrame) -> str:
     ]
     told = [markdown(Grid(["claim", *studies], lines, 1 + len(studies)))]
     for study, statements in studies.items():
-        cells = [[one.claim, one.text, _asked(one), *_found(one), one.verdict] for one in statements]
+        cells = [
+            [one.claim, one.text, _asked(one), with_interval(one.found), str(one.found.n), one.verdict]
+            for one in statements
+        ]
         heads = ["claim", "quantity", "asked", "mean ± 95 %", "seeds", "verdict"]
         told += [f"### {study}\n", markdown(Grid(heads, cells, 6))]
     return "\n".join(told)
@@ -53,11 +56,6 @@ def page(rows: pd.DataFrame) -> str:
 
 def _asked(one: Statement) -> str:
     return ("> " if one.above else "< ") + f"{one.bound:g}"
-
-
-def _found(one: Statement) -> tuple[str, str]:
-    half = "" if pd.isna(one.found.half) else f" ± {number(one.found.half)}"
-    return number(one.found.mean) + half, str(one.found.n)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -27,10 +28,10 @@ def read(folders: Sequence[Path]) -> pd.DataFrame:
 
 def table(rows: pd.DataFrame) -> Grid:
     """Mean, median and quantiles over pairs."""
-    found = summary(rows)
+    found: Any = summary(rows)
     heads = {"mean": "mean", "median": "median"}
     heads |= {f"quantile_{q:g}": f"{q:.0%}" for q in (0.05, 0.25, 0.75, 0.95)}
-    lines = [[SHOWN[column], *(f"{found[column][key]:.3f}" for key in heads)] for column in COLUMNS]  # type: ignore[index]
+    lines = [[SHOWN[column], *(f"{found[column][key]:.3f}" for key in heads)] for column in COLUMNS]
     lines.append(["rank correlation of inputs and responses", f"{found['rank_correlation']:.3f}", *["–"] * 5])
     return Grid([f"cosine ({MEASURE}), {len(rows):,} pairs", *heads.values()], lines, 1)
 

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from paths import grid
 from publish import between_markers
 
 from xright.analysis.report import machines
 from xright.analysis.runs import read_runs
-from xright.analysis.tables import markdown_table
+from xright.analysis.runtime import runtime_grid
+from xright.analysis.tables import markdown
 
 SEEDS = (0, 1, 2)
 METHODS = [
@@ -29,24 +31,37 @@ STUDIES = {
     "step_times_embedded": (["optima={dpo: 0.326, sft: 0.053}"], [*METHODS, *LOOKS]),
     "step_times_real_rows": (["experiment=real_rows", "optima={dpo: 0.389, sft: 5.914}", *FEW], METHODS),
 }
+COLUMNS = {
+    "step_ms": "ms per step",
+    "tokens_per_second": "tokens/s",
+    "picks.dpo": "DPO steps",
+    "picks.sft": "SFT steps",
+}
 COMMON = ["reference=base", "lam=0.5", "epochs=2", "eval_every=1000", "logger=csv"]
 
 
-def main() -> None:
-    """Seed by seed, method by method; then the tables."""
-    told = []
+def measure() -> None:
+    """Seed by seed, method by method."""
     for study, (options, methods) in STUDIES.items():
         for seed in SEEDS:
             for method in methods:
                 seeds = [f"seed={seed}", f"data.source.seed={seed}"]
                 command = [sys.executable, "-m", "xright.run", *options, f"name={study}", *COMMON, *seeds, *method]
                 subprocess.run(command, check=True)
+
+
+def publish() -> None:
+    """The times of what was measured, as tables."""
+    told = []
+    for study in STUDIES:
         runs = read_runs([Path("runs") / study])
-        told += [f"### {study.removeprefix('step_times_').replace('_', ' ')}", "", markdown_table(runs)]
+        told += [f"### {study.removeprefix('step_times_').replace('_', ' ')}", ""]
+        told += [markdown(grid(runs.table, COLUMNS)), markdown(runtime_grid(runs))]
     (device, versions, _), *_ = machines(runs.table)
     told += [f"Measured on {device}, {versions}.", ""]
     between_markers(Path(__file__).parent / "README.md", "\n".join(told))
 
 
 if __name__ == "__main__":
-    main()
+    measure()
+    publish()

@@ -97,9 +97,8 @@ def _all_of_it(axes: Axes, table: pd.DataFrame) -> None:
     for (strategy, front), group in ends.groupby(["strategy", ends["variant"].map(front_name)], sort=False):
         point = (group["f_dpo"].mean(), group["f_sft"].mean())
         side, shift = ("right", -8) if point[0] > middle else ("left", 8)
-        name = short_name(
-            {"strategy": strategy, "label": front if group["label"].nunique() > 1 else group["label"].iloc[0]}
-        )
+        label = front if group["label"].nunique() > 1 else group["label"].iloc[0]
+        name = short_name({"strategy": strategy, "label": label})
         axes.annotate(name, point, (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=8)
 
 

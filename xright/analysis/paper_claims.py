@@ -20,7 +20,7 @@ import pandas as pd
 
 from xright.analysis.oscillation import rise
 from xright.analysis.runs import CELL, JOINT, STRATEGIES, Runs
-from xright.analysis.statistics import Mean, mean_interval
+from xright.analysis.statistics import Mean, mean_interval, verdict
 from xright.errors import UserError
 
 NOTHING, MUCH = 0.1, 0.25  # of a step's time: at most so much more is "about nothing", at least so much more is "much"
@@ -40,11 +40,8 @@ class Statement:
     @property
     def verdict(self) -> str:
         """holds / does not hold / cannot tell."""
-        low, high = (self.found.low, self.found.high) if self.above else (-self.found.high, -self.found.low)
-        bound = self.bound if self.above else -self.bound
-        if self.found.n < 2 or low <= bound <= high:
-            return "cannot tell"
-        return "holds" if low > bound else "does not hold"
+        beyond = self.bound - self.found.mean if self.above else self.found.mean - self.bound
+        return verdict(self.found._replace(mean=beyond))
 
 
 def paper_claims(runs: Runs, timed: Runs | None = None) -> list[Statement]:
