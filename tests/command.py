@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,14 @@ class Job:
         return subprocess.CompletedProcess(
             self.args, self.returncode or 0, self.stdout.read_text(), self.stderr.read_text()
         )
+
+    def until(self, true: Callable[[], bool], timeout: float = 60) -> None:
+        """Wait for something while it runs. Raises AssertionError where it ends before, or `timeout` seconds pass."""
+        deadline = time.monotonic() + timeout
+        while not true():
+            assert self.poll() is None, self.stderr.read_text()
+            assert time.monotonic() < deadline, self.stderr.read_text()
+            time.sleep(0.005)
 
     def send(self, number: int) -> None:
         """Send a signal to this process alone."""

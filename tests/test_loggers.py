@@ -4,6 +4,9 @@ import ast
 import csv
 import json
 import re
+import signal
+import subprocess
+import sys
 import time
 from fnmatch import fnmatch
 from pathlib import Path
@@ -197,6 +200,30 @@ def test_a_resumed_run_has_every_point_once(tmp_path, monkeypatch):
     assert first == second
     assert points(folder) == [(step, step / 10) for step in (1, 2, 3, 4, 5)]
     assert len(list(folder.glob("wandb/offline-run-*"))) == 1
+
+
+HOLDER = "import os, sys, wandb; wandb.setup().ensure_service(); print(os.environ['WANDB_SERVICE']); sys.stdin.read()"
+
+
+@pytest.fixture
+def service():
+    """$WANDB_SERVICE of a process that has started W&B, as what it starts would have it."""
+    holder = [sys.executable, "-uc", HOLDER]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+def test_a_killed_run_goes_on_though_its_parent_has_a_service(command_line, tmp_path, service):
+    """That service would outlive the run, and hold its id."""
+    about = {"XRIGHT_CACHE": str(tmp_path / "cache"), "WANDB_SERVICE": service}
+    run = ("debug=fast", "logger=wandb", "name=study", "strategy=sft", "epochs=10")
+    job = command_line.start(tmp_path, *run, **about)
+    job.until(lambda: any(tmp_path.glob("runs/study/*/wandb/history.jsonl")))
+    job.kill()
+    assert job.wait().returncode == -signal.SIGKILL
+    done = command_line.run(tmp_path, *run, **about)
+    assert done.returncode == 0, done.stderr
 
 
 def test_half_a_line_is_dropped(tmp_path, monkeypatch):

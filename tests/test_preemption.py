@@ -36,18 +36,10 @@ def steps_of(place: Path, name: str) -> int:
     return len(files[0].read_text().splitlines()) - 1 if files else 0
 
 
-def wait_until(true, job, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert job.poll() is None, job.stderr.read_text()
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("name", SIGNALS)
 def test_a_training_saves_and_goes_on(place, command_line, assert_same_run, name):
     job = command_line.start(place, *RUN, f"name={name}", XRIGHT_CACHE=str(place / "cache"))
-    wait_until(lambda: steps_of(place, name) > 10, job)
+    job.until(lambda: steps_of(place, name) > 10)
     job.send(signal.Signals[name])
     stopped = job.wait(20)
     assert stopped.returncode == preemption.EXIT_CODE == 75
@@ -68,9 +60,9 @@ def test_ctrl_c_is_told_in_the_folder_and_a_kill_cannot_be(place, command_line):
     told = []
     for number in (signal.SIGINT, signal.SIGKILL):
         job = command_line.start(place, *RUN, "name=broken-off", XRIGHT_CACHE=str(place / "cache"))
-        wait_until(lambda: (place / "runs" / "broken-off").exists(), job)
-        wait_until(lambda: not list((place / "runs").glob("broken-off/*/ended.json")), job)
-        wait_until(lambda: steps_of(place, "broken-off") > 10, job)
+        job.until(lambda: (place / "runs" / "broken-off").exists())
+        job.until(lambda: not list((place / "runs").glob("broken-off/*/ended.json")))
+        job.until(lambda: steps_of(place, "broken-off") > 10)
         job.send(number)
         job.wait(20)
         told.append(why_unfinished(run_of(place, "broken-off")))
@@ -85,7 +77,7 @@ def test_an_evaluation_is_cut_short_and_made_up_for(place, command_line, assert_
     whole = command_line.run(place, *options, "name=slow-whole", **cache)
     assert whole.returncode == 0, whole.stderr
     job = command_line.start(place, *options, "name=slow", **cache)
-    wait_until(lambda: list((place / "runs").glob("slow/*/trajectory.csv")), job)
+    job.until(lambda: list((place / "runs").glob("slow/*/trajectory.csv")))
     time.sleep(0.5)  # in the evaluation after the first step, which takes seconds
     job.send(signal.SIGTERM)
     asked = time.monotonic()
@@ -103,7 +95,7 @@ def test_an_evaluation_is_cut_short_and_made_up_for(place, command_line, assert_
 def test_a_stage_goes_on_too(tmp_path, command_line):
     options = [*FAST, "stage=prepare", "model.pretrain.steps=600", "checkpoint_every=5"]
     job = command_line.start(tmp_path, *options, XRIGHT_CACHE="cache")
-    wait_until(lambda: list(tmp_path.glob("cache/base/*.building/checkpoints/previous.ckpt")), job)
+    job.until(lambda: list(tmp_path.glob("cache/base/*.building/checkpoints/previous.ckpt")))
     job.send(signal.SIGTERM)
     stopped = job.wait(20)
     assert stopped.returncode == 75, stopped.stderr
@@ -124,7 +116,7 @@ def test_overwrite_starts_afresh_but_not_when_slurm_starts_the_job_again(place, 
     slurm = {"SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "xright", "PATH": ""}  # where scontrol is not found
     for name, environment in (("again", {}), ("requeued", slurm)):
         job = command_line.start(place, *RUN, f"name={name}", "overwrite=true", **cache, **environment)
-        wait_until(lambda name=name: steps_of(place, name) > 10, job)
+        job.until(lambda name=name: steps_of(place, name) > 10)
         job.send(signal.SIGTERM)
         assert job.wait(20).returncode == 75
         done = command_line.run(place, *RUN, f"name={name}", "overwrite=true", **cache, **environment)

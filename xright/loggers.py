@@ -97,6 +97,8 @@ def wandb_runs(nodes: Mapping[str, Any]) -> Iterator[list["Kept"]]:
     A run left open would be taken over by the next job of a sweep in this process. Only rank 0 logs.
     """
     loggers = [build(node) for node in nodes.values()] if is_first() else []
+    for logger in loggers:
+        _ = logger.experiment  # starts W&B here: where that fails, there is nothing to finish
     code = 1
     try:
         yield loggers
@@ -126,6 +128,8 @@ def wandb_logger(project: str, group: str, folder: str) -> "Kept":
 
     W&B's config of the run is `config.yaml`, and the units of what is logged.
     """
+    # A service of the process that started this one would outlive a SIGKILL here, and hold the run's id ever after
+    os.environ.pop("WANDB_SERVICE", None)
     id_file = Path(folder) / "wandb" / "run_id"
     if not id_file.exists():
         id_file.parent.mkdir(parents=True, exist_ok=True)

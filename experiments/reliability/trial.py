@@ -87,7 +87,8 @@ class Trial:
             run.kill()
             raise RuntimeError(f"still running after {PATIENCE} s, in {' > '.join(run.place)}")
         if code not in (0, -signal.SIGKILL, -signal.SIGXFSZ):
-            raise RuntimeError(f"exit code {code}; it said: {(self.folder / 'log').read_text().splitlines()[-1]}")
+            said = (self.folder / "log").read_text().partition("\nSet the environment variable HYDRA")[0]
+            raise RuntimeError(f"exit code {code}; it said: {said.splitlines()[-1]}")
         return code
 
     @property
