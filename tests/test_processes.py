@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -55,6 +56,61 @@ def test_each_job_has_its_own_wandb_run_and_speaks_once(place):
     assert said.count("2 processes work on this job") == 2
     assert said.count("base: building") == 1
     assert sum(line.startswith("runs/two/") for line in said.splitlines()) == 2
+
+
+def torchrun(place: Path, name: str, *options: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
+    """`torchrun … -m xright.run …`, started."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=1", *launcher, "-m", "xright.run"]
+    return subprocess.Popen(
+        [*command, "trainer=ddp", *FAST, f"name={name}", "logger=csv", *options],
+        cwd=place, env=os.environ | {"XRIGHT_CACHE": "two", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def test_a_sweep_by_torchrun_on_two_nodes(place):
+    """Both are this machine; what starts the ranks, and where they meet, is as on two. Every job of a sweep meets."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = ["--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free.getsockname()[1]}"]
+    nodes = [
+        torchrun(
+            place, "nodes", "trainer.devices=1", "trainer.num_nodes=2", *SWEEP,
+            launcher=(*address, f"--node-rank={node}"),
+        )
+        for node in (0, 1)
+    ]  # fmt: skip
+    for node in nodes:
+        said, _ = node.communicate(timeout=120)
+        assert node.returncode == 0, said
+    assert [cell.name for cell in cells(place, "nodes")] == [cell.name for cell in cells(place, "two")]
+    for theirs, ours in zip(cells(place, "nodes"), cells(place, "two"), strict=True):
+        assert weights(theirs) == weights(ours)
+
+
+def test_torchrun_passes_on_that_it_shall_go(place):
+    two, long = ("--nproc-per-node=2",), ("trainer.devices=2", "strategy=mix", "epochs=20", "checkpoint_every=1000")
+    asked = torchrun(place, "asked", *long, launcher=two)
+    deadline = time.monotonic() + 60
+    while not list(place.glob("runs/asked/*/steps.csv")):
+        assert asked.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    asked.terminate()
+    said, _ = asked.communicate(timeout=60)
+    assert "the same command goes on from here" in said
+    (folder,) = cells(place, "asked")
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    assert not (folder / "result.json").exists()
+    steps = pd.read_csv(folder / "steps.csv")
+    again = torchrun(place, "asked", *long, launcher=two)
+    said, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "steps.csv").head(len(steps)), steps)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
 
 
 def child_of(pid: int) -> int:

@@ -6,12 +6,14 @@ process group of their own (gloo), with a timeout of a week; a rank that dies cl
 waiting at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from xright.errors import UserError
 
@@ -19,6 +21,7 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)
 _messages: dist.ProcessGroup | None = None
+_places: dict[str, tuple[dist.Store, Iterator[int]]] = {}  # the last one: where ranks meet, and how often they have
 
 
 def rank() -> int:
@@ -37,10 +40,20 @@ def is_first() -> bool:
 
 
 def join(rank: int, world_size: int, address: str, port: int) -> None:
-    """Meet the other ranks, who all call this: torch's default group (nccl or gloo), and the one for messages."""
+    """Meet the other ranks, who all call this: torch's default group (nccl or gloo), and the one for messages.
+
+    Under srun and torchrun all jobs of a sweep meet at one place. It is kept, for a rank may come to the next job while
+    another has not left the last; and each meeting has keys of its own there, or it would find the last one's.
+    """
     global _messages
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=rank, world_size=world_size)
+    url = f"tcp://{address}:{port}"
+    if url not in _places:
+        _places.clear()
+        _places[url] = (next(rendezvous(url, rank, world_size))[0], count())
+    store, meetings = _places[url]
+    store = dist.PrefixStore(f"meeting {next(meetings)}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     _messages = dist.new_group(backend="gloo", timeout=PATIENCE)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from compare import cache_differences, differences
-from configurations import AIMED, CONFIGURATIONS
+from configurations import AIMED, CONFIGURATIONS, ROWS, write_rows
 from forks import Forks
 from places import Aim
 from trial import Kill, Trial
@@ -101,6 +101,7 @@ class Chaos:
 def unleash(kills: int, seed: int, scratch: Path, forks: Iterator[Forks]) -> Chaos:
     """At least so many kills: the aimed ones, then random ones, always in the configuration with the fewest so far."""
     chaos = Chaos(scratch, random.Random(seed), forks)
+    write_rows(scratch / ROWS.name)
     for name, aims in AIMED.items():
         chaos.trial(name, aims, full_cache=not any(aim.place.startswith("stage") for aim in aims))
     while len(chaos.kills) < kills:

@@ -1,11 +1,23 @@
 """What is killed: the embedded world at its smallest, with every strategy; and where each place to die in is met."""
 
+import json
+from pathlib import Path
+
 from places import Aim
+
+from xright.data.world import World
 
 # Evaluations, checkpoints and epochs (of 4 steps) end at different steps.
 SMALL = (
     "debug=fast", "trainer=cpu", "logger=csv", "epochs=3", "eval_every=6", "checkpoint_every=5",
     "model.init.hidden_size=32", "model.init.num_hidden_layers=2", "model.init.intermediate_size=64",
+)  # fmt: skip
+ROWS = Path("..") / "rows"  # beside the folder that a command runs in
+FILES = (
+    "~debug", "data=files", "data.max_length=64", "data.source.heldout=0.2", "model.pretrain.steps=8",
+    *(f"data.source.{stream}.path={ROWS}/{stream}.jsonl" for stream in ("sft", "preference")),
+    *(f"data.templates.{stream}='<user> {{instruction}} <bot> '" for stream in ("sft", "preference")),
+    f"model.tokenizer={ROWS}/tokenizer", "callbacks.steps.every=3", "callbacks.samples.every=2",
 )  # fmt: skip
 LORA = ("model.lora.r=4", "model.lora.dropout=0.1")
 CONFIGURATIONS = {
@@ -26,6 +38,8 @@ CONFIGURATIONS = {
     "alright, token budgets": ("strategy=alright", "data.batch_tokens.sft=200", "data.batch_tokens.preference=150"),
     "orpo, micro-batches": ("strategy=orpo", "model.micro_batch=3"),
     "maxright, W&B offline": ("strategy=maxright", "logger=wandb"),
+    "alright, two processes": ("strategy=alright", "trainer=ddp", "trainer.accelerator=cpu"),
+    "mix, rows of files": ("strategy=mix", *FILES),
 }  # fmt: skip
 
 # Where to die, in the order in which a run passes through. Where a stage is among the places, the cache is empty.
@@ -66,4 +80,15 @@ AIMED: dict[str, tuple[Aim, ...]] = {
     ),
     "sft, W&B offline": (Aim("after", "training > step 8"),),
     "model_average": (Aim("before", "training > evaluation > SFT"), Aim("half", "export")),
+    "alright, two processes": (Aim("before", "training > step 8"),),
+    "mix, rows of files": (Aim("after", "stage tokens > building"), Aim("before", f"stage tokens > rename {HASH}", 3)),
 }
+
+
+def write_rows(folder: Path) -> None:
+    """What FILES reads: rows of a small world, and its tokenizer."""
+    world = World(sft_rows=120, preference_rows=40)
+    world.tokenizer().save_pretrained(folder / "tokenizer")
+    for stream in ("sft", "preference"):
+        lines = (json.dumps(row) + "\n" for row in world.rows(stream, "train"))
+        (folder / f"{stream}.jsonl").write_text("".join(lines))

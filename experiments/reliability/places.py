@@ -102,13 +102,13 @@ class Places:
     def _wrap_stages(self, module: Any) -> None:
         original = module.cached_stage
 
-        def wrapped(name: str, key: Any, build: Callable[[Path], Any]) -> Any:
+        def wrapped(name: str, key: Any, build: Callable[[Path], Any], **options: Any) -> Any:
             def watched(folder: Path) -> Any:
                 with self.at("building"):
                     return build(folder)
 
             with self.at(f"stage {name}"):
-                return original(name, key, watched)
+                return original(name, key, watched, **options)
 
         module.cached_stage = wrapped
 

@@ -1,4 +1,5 @@
-"""A real SLURM of one node on this machine, set up for the tests: munged, slurmctld, slurmd, in a folder of their own.
+"""A real SLURM on this machine, set up for the tests: munged, slurmctld and two slurmd, in a folder of their own. Its
+two nodes are both this machine; jobs use the first, unless they ask for the partition `both`.
 
 Where its Debian packages are missing they are installed, which root may; where that fails the tests are skipped, and
 the end of the output says why.
@@ -28,19 +29,18 @@ PATIENCE = 60  # seconds in which everything that is asked of SLURM itself happe
 # when one of them ends badly, as many sites have it.
 CONFIGURATION = """
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={nodes[0]}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser={user}
 SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket,cred_expire=5
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -53,8 +53,10 @@ KillWait=10
 ReturnToService=2
 MpiDefault=none
 JobRequeue=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES State=UP MaxTime=60
+NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 State=UNKNOWN
+NodeName={nodes[1]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 State=UNKNOWN
+PartitionName=main Nodes={nodes[0]} Default=YES State=UP MaxTime=60
+PartitionName=both Nodes={nodes[0]},{nodes[1]} State=UP MaxTime=60
 """
 
 
@@ -92,10 +94,11 @@ def slurm() -> Iterator[Slurm]:
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.enter_context(_munge(folder / "munge"))
-        _configure(folder)
-        for daemon in ("slurmctld", "slurmd"):
-            stack.enter_context(_daemon([daemon, "-D", "-f", str(folder / "slurm.conf")], folder / f"{daemon}.out"))
-        _wait(lambda: "idle" in cluster.ask("sinfo", "--noheader", "--format=%T"), "the node to be idle", folder)
+        nodes = _configure(folder)
+        for number, daemon in enumerate((["slurmctld"], *(["slurmd", "-N", node] for node in nodes))):
+            stack.enter_context(_daemon([*daemon, "-D", "-f", str(folder / "slurm.conf")], folder / f"{number}.out"))
+        states = ("sinfo", "--Node", "--partition=both", "--noheader", "--format=%T")
+        _wait(lambda: cluster.ask(*states).split() == ["idle"] * len(nodes), "the nodes to be idle", folder)
         stack.callback(_cancel_all, cluster, folder)
         yield cluster
 
@@ -146,16 +149,20 @@ def _munge(folder: Path) -> Iterator[None]:
         yield
 
 
-def _configure(folder: Path) -> None:
-    for name in ("state", "spool"):
-        (folder / name).mkdir()
-    with socket.socket() as first, socket.socket() as second:
-        for free in (first, second):
-            free.bind(("127.0.0.1", 0))
-        ports = [free.getsockname()[1] for free in (first, second)]
+def _configure(folder: Path) -> tuple[str, str]:
+    """Write slurm.conf; the nodes' names. The first must be known to the network, for tasks meet there."""
     host = socket.gethostname().split(".")[0]
-    text = CONFIGURATION.format(host=host, user=getpass.getuser(), ports=ports, folder=folder)
+    nodes = (host, f"{host}-2")
+    for name in ("state", *nodes):
+        (folder / name).mkdir()
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in ("slurmctld", *nodes)]
+        for free in sockets:
+            free.bind(("127.0.0.1", 0))
+        ports = [free.getsockname()[1] for free in sockets]
+    text = CONFIGURATION.format(nodes=nodes, user=getpass.getuser(), ports=ports, folder=folder)
     (folder / "slurm.conf").write_text(text)
+    return nodes
 
 
 @contextmanager

@@ -186,8 +186,26 @@ def test_two_tasks_per_job(slurm, plain):
     assert {f.name for f in plain.glob("cache/sweeps/ddp/slurm/*/*_result.pkl")} == {
         f"{array}_{job}_{task}_result.pkl" for job in (0, 1) for task in (0, 1)
     }
+    same_losses(plain, "ddp")
+
+
+def test_two_nodes(slurm, plain):
+    """srun starts a rank on each; the jobs of a sweep meet one after another. Both nodes are this machine."""
+    ranks = ("srun", "--partition=both", "--nodes=2", "--ntasks-per-node=1", sys.executable, "-m", "xright.run")
+    options = ("name=nodes", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
+    done = subprocess.run(
+        [*ranks, *SETTINGS, *options, "lam=0.25,0.75", "-m"], cwd=plain, stdin=subprocess.DEVNULL,
+        env=os.environ | {"XRIGHT_CACHE": str(plain / "cache"), "OMP_NUM_THREADS": "1"} | slurm.environment,
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    same_losses(plain, "nodes")
+
+
+def same_losses(place: Path, name: str) -> None:
+    """Two ranks pick and lose as one process does, up to rounding."""
     for lam in ("0.25", "0.75"):
-        ours, theirs = (rows(run_folder(plain, lam, name) / "steps.csv") for name in ("ddp", "default"))
+        ours, theirs = (rows(run_folder(place, lam, study) / "steps.csv") for study in (name, "default"))
         assert [row["pick"] for row in ours] == [row["pick"] for row in theirs]
         assert len(ours) == STEPS
         for mine, alone in zip(ours, theirs, strict=True):
