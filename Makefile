@@ -63,6 +63,7 @@ data-scale: .venv/run  ## experiments/data_scale: 100,000 + 50,000 generated row
 
 DRAW = $(BIN)/python experiments/$(1)/figure.py $(if $(wildcard $(2)/$(3)),$(2))
 artefacts: .venv/run  ## experiments/figure_*, table_*, …: drawn again from the runs at hand, else from their results.csv
+	$(call DRAW,figure_1,runs/embedded) $(if $(wildcard runs/embedded),$(wildcard runs/step_times_embedded))
 	$(call DRAW,figure_2,experiments/theory)
 	$(call DRAW,figure_3,runs/embedded) $(if $(wildcard runs/embedded),$(wildcard runs/step_times_embedded))
 	$(call DRAW,figure_4,runs/embedded,*/evaluation.json)

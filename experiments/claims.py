@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 from publish import between_markers
 
-from xright.analysis.paper_claims import Statement, claim_verdicts, paper_claims
-from xright.analysis.runs import read_runs
+from xright.analysis.paper_claims import BY_LAM, Statement, claim_verdicts, closest_by_lam, paper_claims
+from xright.analysis.runs import Runs, read_runs
 from xright.analysis.seed_tables import with_interval
 from xright.analysis.statistics import Mean
 from xright.analysis.tables import Grid, markdown
@@ -24,15 +24,21 @@ def main() -> None:
         rows = [
             {"study": study, "claim": one.claim, "statement": one.text, **one.found._asdict()}
             | {"bound": one.bound, "above": one.above}
-            for study, folders in STUDIES.items()
-            for one in paper_claims(*(read_runs([folder]) for folder in folders))
+            for study, (runs, timed) in STUDIES.items()
+            for one in statements(read_runs([runs]), read_runs([timed]))
         ]
         pd.DataFrame(rows).to_csv(HERE / "claims.csv", index=False, float_format="%.6g", lineterminator="\n")
     between_markers(HERE / "README.md", page(pd.read_csv(HERE / "claims.csv")))
 
 
+def statements(runs: Runs, timed: Runs) -> list[Statement]:
+    """Those of the claims, and what MAXRIGHT's consist of."""
+    return [*paper_claims(runs, timed), *closest_by_lam(runs)]
+
+
 def page(rows: pd.DataFrame) -> str:
     """Markdown: the verdicts, then the statements behind them."""
+    by_lam, rows = rows[rows["claim"] == BY_LAM], rows[rows["claim"] != BY_LAM]
     studies = {
         str(study): [
             Statement(r.claim, r.statement, Mean(r.mean, r.half, r.n), r.bound, r.above) for r in part.itertuples()
@@ -51,6 +57,11 @@ def page(rows: pd.DataFrame) -> str:
         ]
         heads = ["claim", "quantity", "asked", "mean ± 95 %", "seeds", "verdict"]
         told += [f"### {study}\n", markdown(Grid(heads, cells, 6))]
+        inside = [
+            [r.statement, with_interval(Mean(r.mean, r.half, r.n))]
+            for r in by_lam[by_lam["study"] == study].itertuples()
+        ]
+        told += [markdown(Grid(["claim 3, λ by λ", "mean ± 95 %"], inside, 1))]
     return "\n".join(told)
 
 

@@ -1,11 +1,12 @@
-"""What the pages with paths through objective space share: figs 3 and 8, and the ablation of MAXRIGHT's k."""
+"""What the pages with paths through objective space share: figs 1, 3 and 8, and the ablation of MAXRIGHT's k."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from artefact import main
+from matplotlib.figure import Figure
 
 from xright.analysis.flat import from_rows, to_rows
 from xright.analysis.paths_figure import paths_figure
@@ -19,13 +20,21 @@ COLUMNS = {"f_dpo": "f_DPO", "f_sft": "f_SFT", "gap_dpo": "DPO gap", "gap_sft": 
 COLUMNS |= {"ideal_distance": "ideal distance", "increase": "runtime increase", "gpu": "GPU utilisation (%)"}
 
 
-def comparison(here: Path, first: str) -> None:
-    """The page of fig 3 or 8: of the setting in which Sequential begins with `first` ("dpo" or "sft")."""
+def comparison(
+    here: Path,
+    first: str,
+    labels: Sequence[str] | None = None,
+    draw: Callable[[Runs], Figure] = paths_figure,
+) -> None:
+    """The page of fig 1, 3 or 8: of the setting in which Sequential begins with `first` ("dpo" or "sft").
+
+    labels: of the runs on it; by default all, but those with another k.
+    """
 
     def read(folders: Sequence[Path]) -> pd.DataFrame:
         runs, timed = study(folders)
         order, usual = runs.table["first"].isin(["", first]), ~runs.table["label"].str.contains(" k=")
-        runs = runs.only(order & usual)
+        runs = runs.only(runs.table["label"].isin(labels) if labels else order & usual)
         return to_rows(replace(runs, table=with_times(runs.table, timed.table, first)), "increase")
 
     def table(rows: pd.DataFrame) -> Grid:
@@ -33,7 +42,7 @@ def comparison(here: Path, first: str) -> None:
         gpu = runs.table["utilization_median_pct"].where(~runs.table["device"].str.startswith("CPU"))
         return grid(runs.table.assign(gpu=gpu), COLUMNS)
 
-    main(here, read, table, lambda rows: paths_figure(from_rows(rows)))
+    main(here, read, table, lambda rows: draw(from_rows(rows)))
 
 
 def study(folders: Sequence[Path]) -> tuple[Runs, Runs]:

@@ -29,6 +29,15 @@ VOCABULARY, EOS = 40, 0
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def environment_as_before():
+    """What a test leaves in the environment would reach the commands that later tests start: W&B's service did."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real rows: $XRIGHT_DATA, or shared/data beside the checkout."""

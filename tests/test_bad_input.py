@@ -156,6 +156,9 @@ CASES = {
     "lam not a number": configuration("lam=nan must be a number in [0, 1]", "lam=nan"),
     "unknown strategy": by_hydra("Could not find 'strategy/foo'", "strategy=foo"),
     "unknown key": by_hydra("Key 'lamda' is not in struct", "lamda=0.5"),
+    "a group that is null": configuration(
+        "trainer=null: a group cannot be null; leave it out, or choose one of auto, cpu", "trainer=null"
+    ),
     "unknown option": by_hydra("unrecognized arguments: --lambda", "--lambda"),
     "half an override": by_hydra("no viable alternative at input '[0.5'", "lam=[0.5"),
     "bad last cell of a sweep": configuration("lam=7 must be a number in [0, 1]", "lam=0.25,0.5,7", "-m"),

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -68,19 +69,18 @@ def torchrun(place: Path, name: str, *options: str, launcher: tuple[str, ...] = 
     )  # fmt: skip
 
 
-def test_a_sweep_by_torchrun_on_two_nodes(place):
-    """Both are this machine; what starts the ranks, and where they meet, is as on two. Every job of a sweep meets."""
+def two_nodes(place: Path, name: str, *options: str) -> list[subprocess.Popen]:
+    """Both are this machine; what starts the ranks, and where they meet, is as on two."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = ["--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free.getsockname()[1]}"]
-    nodes = [
-        torchrun(
-            place, "nodes", "trainer.devices=1", "trainer.num_nodes=2", *SWEEP,
-            launcher=(*address, f"--node-rank={node}"),
-        )
-        for node in (0, 1)
-    ]  # fmt: skip
-    for node in nodes:
+        meet = ("--nnodes=2", "--master-addr=127.0.0.1", f"--master-port={free.getsockname()[1]}")
+    ranks = ("trainer.devices=1", "trainer.num_nodes=2")
+    return [torchrun(place, name, *ranks, *options, launcher=(*meet, f"--node-rank={node}")) for node in (0, 1)]
+
+
+def test_a_sweep_by_torchrun_on_two_nodes(place):
+    """The jobs of a sweep meet one after another."""
+    for node in two_nodes(place, "nodes", *SWEEP):
         said, _ = node.communicate(timeout=120)
         assert node.returncode == 0, said
     assert [cell.name for cell in cells(place, "nodes")] == [cell.name for cell in cells(place, "two")]
@@ -88,14 +88,27 @@ def test_a_sweep_by_torchrun_on_two_nodes(place):
         assert weights(theirs) == weights(ours)
 
 
+def test_a_node_that_dies_ends_the_run_in_seconds(place):
+    options = ("strategy=mix", "epochs=1000", "checkpoint_every=5", "optima={dpo: 0.1, sft: 0.1}")
+    first, second = two_nodes(place, "lost-node", *options)
+    until(lambda: list(place.glob("runs/lost-node/*/checkpoints/last.ckpt")), first)
+    for process in (child_of(second.pid), second.pid):
+        os.kill(process, signal.SIGKILL)
+    died = time.monotonic()
+    said, _ = first.communicate(timeout=60)
+    assert time.monotonic() - died < 15
+    assert first.returncode == 1
+    assert "xright: another rank has ended, and the run with it; the same command goes on" in said
+    assert json.loads((cells(place, "lost-node")[0] / "ended.json").read_text())["reason"] == "another rank ended"
+
+
 def test_torchrun_passes_on_that_it_shall_go(place):
-    two, long = ("--nproc-per-node=2",), ("trainer.devices=2", "strategy=mix", "epochs=20", "checkpoint_every=1000")
+    two, long = (
+        ("--nproc-per-node=2",),
+        ("trainer.devices=2", "strategy=mix", "epochs=20", "optima={dpo: 0.1, sft: 0.1}"),
+    )
     asked = torchrun(place, "asked", *long, launcher=two)
-    deadline = time.monotonic() + 60
-    while not list(place.glob("runs/asked/*/steps.csv")):
-        assert asked.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: list(place.glob("runs/asked/*/steps.csv")), asked)
     asked.terminate()
     said, _ = asked.communicate(timeout=60)
     assert "the same command goes on from here" in said
@@ -113,9 +126,17 @@ def weights(folder: Path) -> bytes:
     return (folder / "model" / "model.safetensors").read_bytes()
 
 
+def until(true: Callable[[], object], process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def child_of(pid: int) -> int:
     """The rank that a command has started."""
-    found = subprocess.run(["pgrep", "-P", str(pid), "-f", "xright.job"], capture_output=True, text=True)
+    found = subprocess.run(["pgrep", "-P", str(pid), "-f", "xright.(job|run)"], capture_output=True, text=True)
     return int(found.stdout.split()[0])
 
 
@@ -123,11 +144,7 @@ def started(place, command_line, name, cache="two"):
     """A long run by two processes, in the middle of its training."""
     options = ["trainer=ddp", *FAST, f"name={name}", "logger=csv", "strategy=mix", "epochs=1000", "checkpoint_every=5"]
     job = command_line.start(place, *options, "optima={dpo: 0.1, sft: 0.1}", XRIGHT_CACHE=cache)
-    end = time.monotonic() + 90
-    while not list((place / "runs").glob(f"{name}/*/checkpoints/last.ckpt")):
-        assert job.poll() is None, job.stderr.read_text()
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    job.until(lambda: any(place.glob(f"runs/{name}/*/checkpoints/last.ckpt")), 90)
     return job
 
 

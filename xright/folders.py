@@ -21,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from xright import preemption
 from xright.errors import UserError
-from xright.ranks import barrier, is_first
+from xright.ranks import barrier, is_first, lost
 
 log = logging.getLogger(__name__)
 
@@ -173,6 +173,8 @@ def why(error: BaseException) -> str:
         return "preempted"
     if preemption.requested() and not isinstance(error, UserError):
         return "preempted"  # another rank has gone first, and torch complains
+    if lost(error):
+        return "another rank ended"
     if isinstance(error, SystemExit) and error.__context__ is not None:
         error = error.__context__  # Lightning turns Ctrl-C into an exit
     if isinstance(error, KeyboardInterrupt):

@@ -22,13 +22,13 @@ import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from xright import ranks
+from xright import preemption, ranks
 from xright.errors import UserError
-from xright.preemption import EXIT_CODE
 from xright.training import environment, make_trainer
 
 log = logging.getLogger(__name__)
 
+THEREFORE = "and the run with it; the same command goes on from the last checkpoint."
 GRACE = 5.0  # seconds in which a process may end by itself once another rank has: with a better message than ours
 
 
@@ -119,7 +119,7 @@ def _watched(children: Sequence[subprocess.Popen]) -> Iterator[None]:
             if (death := _death(children)) and not over.wait(GRACE):
                 code, sentence = death
                 print(f"xright: {sentence}", file=sys.stderr, flush=True)
-                os._exit(EXIT_CODE if code == EXIT_CODE else 1)
+                os._exit(preemption.EXIT_CODE if code == preemption.EXIT_CODE else 1)
 
     if children:
         threading.Thread(target=watch, daemon=True).start()
@@ -129,6 +129,8 @@ def _watched(children: Sequence[subprocess.Popen]) -> Iterator[None]:
         time.sleep(1.0)  # the one who closed it may be about to end
         if death := _death(children):
             raise RankDied(death[1]) from error
+        if ranks.lost(error) and not preemption.requested():
+            raise RankDied(f"another rank has ended, {THEREFORE}") from error
         raise
     finally:
         over.set()
@@ -139,7 +141,7 @@ def _death(children: Sequence[subprocess.Popen]) -> tuple[int, str] | None:
     for rank, child in enumerate(children, start=1):
         if code := child.poll():
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            return code, f"rank {rank} {how}, and the run with it; the same command goes on from the last checkpoint."
+            return code, f"rank {rank} {how}, {THEREFORE}"
     return None
 
 

@@ -65,6 +65,13 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+def lost(error: BaseException) -> bool:
+    """Whether torch tells by this error that another rank is gone; gloo has no type of its own for it."""
+    return world_size() > 1 and (
+        isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
+    )
+
+
 def broadcast(value: T) -> T:
     """Rank 0's value, on all ranks. The value must be picklable."""
     if _messages is None:

@@ -25,8 +25,19 @@ def main(cfg: DictConfig) -> float | None:
     return job(cfg, hydra_cfg.runtime.choices["strategy"], overrides)
 
 
+def _refuse_null(argument: str) -> None:
+    """`logger=null` and the like, which Hydra meets with a traceback."""
+    group, _, option = argument.partition("=")
+    if option == "null" and (CONF / group).is_dir():
+        options = ", ".join(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+        print(f"xright: {argument}: a group cannot be null; leave it out, or choose one of {options}.", file=sys.stderr)
+        sys.exit(2)
+
+
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # debug and experiment stand in the defaults list, where Hydra refuses the + that other projects need.
     sys.argv = [arg[1:] if arg.startswith(("+debug=", "+experiment=")) else arg for arg in sys.argv]
+    for arg in sys.argv[1:]:
+        _refuse_null(arg)
     main()

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from publish import publish
 
 SEEDS = {"embedded": range(5), "embedded_sft_first": range(3)}
-LAMS = "lam=0.25,0.5,0.75"
-SPLITS = "strategy.epochs=[2,4],[3,3],[4,2]"  # (first, second): with DPO first, the budgets of λ = .25, .5, .75
+LAMS = "lam=0.01,0.25,0.5,0.75,0.99"
+SPLITS = "strategy.epochs=[1,5],[2,4],[3,3],[4,2],[5,1]"  # (first, second): with DPO first, the budgets of these λ
 JOINT = ["strategy=mix,alright,maxright,model_average", LAMS]
 LOOKS = ["strategy=maxright", "strategy.k=1,100,1000", LAMS]
 STUDIES = {

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from evaluated import LAMS
 from prompts import SAFETY, write, write_prompts
 from reward_model import TEXT, train_reward_model
 from tables import publish
@@ -20,7 +21,7 @@ WORK, JOINT, ORPO = (Path("runs") / name for name in ("embedded_benchmarks", "em
 SEQUENTIAL = ["strategy=sequential", "strategy.first=dpo,sft", "strategy.epochs=[3,3]"]
 TRAINED = (
     [f"name={JOINT.name}", "reference=chosen", *SEQUENTIAL],
-    [f"name={JOINT.name}", "reference=chosen", "strategy=mix,alright,maxright", "lam=0.25,0.5,0.75"],
+    [f"name={JOINT.name}", "reference=chosen", "strategy=mix,alright,maxright", f"lam={','.join(map(str, LAMS))}"],
     [f"name={ORPO.name}", "reference=chosen", "strategy=orpo"],
 )
 COMMON = ["batch_size=64", "threads=1"]
@@ -69,7 +70,7 @@ def finished(folder: Path, seed: int) -> list[Path]:
         result = json.loads(file.read_text(encoding="utf-8"))
         wanted = result["strategy"] in ("mix", "alright", "orpo") or "(3,3)" in result["label"]
         wanted |= result["strategy"] == "maxright" and "k=" not in result["label"]
-        if wanted and result["seed"] == seed:
+        if wanted and result["seed"] == seed and result["lam"] in (None, *LAMS):
             found.append(file.parent)
     return found
 

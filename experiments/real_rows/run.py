@@ -1,4 +1,4 @@
-"""Joint post-training on real rows: Sequential in both orders, ALRIGHT at three λ, the others at one. `make real-rows`.
+"""Joint post-training on real rows: Sequential in both orders, the joint methods at five λ. `make real-rows`.
 
 Three seeds, each with base, reference, held-out rows and optima of its own. XRIGHT_DATA names the folder with the rows
 and the tokenizer (see conf/experiment/real_rows.yaml).
@@ -14,8 +14,7 @@ from publish import publish
 SEEDS = (0, 1, 2)
 SWEEPS = (
     ["strategy=sequential", "strategy.first=dpo,sft", "strategy.epochs=[1,1]"],
-    ["strategy=alright", "lam=0.25,0.5,0.75"],
-    ["strategy=mix,maxright", "lam=0.5"],
+    ["strategy=mix,alright,maxright", "lam=0.01,0.25,0.5,0.75,0.99"],
     ["strategy=maxright", "strategy.k=1,1000", "lam=0.5"],
 )
 

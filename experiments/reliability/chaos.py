@@ -39,6 +39,7 @@ class Chaos:
     different: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     wholes: dict[str, Trial] = field(default_factory=dict)
+    caches: dict[tuple[str, ...], Path] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)  # of the last run with an empty cache, a full one
     trials: int = 0
 
@@ -57,8 +58,10 @@ class Chaos:
         return self.wholes[name]
 
     def _run_whole(self, name: str, folder: str) -> Trial:
-        material = [x for x in CONFIGURATIONS[name] if x.split(".")[0].split("=")[0] in ("model", "data")]
-        cache = self.scratch / f"cache_{'_'.join(material)}"  # how a step is cut changes the last bits of shared stages
+        # how a step is cut changes the last bits of shared stages, so that only what cuts alike shares them here
+        cuts = ("model", "data", "trainer")
+        material = tuple(x for x in CONFIGURATIONS[name] if x.split(".")[0].split("=")[0] in cuts)
+        cache = self.caches.setdefault(material, self.scratch / f"cache_{len(self.caches)}")
         kind = "full" if cache.exists() else "empty"
         trial = Trial(self.forks, name, self.scratch / folder, cache)
         self.seconds[kind] = trial.finish()

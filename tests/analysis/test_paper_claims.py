@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from xright.analysis.paper_claims import Statement, claim_verdicts, paper_claims
+from xright.analysis.paper_claims import Statement, claim_verdicts, closest_by_lam, paper_claims
 from xright.analysis.runs import read_runs
 from xright.analysis.statistics import Mean
 from xright.errors import UserError
@@ -37,6 +37,15 @@ def test_lam_controls_alright_only_if_both_losses_obey(make, tmp_path):
     assert claim_verdicts([dpo, sft]) == {"λ controls ALRIGHT": "cannot tell"}
 
 
+def test_with_many_lambdas_the_inner_ones_must_obey_too(make, tmp_path):
+    for seed in range(3):
+        for lam, f_dpo in ((0.01, 2.0), (0.25, 0.3 + 0.1 * seed), (0.75, 0.4), (0.99, 0.3)):
+            make("alright", f_dpo, lam + 0.001 * seed, lam=lam, seed=seed)
+    statements = found(tmp_path, "λ controls ALRIGHT")
+    assert [text.split(" minus ")[1] for text in statements] == ["that at λ=0.01"] * 2 + ["that at λ=0.25"] * 2
+    assert [one.verdict for one in statements.values()] == ["holds", "holds", "cannot tell", "holds"]
+
+
 def test_maxright_is_set_against_equal_lambdas_and_the_best_sequential(make, tmp_path):
     for seed in range(3):
         noise = 0.01 * seed
@@ -51,6 +60,9 @@ def test_maxright_is_set_against_equal_lambdas_and_the_best_sequential(make, tmp
     assert (mix.found.mean, mix.verdict) == (pytest.approx(-0.04), "holds")
     assert (sequential.found.mean, sequential.verdict) == (pytest.approx(0.11), "does not hold")
     assert claim_verdicts([mix, sequential]) == {"MAXRIGHT is closest to the ideal point": "does not hold"}
+    (at_half,) = closest_by_lam(read_runs([tmp_path]))
+    assert at_half.text.endswith("minus Mix's, both at λ=0.5")
+    assert at_half.found.mean == pytest.approx(-0.04)
 
 
 def test_costs_are_ratios_to_the_even_sequential_run(make, tmp_path):

@@ -14,6 +14,7 @@ Gaps, distances and rises are in nats; costs are fractions of a step's time.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from xright.errors import UserError
 
 NOTHING, MUCH = 0.1, 0.25  # of a step's time: at most so much more is "about nothing", at least so much more is "much"
 USUAL_K = 10
+BY_LAM = "by λ"  # in the place of a claim
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,12 @@ def _lam_controls(table: pd.DataFrame) -> Iterator[Statement]:
     alright = table[table["strategy"] == "alright"]
     if alright["lam"].nunique() < 2:
         return
-    low, high = alright["lam"].min(), alright["lam"].max()
-    ends = [alright[alright["lam"] == lam] for lam in (high, low)]
-    for name, above in (("f_dpo", False), ("f_sft", True)):
+    lams = sorted(alright["lam"].unique())
+    pairs = [(lams[0], lams[-1])] + ([(lams[1], lams[-2])] if len(lams) > 3 else [])  # the ends, and well inside
+    for (low, high), (name, above) in product(pairs, (("f_dpo", False), ("f_sft", True))):
         label = name.replace("dpo", "DPO").replace("sft", "SFT")
         text = f"{label} of ALRIGHT at λ={high:g} minus that at λ={low:g}"
-        found = _difference(*(_per_seed(end, name) for end in ends))
+        found = _difference(*(_per_seed(alright[alright["lam"] == lam], name) for lam in (high, low)))
         yield Statement("λ controls ALRIGHT", text, found, above=above)
 
 
@@ -105,6 +107,20 @@ def _closest(table: pd.DataFrame) -> Iterator[Statement]:
             ours, theirs = (_per_seed(part[part["lam"].isin(shared)], "ideal_distance") for part in (maxright, other))
         text = f"ideal distance of MAXRIGHT (mean over λ) minus {text}"
         yield Statement("MAXRIGHT is closest to the ideal point", text, _difference(ours, theirs), above=False)
+
+
+def closest_by_lam(runs: Runs) -> list[Statement]:
+    """MAXRIGHT against ALRIGHT and Mix at each λ that both have: what the means over λ of claim 3 consist of."""
+    table = runs.table
+    usual = table[~table["label"].str.contains(" k=")]
+    maxright = usual[usual["strategy"] == "maxright"]
+    found = []
+    for strategy, lam in product(("alright", "mix"), sorted(maxright["lam"].unique())):
+        parts = (part[part["lam"] == lam] for part in (maxright, usual[usual["strategy"] == strategy]))
+        distances = (_per_seed(part, "ideal_distance") for part in parts)
+        text = f"ideal distance of MAXRIGHT minus {STRATEGIES[strategy]}'s, both at λ={lam:g}"
+        found.append(Statement(BY_LAM, text, _difference(*distances), above=False))
+    return [statement for statement in found if statement.found.n]
 
 
 def _costs(table: pd.DataFrame) -> Iterator[Statement]:
