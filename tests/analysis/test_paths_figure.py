@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from xright.analysis.paths_figure import path_panels, paths_figure
+from xright.analysis.paths_figure import path_panels, paths_figure, summary_figure
 from xright.analysis.runs import read_runs
 
 
@@ -48,6 +48,17 @@ def test_bars_of_distance_and_of_runtime(make, study):
     assert [bar.get_width() for bar in times.patches] == pytest.approx([20, -40, -40])
     assert [tick.get_text() for tick in times.get_yticklabels()] == ["Mix λ=0.25", "ALRIGHT λ=0.25", "MAXRIGHT λ=0.25"]
     assert times.get_xlim()[0] < -40
+
+
+def test_a_summary_has_all_paths_in_one_panel(make, tmp_path):
+    for strategy in ("mix", "alright"):
+        make(strategy, 0.4, 0.1, lam=0.5)
+    figure = summary_figure(read_runs([tmp_path]))
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    space, distances, _ = figure.axes
+    assert [text.get_text() for text in space.get_legend().get_texts()] == ["Mix", "ALRIGHT"]
+    assert space.lines[-1].get_xydata().tolist() == [pytest.approx([0.326, 0.026])]  # the ideal point
+    assert len(distances.patches) == 2
 
 
 def test_without_a_matching_run_it_says_so(make, tmp_path):

@@ -30,6 +30,12 @@ def test_the_main_figure_shows_every_final_point_and_distance(study):
     assert bars.get_yticklabels()[0].get_text() == "Sequential DPO→SFT (5,1)"
 
 
+def test_a_joint_run_that_ends_far_away_does_not_squeeze_the_others(make, study):
+    make("alright", 2.326, 0.026, lam=0.01)  # twenty times as far as the median of the others
+    near = draw("figure", study).axes[1]
+    assert near.get_xlim()[0] < 0.326 < 0.477 < near.get_xlim()[1] < 2
+
+
 def test_a_negative_gap_is_drawn_open_and_explained(make, tmp_path):
     make("mix", 0.320, 0.1, lam=0.75)  # DPO gap −0.006
     figure = draw("figure", tmp_path)

@@ -31,6 +31,8 @@ from xright.analysis.style import (
     styled,
 )
 
+FAR = 3.0  # times the median ideal distance
+
 
 @styled
 def main_figure(runs: Runs) -> Figure:
@@ -103,7 +105,7 @@ def _all_of_it(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _around_ideal_point(axes: Axes, table: pd.DataFrame) -> None:
-    """The part that holds the ideal point and all joint runs (all runs where none is)."""
+    """The part that holds the ideal point and the joint runs near it; see `around_ideal_point`."""
     axes.set_title("Around the ideal point (larger mark: larger λ)")
     x, y = around_ideal_point(table)
     axes.set(xlim=x, ylim=y)
@@ -111,15 +113,18 @@ def _around_ideal_point(axes: Axes, table: pd.DataFrame) -> None:
     if table["ideal_distance"].isna().all():
         return
     ideal = table[["f_dpo_opt", "f_sft_opt"]].mean().to_numpy()
-    for radius in MaxNLocator(5, prune="lower").tick_values(0, _joint(table)["ideal_distance"].max()):
+    for radius in MaxNLocator(5, prune="lower").tick_values(0, _near(table)["ideal_distance"].max()):
         axes.add_patch(Circle(tuple(ideal), radius, fill=False, color=FAINT, linewidth=0.8, linestyle=":", zorder=0))
         x, y = ideal + radius * np.array([np.cos(0.35), np.sin(0.35)])
         axes.text(x, y, f"{radius:g}", fontsize=7, color=FAINT, ha="center", va="center", clip_on=True)
 
 
 def around_ideal_point(table: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Limits of f_DPO and of f_SFT: the square that holds the ideal point and all joint runs (all, where none is)."""
-    near = _joint(table)
+    """Limits of f_DPO and of f_SFT: the square that holds the ideal point and the joint runs (all, where none is).
+
+    Without those that end more than FAR times as far from it as the median: λ near 0 or 1 trains one objective only.
+    """
+    near = _near(table)
     corners = np.array(
         [
             [near[[f"f_{name}", f"f_{name}_opt"]].agg(edge).agg(edge) for name in ("dpo", "sft")]
@@ -131,9 +136,11 @@ def around_ideal_point(table: pd.DataFrame) -> tuple[tuple[float, float], tuple[
     return (x - reach, x + reach), (y - reach, y + reach)
 
 
-def _joint(table: pd.DataFrame) -> pd.DataFrame:
-    near = table[table["strategy"].isin(JOINT)]
-    return near if len(near) else table
+def _near(table: pd.DataFrame) -> pd.DataFrame:
+    joint = table[table["strategy"].isin(JOINT)]
+    joint = joint if len(joint) else table
+    far = joint["ideal_distance"] > FAR * joint["ideal_distance"].median()
+    return joint[~far]
 
 
 def distance_bars(axes: Axes, table: pd.DataFrame) -> None:
