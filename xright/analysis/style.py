@@ -36,7 +36,7 @@ LOOKS = {  # strategy: (colour, marker)
     "dpo": ("#6E6E8F", ">"),
 }
 OTHER = ("#7F7F7F", "h")
-DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (1, 2)))
+DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.", (0, (7, 2)), (0, (7, 2, 1, 2, 1, 2)))
 GROUP = ["strategy", "variant", "lam", "label"]
 SETTINGS: Any = {  # rcParams while a figure is built and saved
     "font.size": 9,
