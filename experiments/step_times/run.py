@@ -17,7 +17,6 @@ from xright.analysis.runs import read_runs
 from xright.analysis.runtime import runtime_grid
 from xright.analysis.tables import markdown
 
-SEEDS = (0, 1, 2)
 METHODS = [
     ["strategy=sequential", "strategy.epochs=[1,1]", "strategy.first=dpo"],
     ["strategy=sequential", "strategy.epochs=[1,1]", "strategy.first=sft"],
@@ -25,12 +24,16 @@ METHODS = [
     ["strategy=maxright"],
     ["strategy=mix"],
 ]
-FEW = ["data.source.sft.split='train[:225]'", "data.source.preference.split='train[:125]'", "model.pretrain.steps=50"]
 LOOKS = [["strategy=maxright", f"strategy.k={k}"] for k in (1, 100, 1000)]
-STUDIES = {
-    "step_times_embedded": (["optima={dpo: 0.326, sft: 0.053}"], [*METHODS, *LOOKS]),
-    "step_times_real_rows": (["experiment=real_rows", "optima={dpo: 0.389, sft: 5.914}", *FEW], METHODS),
-}
+STUDIES = {  # options, methods, seeds, and what is drawn by them
+    "step_times_embedded": (
+        ["optima={dpo: 0.326, sft: 0.053}"], [*METHODS, *LOOKS], range(8), ["seed", "data.source.seed"],
+    ),
+    "step_times_real_rows": (
+        ["experiment=real_rows", "optima={dpo: 0.332, sft: 5.905}"], METHODS, range(3),
+        ["seed", "data.source.seed", "model.pretrain.seed"],
+    ),
+}  # fmt: skip
 COLUMNS = {
     "step_ms": "ms per step",
     "tokens_per_second": "tokens/s",
@@ -42,11 +45,11 @@ COMMON = ["reference=base", "lam=0.5", "epochs=2", "eval_every=1000", "logger=cs
 
 def measure() -> None:
     """Seed by seed, method by method."""
-    for study, (options, methods) in STUDIES.items():
-        for seed in SEEDS:
+    for study, (options, methods, seeds, drawn) in STUDIES.items():
+        for seed in seeds:
             for method in methods:
-                seeds = [f"seed={seed}", f"data.source.seed={seed}"]
-                command = [sys.executable, "-m", "xright.run", *options, f"name={study}", *COMMON, *seeds, *method]
+                drawing = [f"{key}={seed}" for key in drawn]
+                command = [sys.executable, "-m", "xright.run", *options, f"name={study}", *COMMON, *drawing, *method]
                 subprocess.run(command, check=True)
 
 
