@@ -27,7 +27,7 @@ METHODS = [
 LOOKS = [["strategy=maxright", f"strategy.k={k}"] for k in (1, 100, 1000)]
 STUDIES = {  # options, methods, seeds, and what is drawn by them
     "step_times_embedded": (
-        ["optima={dpo: 0.326, sft: 0.053}"], [*METHODS, *LOOKS], range(8), ["seed", "data.source.seed"],
+        ["optima={dpo: 0.326, sft: 0.053}"], [*METHODS, *LOOKS], range(6), ["seed", "data.source.seed"],
     ),
     "step_times_real_rows": (
         ["experiment=real_rows", "optima={dpo: 0.332, sft: 5.905}"], METHODS, range(3),
