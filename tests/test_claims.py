@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from xright.analysis.paper_claims import BY_LAM
+
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
@@ -30,6 +32,7 @@ def test_the_page_is_that_of_the_file(script):
 
 def test_both_studies_have_three_seeds_or_more_for_all_five_claims():
     rows = pd.read_csv(EXPERIMENTS / "claims.csv")
+    rows = rows[rows["claim"] != BY_LAM]
     assert set(rows.groupby("study")["claim"].nunique()) == {5}
     assert rows["study"].nunique() == 2
     assert rows["n"].min() >= 3
