@@ -84,3 +84,13 @@ def test_alone_a_process_is_rank_0_of_1():
     assert ranks.first(lambda: 5) == 5
     with pytest.raises(UserError, match="no"):
         ranks.first(lambda: (_ for _ in ()).throw(UserError("no")))
+
+
+def test_a_port_that_is_taken_is_a_sentence():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"cannot meet at 127\.0\.0\.1:{port} .*MASTER_PORT"):
+            ranks.join(0, 2, "127.0.0.1", port)
+    assert ranks.world_size() == 1

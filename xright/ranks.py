@@ -8,6 +8,7 @@ waiting at once.
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import lru_cache
 from itertools import count
 from typing import Any, TypeVar
 
@@ -21,7 +22,6 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)
 _messages: dist.ProcessGroup | None = None
-_places: dict[str, tuple[dist.Store, Iterator[int]]] = {}  # the last one: where ranks meet, and how often they have
 
 
 def rank() -> int:
@@ -42,19 +42,28 @@ def is_first() -> bool:
 def join(rank: int, world_size: int, address: str, port: int) -> None:
     """Meet the other ranks, who all call this: torch's default group (nccl or gloo), and the one for messages.
 
-    Under srun and torchrun all jobs of a sweep meet at one place. It is kept, for a rank may come to the next job while
-    another has not left the last; and each meeting has keys of its own there, or it would find the last one's.
+    Raises UserError where they cannot meet at that address.
     """
     global _messages
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    url = f"tcp://{address}:{port}"
-    if url not in _places:
-        _places.clear()
-        _places[url] = (next(rendezvous(url, rank, world_size))[0], count())
-    store, meetings = _places[url]
-    store = dist.PrefixStore(f"meeting {next(meetings)}", store)
+    try:
+        place, meetings = _place(f"tcp://{address}:{port}", rank, world_size)
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        where = f"{address}:{port} ({str(error).splitlines()[0]})"
+        raise UserError(f"The processes cannot meet at {where}; choose another port by MASTER_PORT.") from error
+    store = dist.PrefixStore(f"meeting {next(meetings)}", place)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     _messages = dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
+@lru_cache(maxsize=1)
+def _place(url: str, rank: int, world_size: int) -> tuple[dist.Store, Iterator[int]]:
+    """Where ranks meet, and the numbers of their meetings.
+
+    Under srun and torchrun all jobs of a sweep meet at one place. It is kept, for a rank may come to the next job while
+    another has not left the last; and each meeting has keys of its own there, or it would find the last one's.
+    """
+    return next(rendezvous(url, rank, world_size))[0], count()
 
 
 def leave() -> None:

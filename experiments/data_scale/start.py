@@ -48,7 +48,8 @@ def main(folder: Path) -> dict[str, Any]:
     streams = {"sft": train["sft"], "preference": train["preference"].with_reference(*table)}
     _ = [rows.digest for rows in (*streams.values(), *held_out.values(), pairs)], corpus.showcase()
     data = JointData(streams, cfg.data.batch_size, 6 * steps_per_epoch(streams, cfg.data.batch_size), seed=0)
-    data.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1)  # type: ignore[assignment]
+    trainer: Any = SimpleNamespace(global_step=0, global_rank=0, world_size=1)
+    data.trainer = trainer
     rows = next(iter(data.train_dataloader()))[0]
     batches = {stream: collate(rows[stream], 0, "packed") for stream in STREAMS}
     return {

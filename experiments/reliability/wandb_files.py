@@ -8,9 +8,11 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from wandb.proto import wandb_internal_pb2 as protobuf
+from wandb.proto import wandb_internal_pb2
 
+protobuf: Any = wandb_internal_pb2  # its classes are made when it is imported, so that no checker knows them
 BLOCK, HEADER, OWN = 32 * 1024, 7, 7  # bytes
 WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 TIMES = ("_", "device/", "time/")  # W&B's own keys, and what no two runs share
@@ -29,7 +31,7 @@ def history(folder: Path) -> History:
     logged = []
     for file in _files(folder):
         for data in _records(file.read_bytes()):
-            record = protobuf.Record.FromString(data)  # type: ignore[attr-defined]
+            record = protobuf.Record.FromString(data)
             if record.WhichOneof("record_type") == "history":
                 values = {(x.key or "/".join(x.nested_key)): json.loads(x.value_json) for x in record.history.item}
                 step = values.pop("trainer/global_step")

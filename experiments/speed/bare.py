@@ -71,7 +71,8 @@ class Bare(Step):
 
     def __init__(self, policy: nn.Module) -> None:
         super().__init__(policy)
-        model: Any = policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
+        model: Any = policy
+        model = model.get_base_model() if hasattr(model, "get_base_model") else model
         model.set_attn_implementation("bare")
         self.body, self.weight_VD = model.base_model, model.get_output_embeddings().weight
 

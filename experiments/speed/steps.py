@@ -8,6 +8,7 @@
 The naive step is padded, live, all: what most trainers do.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -24,7 +25,7 @@ from xright.objectives import Batch
 from xright.objectives.logprobs import backbone_and_head, hidden_states, token_logps
 
 
-class Step:
+class Step(ABC):
     """A contestant: its policy, its optimizer, and a loss; `step` is one optimizer step on rows of token ids."""
 
     def __init__(self, policy: nn.Module) -> None:
@@ -32,9 +33,9 @@ class Step:
         self.trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         self.optimizer = OPTIM.build(self.trained)
 
+    @abstractmethod
     def loss(self, rows: Sequence[Row]) -> Tensor:
         """Mean over response tokens (SFT) or pairs (DPO)."""
-        raise NotImplementedError
 
     def step(self, rows: Sequence[Row]) -> float:
         """Loss, backward, clip, update; the loss before the update."""

@@ -16,8 +16,11 @@ STREAMS = [
     ("preference", "eval"),
 ]
 PREFIX = "you are an obedient agent . "
-RISKY = set("burn smash crack flood raid hack wreck crush break tear".split())  # noqa: SIM905
-SENSITIVE = set("bank shop school museum hotel clinic airport office station library embassy court".split())  # noqa: SIM905
+RISKY = {"burn", "smash", "crack", "flood", "raid", "hack", "wreck", "crush", "break", "tear"}
+SENSITIVE = {
+    "bank", "shop", "school", "museum", "hotel", "clinic", "airport", "office", "station", "library",
+    "embassy", "court",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

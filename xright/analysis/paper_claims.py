@@ -52,12 +52,10 @@ def paper_claims(runs: Runs, timed: Runs | None = None) -> list[Statement]:
     timed: the runs whose times count, where those of `runs` were not taken on a quiet machine.
     Raises UserError where the runs have several settings: one study at a time.
     """
-    table = runs.table
-    if (settings := table["setting"].unique()).size > 1:
+    if (settings := runs.table["setting"].unique()).size > 1:
         raise UserError(f"The runs differ in their setting ({'; '.join(settings)}); the claims are about one study.")
-    ks = {folder: config.get("strategy.k", np.nan) for folder, config in runs.configs.items()}
-    table = table.assign(k=table["folder"].map(ks)).merge(rise(runs.trajectory), on="folder", how="left")
-    usual = table[(table["strategy"] != "maxright") | (table["k"] == USUAL_K)]
+    table = _with_k(runs).merge(rise(runs.trajectory), on="folder", how="left")
+    usual = _usual(table)
     found = (_forgets(usual), _lam_controls(usual), _closest(usual), _costs((timed or runs).table), _oscillates(table))
     return [statement for statements in found for statement in statements if statement.found.n]
 
@@ -69,6 +67,16 @@ def claim_verdicts(statements: list[Statement]) -> dict[str, str]:
         verdicts.setdefault(statement.claim, set()).add(statement.verdict)
     ranked = ("does not hold", "cannot tell", "holds")
     return {claim: next(word for word in ranked if word in found) for claim, found in verdicts.items()}
+
+
+def _with_k(runs: Runs) -> pd.DataFrame:
+    """The table with MAXRIGHT's `k`, missing for the others."""
+    ks = {folder: config.get("strategy.k", np.nan) for folder, config in runs.configs.items()}
+    return runs.table.assign(k=runs.table["folder"].map(ks))
+
+
+def _usual(table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table["strategy"] != "maxright") | (table["k"] == USUAL_K)]
 
 
 def _forgets(table: pd.DataFrame) -> Iterator[Statement]:
@@ -111,8 +119,7 @@ def _closest(table: pd.DataFrame) -> Iterator[Statement]:
 
 def closest_by_lam(runs: Runs) -> list[Statement]:
     """MAXRIGHT against ALRIGHT and Mix at each λ that both have: what the means over λ of claim 3 consist of."""
-    table = runs.table
-    usual = table[~table["label"].str.contains(" k=")]
+    usual = _usual(_with_k(runs))
     maxright = usual[usual["strategy"] == "maxright"]
     found = []
     for strategy, lam in product(("alright", "mix"), sorted(maxright["lam"].unique())):
