@@ -1,0 +1,21 @@
+"""Where things are: the one place that turns what a user wrote into a path.
+
+A path in a setting, an environment variable or a file may begin with `~` or be relative; whoever opens, compares or
+stores one asks here first, so that no two parts of the program can mean different places by the same words.
+"""
+
+from pathlib import Path
+
+from xright.errors import UserError
+
+
+def place(path: str | Path) -> Path:
+    """The absolute path that a user means: `~` is their home. UserError where no home is known for it.
+
+    >>> place("/data/./rows.jsonl")
+    PosixPath('/data/rows.jsonl')
+    """
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:  # neither $HOME nor the system's list of users says where it is
+        raise UserError(f"{str(path)!r} begins with ~, and no home folder is known for it; write it in full.") from error
