@@ -61,7 +61,7 @@ def check_config(cfg: DictConfig) -> None:
             _whole(f"callbacks.{name}.every", node["every"], at_least=1)
     probe = cfg.copy()
     optima = {"dpo": 0.0, "sft": 0.0} if cfg.optima == "auto" else cfg.optima
-    probe.run = {"folder": ".", "identity": None, "optima": optima, "steps_per_epoch": 1, "showcase": []}
+    probe.run = {"folder": ".", "identity": None, "optima": optima, "steps_per_epoch": 1}
     make_trainer(probe.trainer, [build(node) for node in probe.callbacks.values() if node], logger=False)
     objectives = {name: build(node) for name, node in probe.objectives.items() if node}
     if absent := [name for name in JOINT if name not in objectives]:

@@ -41,7 +41,7 @@ class JointModule(L.LightningModule):
     objectives: {name: Objective}; collate: rows -> Batch; phases: lengths in steps, each with a fresh optimizer;
     evaluation: {objective name: chunks of this rank's held-out rows, as many on every rank (a chunk may be empty)},
     evaluated after the first step, every `eval_every` steps and at the end; micro_batch: rows per forward (None: the
-    whole step at once); tokenizer: for callbacks that write text.
+    whole step at once); tokenizer, and showcase ([{prompt, kind, is_chat}], rendered): for callbacks that write text.
     look: how a selector sees a loss before it chooses: `grad` (the training forward, kept, so that the chosen one is
     not computed again; all graphs exist at once), `no_grad` (an extra forward, in eval mode, as the authors do), or
     `auto` (grad where the step is one micro-batch).
@@ -67,6 +67,7 @@ class JointModule(L.LightningModule):
         seed: int,
         micro_batch: int | None = None,
         tokenizer: Any = None,
+        showcase: Sequence[Mapping[str, Any]] = (),
         look: str = "auto",
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -76,7 +77,8 @@ class JointModule(L.LightningModule):
         self.policy, self.objectives, self.selector = policy, objectives, selector
         self.collate, self.optim, self.phases = collate, optim, phases
         self.evaluation, self.eval_every = evaluation, eval_every
-        self.seed, self.micro_batch, self.tokenizer, self.look = seed, micro_batch, tokenizer, look
+        self.seed, self.micro_batch, self.look = seed, micro_batch, look
+        self.tokenizer, self.showcase = tokenizer, showcase
         self.stop_requested = stop_requested
         self.interrupted, self.steps_done, self.owes_evaluation = False, 0, not any(phases)
 

@@ -60,12 +60,11 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
 
 
 def prepare(cfg: DictConfig) -> Stages:
-    """Build or find the shared stages, and fill in `cfg.run`: optima, steps per epoch, showcase."""
+    """Build or find the shared stages, and fill in `cfg.run`: optima, steps per epoch."""
     corpus = corpus_of(cfg)
     stages = Stages(cfg, corpus)
     stages.check()
     cfg.run.steps_per_epoch = stages.steps_per_epoch
-    cfg.run.showcase = corpus.showcase()
     if cfg.optima == "auto":
         cfg.run.optima = {name: stages.optimum(name).result["optimum"] for name in JOINT}
         log.info("optima: %s", ", ".join(f"f_{name}* = {value:.4f}" for name, value in cfg.run.optima.items()))
@@ -93,9 +92,10 @@ def _joint_run(
         check_reference(policy, objectives["dpo"], evaluation["dpo"], cfg)
     first(lambda: folder.begin(config, preemption.slurm_job()))
     with folder.telling_why(), wandb_runs(cfg.logger) as loggers:
+        plan = Plan(stages.streams, stages.batch_size, phases, evaluation, stages.corpus.showcase())
         train(
-            Plan(stages.streams, stages.batch_size, phases, evaluation), policy, stages.tokenizer, objectives,
-            selector, build(cfg.optim), cfg.seed, cfg, selector.label, callbacks, loggers,
+            plan, policy, stages.tokenizer, objectives, selector, build(cfg.optim), cfg.seed, cfg, selector.label,
+            callbacks, loggers,
         )  # fmt: skip
         checkpoints = next(c for c in callbacks if isinstance(c, Checkpoint))
         policy = whole(policy, cfg.trainer, lambda: _start(cfg, stages, selector), checkpoints)

@@ -17,5 +17,5 @@ def place(path: str | Path) -> Path:
     """
     try:
         return Path(path).expanduser().absolute()
-    except RuntimeError as error:  # neither $HOME nor the system's list of users says where it is
-        raise UserError(f"{str(path)!r} begins with ~, and no home folder is known for it; write it in full.") from error
+    except RuntimeError as error:  # neither $HOME nor the list of users tells
+        raise UserError(f"{str(path)!r} begins with ~, and no home folder is known for it; write it out.") from error

@@ -46,13 +46,14 @@ class Plan:
     """What to train on, for how long, and what to evaluate.
 
     streams: {name: training rows}; batch_size: {name: rows or tokens per step}; phases: lengths in steps; evaluation:
-    {objective: rows}.
+    {objective: rows}. showcase: prompts to watch completions of (`Corpus.showcase`).
     """
 
     streams: Mapping[str, Sequence[Row]]
     batch_size: Mapping[str, BatchSize]
     phases: Sequence[int]
     evaluation: Mapping[str, Sequence[Row]]
+    showcase: Sequence[Mapping[str, Any]] = ()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -87,7 +88,7 @@ def train(
     lay_out = partial(collate, pad_id=pad_id(tokenizer), layout=choose_layout(policy, cfg.layout))
     module = JointModule(
         policy, objectives, selector, lay_out, optim, plan.phases, chunks,
-        cfg.eval_every, seed, cfg.model.micro_batch, tokenizer, cfg.look, preemption.requested,
+        cfg.eval_every, seed, cfg.model.micro_batch, tokenizer, plan.showcase, cfg.look, preemption.requested,
     )  # fmt: skip
     checkpoint = next((c.latest() for c in callbacks if isinstance(c, Checkpoint)), None)
     if checkpoint:

@@ -68,9 +68,10 @@ def parts():
 def train_tiny(parts, compose_small):
     """train_tiny(selector, callbacks, …): a real training of a few steps; returns the policy."""
 
-    def run(selector, callbacks, steps=4, eval_every=2, loggers=(), lr=1e-3, streams=None):
+    def run(selector, callbacks, steps=4, eval_every=2, loggers=(), lr=1e-3, streams=None, showcase=()):
         cfg = compose_small(f"eval_every={eval_every}")
-        plan = Plan(streams or parts.streams, {"sft": 8, "preference": 4}, (steps,) if steps else (), parts.evaluation)
+        phases, sizes = (steps,) if steps else (), {"sft": 8, "preference": 4}
+        plan = Plan(streams or parts.streams, sizes, phases, parts.evaluation, showcase)
         policy = copy.deepcopy(parts.policy)
         objectives = {"dpo": DPO(0.1), "sft": SFT()}
         train(plan, policy, parts.tokenizer, objectives, selector, Optim(lr), 0, cfg, "test", callbacks, loggers)

@@ -99,7 +99,7 @@ def test_a_resumed_run_keeps_rows_up_to_its_checkpoint(tmp_path):
 
 def test_samples_give_a_table_too(train_tiny, tmp_path):
     tables, prompts = Tables(), [{"prompt": "<user> what is 3 plus 5 ? <bot> ", "kind": "task"}]
-    train_tiny(Mix(0.5), [Samples(tmp_path, prompts, every=1, max_new_tokens=2)], steps=2, loggers=[tables])
+    train_tiny(Mix(0.5), [Samples(tmp_path, every=1, max_new_tokens=2)], steps=2, loggers=[tables], showcase=prompts)
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert [(key, step) for key, _, _, step in tables.tables] == [("samples", 1), ("samples", 2)]
     for (_, columns, table, _), line in zip(tables.tables, lines, strict=True):

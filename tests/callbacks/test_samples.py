@@ -17,8 +17,8 @@ def lines(folder):
 
 
 def test_first_every_nth_and_last_evaluation(train_tiny, parts, tmp_path):
-    watch = Samples(tmp_path, PROMPTS, every=2, max_new_tokens=3)
-    policy = train_tiny(Mix(0.5), [watch], steps=7, eval_every=2)  # evaluations after steps 1, 2, 4, 6, 7
+    watch = Samples(tmp_path, every=2, max_new_tokens=3)
+    policy = train_tiny(Mix(0.5), [watch], steps=7, eval_every=2, showcase=PROMPTS)  # evaluated after 1, 2, 4, 6, 7
     found = lines(tmp_path)
     assert [line["step"] for line in found] == [1, 1, 4, 4, 7, 7]
     assert [line["prompt"] for line in found[:2]] == [prompt["prompt"] for prompt in PROMPTS]
@@ -28,26 +28,36 @@ def test_first_every_nth_and_last_evaluation(train_tiny, parts, tmp_path):
 
 
 def test_watching_changes_nothing(train_tiny, tmp_path):
-    watched = train_tiny(Mix(0.5), [Samples(tmp_path, PROMPTS, every=1, max_new_tokens=2)])
+    watched = train_tiny(Mix(0.5), [Samples(tmp_path, every=1, max_new_tokens=2)], showcase=PROMPTS)
     alone = train_tiny(Mix(0.5), [])
     assert all(torch.equal(a, b) for a, b in zip(watched.parameters(), alone.parameters(), strict=True))
 
 
 def test_no_prompts_no_file(train_tiny, tmp_path):
-    train_tiny(Mix(0.5), [Samples(tmp_path, [])], steps=1)
+    train_tiny(Mix(0.5), [Samples(tmp_path)], steps=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_without_steps_is_looked_at_once(train_tiny, tmp_path):
-    train_tiny(Mix(0.5), [Samples(tmp_path, PROMPTS, every=5, max_new_tokens=2)], steps=0)
+    train_tiny(Mix(0.5), [Samples(tmp_path, every=5, max_new_tokens=2)], steps=0, showcase=PROMPTS)
     assert [line["step"] for line in lines(tmp_path)] == [0, 0]
 
 
 def test_a_resumed_run_keeps_lines_up_to_its_checkpoint(tmp_path):
     text = "".join(json.dumps({"step": step, "prompt": "p", "completion": "c"}) + "\n" for step in (1, 100, 200))
     (tmp_path / "samples.jsonl").write_text(text + '{"step": 200, "pro')  # killed in the middle of a line
-    watch = Samples(tmp_path, PROMPTS, every=2)
+    watch = Samples(tmp_path, every=2)
     watch.load_state_dict({"evaluations": 3, "sampled_at": 100})
     watch.on_fit_start(None, None)
     assert [line["step"] for line in lines(tmp_path)] == [1, 100]
     assert watch.state_dict() == {"evaluations": 3, "sampled_at": 100}
+
+
+def test_a_line_ends_with_a_newline_and_nothing_else(tmp_path):
+    lines = [{"step": 1, "completion": "one\u2028two\u2029three\u0085four\x0bfive\x1csix"}, {"step": 100}]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (tmp_path / "samples.jsonl").write_text(text, encoding="utf-8")
+    watch = Samples(tmp_path)
+    watch.load_state_dict({"evaluations": 1, "sampled_at": 1})
+    watch.on_fit_start(None, None)
+    assert (tmp_path / "samples.jsonl").read_text(encoding="utf-8") == text.split("\n")[0] + "\n"

@@ -73,8 +73,9 @@ def test_a_study_without_alright_runs(tmp_path):
 def test_ends_a_run_at_an_evaluation_and_the_others_see_the_end(train_tiny, tmp_path):
     rule = StoppingRule({"dpo": -1.0, "sft": 5.3})  # an untrained model is at log(vocabulary) = 5.3…
     trajectory = Trajectory(tmp_path, None, 5)
-    samples = Samples(tmp_path, [{"prompt": "<user> what is", "kind": "task"}], every=100, max_new_tokens=2)
-    train_tiny(Mix(0.1), [rule, trajectory, samples], steps=60, eval_every=4, lr=3e-3)
+    samples = Samples(tmp_path, every=100, max_new_tokens=2)
+    showcase = [{"prompt": "<user> what is", "kind": "task"}]
+    train_tiny(Mix(0.1), [rule, trajectory, samples], steps=60, eval_every=4, lr=3e-3, showcase=showcase)
     rows = trajectory.file.read()
     values = [float(row["f_sft"]) for row in rows]
     assert all(value > 5.3001 for value in values[:-1])

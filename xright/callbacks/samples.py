@@ -1,7 +1,9 @@
 """Completions of a few fixed prompts over training: `samples.jsonl`, so that forgetting can be read, not only plotted.
 
-Rank 0 writes them. Each line: step (optimizer steps done), prompt (as rendered for the model), kind, completion
-(greedy). Logs to W&B a table `samples` of the same columns.
+The prompts are data, so they come from the module that is trained (`JointModule.showcase`) and never through the
+configuration, which would take `${…}` in them for an instruction. Rank 0 writes them. Each line:
+step (optimizer steps done), prompt (as rendered for the model), kind, completion (greedy). Logs to W&B a table
+`samples` of the same columns.
 """
 
 import json
@@ -20,23 +22,17 @@ log = logging.getLogger(__name__)
 
 
 class Samples(L.Callback):
-    """prompts: [{prompt, kind, is_chat}], rendered; with none, nothing happens. is_chat: rendered by a chat template,
-    which writes its own special tokens. every: evaluations between two looks (the last evaluation is always one).
-    max_new_tokens: per completion."""
+    """every: evaluations between two looks (the last evaluation is always one). max_new_tokens: per completion."""
 
-    def __init__(
-        self,
-        folder: str | Path,
-        prompts: Sequence[Mapping[str, Any]],
-        every: int = 5,
-        max_new_tokens: int = 64,
-    ) -> None:
+    def __init__(self, folder: str | Path, every: int = 5, max_new_tokens: int = 64) -> None:
         self.path = Path(folder) / "samples.jsonl"
-        self.prompts, self.every, self.max_new_tokens = prompts, every, max_new_tokens
+        self.every, self.max_new_tokens = every, max_new_tokens
+        self.prompts: Sequence[Mapping[str, Any]] = ()
         self.evaluations, self.sampled_at = 0, -1
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Leave out prompts that leave no room for a completion, and say so; better now than in the middle of a run."""
+        self.prompts = pl_module.showcase
         room = getattr(pl_module.policy.config, "max_position_embeddings", None)
         if room is None:
             return
@@ -49,10 +45,11 @@ class Samples(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop what a run that was interrupted wrote after its last checkpoint, be it half a line."""
         if is_first() and self.path.exists():
-            lines = self.path.read_text(errors="replace").splitlines(keepends=True)
-            whole = [line for line in lines if line.endswith("\n")]
+            lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+            *whole, _ = lines  # "\n" alone ends a line: text may hold U+2028; what comes after the last is cut off
             scratch = self.path.with_suffix(".tmp")
-            scratch.write_text("".join(line for line in whole if json.loads(line)["step"] <= self.sampled_at))
+            kept = [line + "\n" for line in whole if json.loads(line)["step"] <= self.sampled_at]
+            scratch.write_text("".join(kept), encoding="utf-8")
             scratch.replace(self.path)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
@@ -75,7 +72,7 @@ class Samples(L.Callback):
             {"step": steps_done, "prompt": prompt["prompt"], "kind": prompt["kind"], "completion": completion}
             for prompt, completion in zip(self.prompts, completions, strict=True)
         ]
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         return lines
 
