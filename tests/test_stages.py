@@ -118,7 +118,7 @@ def log_probs(model, row):
 
 def test_reference_log_probs_are_a_plain_models(built, stages):
     found = stages()
-    model = AutoModelForCausalLM.from_pretrained(found.reference)
+    model = AutoModelForCausalLM.from_pretrained(found.reference.path)
     train, evaluation = found.preference_rows
     assert (len(train), len(evaluation)) == (20, 8)
     for row in (*train, *evaluation):
@@ -145,7 +145,7 @@ def test_optimum_is_the_lowest_value_seen(built, stages):
 def test_reference_is_the_base(built, stages):
     found = stages("reference=base")
     assert found.reference == found.base == built["base"]
-    policy = AutoModelForCausalLM.from_pretrained(found.base)
+    policy = AutoModelForCausalLM.from_pretrained(found.base.path)
     for row in found.preference_rows[1]:
         chosen, rejected = log_probs(policy, row)
         margin = (chosen - row.reference[0]) - (rejected - row.reference[1])
@@ -163,13 +163,13 @@ def test_reference_trained_on_the_sft_data(built, stages, caplog):
         model = AutoModelForCausalLM.from_pretrained(folder)
         return -sum(sum(log_probs(model, row)) for row in found.corpus.train("sft"))
 
-    assert loss(reference) < loss(found.base)
+    assert loss(reference.path) < loss(found.base.path)
 
 
 def test_reference_is_a_folder(built, stages, tmp_path):
-    shutil.copytree(built["base"], tmp_path / "mine")
+    shutil.copytree(built["base"].path, tmp_path / "mine")
     found = stages(f"reference={tmp_path}/mine")
-    assert found.reference == str(tmp_path / "mine")
+    assert found.reference.path == str(tmp_path / "mine")
     assert found.preference_rows == stages("reference=base").preference_rows
     assert found.optimum("sft").id == built["sft"]  # SFT knows no reference
 
@@ -259,4 +259,4 @@ def test_an_adapter_policy(built, stages):
     assert found.reference != built["reference"]
     assert (stage.folder / "model" / "adapter_config.json").is_file()
     row = found.preference_rows[0][0]
-    assert row.reference == pytest.approx(log_probs(models.load(found.reference), row), abs=1e-4)
+    assert row.reference == pytest.approx(log_probs(models.load(found.reference.path), row), abs=1e-4)

@@ -35,10 +35,12 @@ from xright.objectives.logprobs import backbone_and_head
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def load_tokenizer(path: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    path: str, trust_remote_code: bool = False, revision: str | None = None
+) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder or on the hub; UserError where there is none."""
     with _told(f"no tokenizer could be loaded from {path!r}", "give a folder or hub name"):
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code, revision=revision)
 
 
 def build(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
@@ -65,7 +67,8 @@ def load(
     if dtype not in DTYPES:
         raise UserError(f"model.dtype={dtype!r} must be one of {', '.join(DTYPES)}.")
     if (Path(path) / "adapter_config.json").is_file():
-        return _load_adapter(Path(path), load(_base_of(Path(path)), dtype, revision, trust_remote_code))
+        base, its_revision = _base_of(Path(path))
+        return _load_adapter(Path(path), load(base, dtype, its_revision, trust_remote_code))
     with _told(f"no causal LM could be loaded from {str(path)!r}", "give a folder or hub name of one"):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -184,7 +187,7 @@ def fingerprint(path: str | Path, revision: str | None = None) -> str:
         return f"{path}@{commit or revision}"
     digest = hashlib.sha256()
     if (folder / "adapter_config.json").is_file():
-        digest.update(fingerprint(_base_of(folder)).encode())
+        digest.update(fingerprint(*_base_of(folder)).encode())
     for file in sorted(f for f in folder.iterdir() if f.is_file()):
         content = file.read_bytes() if file.stat().st_size < 2**24 else str(file.stat().st_mtime_ns).encode()
         digest.update(f"{file.name}:{file.stat().st_size}:".encode() + content)
@@ -205,7 +208,8 @@ def _with_adapter(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:
             r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=targets,
             task_type="CAUSAL_LM",
         )  # fmt: skip
-        return get_peft_model(model, config)
+        # The very commit that was loaded: whoever loads the adapter later gets the base that it was trained on.
+        return get_peft_model(model, config, revision=getattr(model.config, "_commit_hash", None))
 
 
 def _load_adapter(folder: Path, base: nn.Module) -> PeftModel:
@@ -219,13 +223,15 @@ def _load_adapter(folder: Path, base: nn.Module) -> PeftModel:
     return model
 
 
-def _base_of(adapter: Path) -> str:
+def _base_of(adapter: Path) -> tuple[str, str | None]:
+    """The base model that an adapter's folder names, and its revision on the hub."""
     file = adapter / "adapter_config.json"
     with _told(f"{str(file)!r} names no base model that can be found", "mend its base_model_name_or_path"):
-        base = json.loads(file.read_text())["base_model_name_or_path"]
+        settings = json.loads(file.read_text())
+        base, revision = settings["base_model_name_or_path"], settings.get("revision")
         if not Path(base).is_dir():
-            PreTrainedConfig.get_config_dict(base)  # on the hub
-        return base
+            PreTrainedConfig.get_config_dict(base, revision=revision)  # on the hub
+        return base, revision
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from torch import nn
 
 from xright import models
 from xright.build import build
-from xright.cache import Stage, cache_root, cached_stage
+from xright.cache import Stage, cached_stage
 from xright.callbacks.checkpoint import Checkpoint
 from xright.callbacks.trajectory import Trajectory
 from xright.data.corpus import Corpus
@@ -37,6 +37,7 @@ from xright.errors import UserError
 from xright.folders import material
 from xright.objectives import SFT, Objective
 from xright.optim import Optim
+from xright.pretrained import Pretrained
 from xright.ranks import is_first, world_size
 from xright.reference import read_logps, reference_logps
 from xright.strategies import Only
@@ -63,7 +64,7 @@ class Stages:
             if len(self.corpus.evaluation(stream)) < world_size():
                 raise UserError(f"{stream} has fewer evaluation rows than the run has processes ({world_size()}).")
         if self.cfg.reference not in ("chosen", "sft", "base"):
-            _model_id(self.cfg.reference)
+            _ = self.reference.identity
         if self.cfg.model.init:
             self._adapted(models.build(_plain(self.cfg.model.init), self.tokenizer, SEED), SEED)
         else:
@@ -72,15 +73,15 @@ class Stages:
     def identity(self, config: Mapping[str, Any]) -> str:
         """What a checkpoint of the joint run stands for: the settings that matter, and the rows they have led to."""
         rows = [self.streams["preference"], self.streams["sft"], *map(self.corpus.evaluation, ("preference", "sft"))]
-        told = [material(config), _model_id(self.base), _model_id(self.reference), *(part.digest for part in rows)]
+        told = [material(config), self.base.identity, self.reference.identity, *(part.digest for part in rows)]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
-    def base(self) -> str:
-        """Folder or hub name of the base model."""
+    def base(self) -> Pretrained:
+        """The base model."""
         model = self.cfg.model
         if not model.init:
-            return str(Path(model.path).absolute()) if Path(model.path).is_dir() else model.path
+            return Pretrained.named(model.path, model.revision)
         texts, pretrain = self.corpus.train("text"), model.pretrain
         key = {"init": _plain(model.init), "pretrain": _plain(pretrain), "texts": texts.digest}
         key["precision"] = self.cfg.trainer.precision
@@ -93,18 +94,18 @@ class Stages:
             optim = build(pretrain.optim)
             return self._train(plan, policy, {"sft": SFT("text")}, optim, pretrain.seed, "base", folder)
 
-        return str(cached_stage("base", key, train_base).folder / "model")
+        return Pretrained(str(cached_stage("base", key, train_base).folder / "model"))
 
     @cached_property
-    def reference(self) -> str:
-        """Folder or hub name of π_ref."""
+    def reference(self) -> Pretrained:
+        """π_ref."""
         kind, training = self.cfg.reference, self.cfg.reference_training
         if kind == "base":
             log.info("reference: the base model, %s", self.base)
             return self.base
         if kind not in ("chosen", "sft"):
             log.info("reference: the model in %s", kind)
-            return str(Path(kind).absolute()) if Path(kind).is_dir() else kind
+            return Pretrained.named(kind)
         stream = "preference" if kind == "chosen" else "sft"
         rows = self.corpus.train(stream)
         rows = rows.chosen_only() if kind == "chosen" else rows
@@ -125,17 +126,17 @@ class Stages:
         folder = cached_stage("reference", key, train_reference).folder / "model"
         learnt = "the chosen responses" if kind == "chosen" else "the SFT data"
         log.info("reference: SFT on %s, %d steps, %s", learnt, steps, folder)
-        return str(folder)
+        return Pretrained(str(folder))
 
     @cached_property
     def preference_rows(self) -> tuple[Rows, Rows]:
         """Training and evaluation rows of the preference stream, with π_ref's log-probs attached."""
         train_rows, evaluation = self.corpus.train("preference"), self.corpus.evaluation("preference")
         rows = train_rows.union(evaluation)
-        key = {"reference": _model_id(self.reference), "rows": rows.digest, "dtype": "float32"}
+        key = {"reference": self.reference.identity, "rows": rows.digest, "dtype": "float32"}
 
         def compute(folder: Path) -> dict[str, Any]:
-            model = models.load(self.reference, "float32", trust_remote_code=self.cfg.model.trust_remote_code)
+            model = self.reference.load("float32", self.cfg.model.trust_remote_code)
             models.check_fits(model, self.tokenizer, self.corpus.max_length)
             device = make_trainer(self.cfg.trainer, logger=False, enable_progress_bar=False).strategy.root_device
             batch_size, layout = self.cfg.eval_batch_size, self.cfg.layout
@@ -170,7 +171,7 @@ class Stages:
         steps = self.cfg.epochs * self.steps_per_epoch
         key = {
             **self._policy_key(), "objective": _plain(node), "rows": rows.digest, "evaluation": evaluation.digest,
-            "reference": _model_id(self.reference) if rows[0].reference else None,
+            "reference": self.reference.identity if rows[0].reference else None,
             "batch_size": _plain_size(batch_size),
             "steps": steps, "eval_every": self.cfg.eval_every, "optim": _plain(self.cfg.optim),
         }  # fmt: skip
@@ -185,7 +186,7 @@ class Stages:
     def policy(self, seed: int) -> nn.Module:
         """A fresh policy: the base, to be trained in full or through an adapter started from `seed`."""
         model = self.cfg.model
-        policy = self._adapted(models.load(self.base, model.dtype, model.revision, model.trust_remote_code), seed)
+        policy = self._adapted(self.base.load(model.dtype, model.trust_remote_code), seed)
         count = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
         kind = f"LoRA r={model.lora.r}" if model.lora.r else "all parameters"
         log.info("policy: %s, %s trained, from %s", kind, f"{count:,}", self.base)
@@ -199,7 +200,7 @@ class Stages:
         model = self.cfg.model
         lora = _plain(model.lora) if model.lora.r else None
         return {
-            "base": _model_id(self.base), "lora": lora, "dtype": model.dtype, "precision": self.cfg.trainer.precision,
+            "base": self.base.identity, "lora": lora, "dtype": model.dtype, "precision": self.cfg.trainer.precision,
         }  # fmt: skip
 
     def _train(
@@ -227,14 +228,6 @@ class Stages:
             models.export(policy, self.tokenizer, folder / "model")
             seen = [float(row[f"f_{name}"]) for row in trajectory.file.read() if row[f"f_{name}"]]
         return {"steps": sum(plan.phases), "optimum": min(seen, default=None)}
-
-
-def _model_id(path: str) -> str:
-    """A cached stage's model is known by the stage's hash, any other by its fingerprint."""
-    folder = Path(path)
-    if cache_root() in folder.parents:
-        return folder.parent.name
-    return models.fingerprint(path)
 
 
 def _plain_size(size: BatchSize) -> Any:

@@ -86,14 +86,18 @@ class Corpus:
 def corpus_of(cfg: DictConfig) -> Corpus:
     """The corpus a configuration describes; jobs of one sweep in one process share it."""
     data = OmegaConf.to_yaml(cfg.data, resolve=True)
-    return _corpus(data, cfg.model.tokenizer, cfg.model.trust_remote_code, cfg.eval_on)
+    own = cfg.model.tokenizer == cfg.model.path  # the model's revision is that of its own tokenizer, of no other
+    revision = cfg.model.revision if own else None
+    return _corpus(data, cfg.model.tokenizer, revision, cfg.model.trust_remote_code, cfg.eval_on)
 
 
 @lru_cache(maxsize=2)
-def _corpus(data: str, tokenizer_path: str | None, trust_remote_code: bool, eval_on: str) -> Corpus:
+def _corpus(
+    data: str, tokenizer_path: str | None, revision: str | None, trust_remote_code: bool, eval_on: str
+) -> Corpus:
     cfg: Any = OmegaConf.create(data)
     source = build(cfg.source)
-    tokenizer = load_tokenizer(tokenizer_path, trust_remote_code) if tokenizer_path else source.tokenizer()
+    tokenizer = load_tokenizer(tokenizer_path, trust_remote_code, revision) if tokenizer_path else source.tokenizer()
     if tokenizer is None:
         raise UserError("model.tokenizer is not given and the data has none of its own; name a folder or hub model.")
     return Corpus(source, tokenizer, cfg.templates, cfg.max_length, eval_on)
