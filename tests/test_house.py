@@ -14,13 +14,16 @@ OBJECTIVES = {"dpo", "sft", "orpo"}  # strategy=dpo trains the objective alone
 # What a room may import of the house itself; not listed: anything below the pipeline.
 MAY = {
     "errors": set(),
+    "places": {"errors"},
+    "inputs": {"models", "places", "errors"},
+    "pretrained": {"models", "cache", "places", "errors"},
     "metrics": set(),
     "objectives": {"objectives", "errors"},
     "strategies": {"strategies", "errors"},
     "optim": {"errors"},
     "theory": {"theory", "strategies", "metrics", "analysis.style", "errors"},
     "models": {"objectives", "errors"},
-    "data": {"data", "objectives", "models", "build", "cache", "errors"},
+    "data": {"data", "objectives", "models", "build", "cache", "inputs", "places", "errors"},
     "evaluation": {"evaluation", "data", "models", "build", "errors"},
     "ranks": {"errors"},
     "preemption": set(),

@@ -179,7 +179,7 @@ def test_a_folder_that_changes_is_another_reference(built, stages, tmp_path):
     rows = []
     for study, source in (("a", "base"), ("b", "reference")):
         run = tmp_path / study / "strategy-alright_lam-0.5_seed-0"
-        shutil.copytree(built[source], run / "model")
+        shutil.copytree(built[source].path, run / "model")
         (run / "result.json").write_text("{}")
         found = stages(f"reference={run}/model")
         rows.append([row.reference for row in found.preference_rows[0]])

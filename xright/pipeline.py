@@ -21,6 +21,7 @@ from xright.data.corpus import corpus_of
 from xright.evaluation.behaviour import LONGEST_ANSWER, behaviour
 from xright.evaluation.generate import complete
 from xright.folders import RunFolder, cell_name
+from xright.inputs import check_same, inputs
 from xright.loggers import wandb_runs
 from xright.objectives import JOINT
 from xright.ranks import broadcast, first, is_first
@@ -53,6 +54,7 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
         with folder.lock():
             result = _joint_run(cfg, strategy, folder, config, stages, afresh)
     else:
+        first(lambda: check_same(folder.path, result.get("inputs", {}), inputs(config)))
         log.info("finished already: %s", folder.path)
     if is_first():
         print(folder.path, flush=True)
@@ -81,6 +83,7 @@ def _joint_run(
         first(folder.set_aside)
     elif found := first(lambda: folder.finished(config)):  # another process was faster
         return found
+    read = first(lambda: inputs(config))
     cfg.run.folder = str(folder.path)
     cfg.run.identity = stages.identity(config)
     selector, callbacks = build(cfg.strategy), [build(node) for node in cfg.callbacks.values() if node]
@@ -108,7 +111,7 @@ def _joint_run(
                 result |= callback.summary() if hasattr(callback, "summary") else {}
             if hasattr(stages.corpus.source, "probes"):
                 result["behaviour"] = _behaviour(policy, stages, cfg.eval_batch_size)
-            result |= {"eval_on": cfg.eval_on, "reference": cfg.reference, "versions": versions()}
+            result |= {"eval_on": cfg.eval_on, "reference": cfg.reference, "inputs": read, "versions": versions()}
             for logger in loggers:
                 logger.experiment.summary.update(result)
             folder.finish(result)

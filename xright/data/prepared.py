@@ -14,7 +14,6 @@ step, whatever else of the configuration changes. In a yaml a step stands where 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections import Counter
@@ -23,11 +22,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from xright import models
 from xright.build import build
 from xright.cache import cached_stage
 from xright.data.tables import fingerprint, read
 from xright.errors import UserError
+from xright.inputs import on_disk
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ def prepared(path: str, step: Mapping[str, Any], split: str = "train", subset: s
     key = {
         "data": fingerprint(path, split, subset),
         "step": dict(step),
-        "found": _found_on_disk(step),
+        "found": on_disk(step),
         "versions": {"steps": VERSION, "datasets": version("datasets")},
     }
 
@@ -75,17 +74,3 @@ def prepared(path: str, step: Mapping[str, Any], split: str = "train", subset: s
 def _sentence(path: str, counts: Mapping[str, Any]) -> str:
     dropped = [f"{count} dropped: {reason}" for reason, count in counts["dropped"].items()]
     return "; ".join([f"{path}: {counts['kept']} of {counts['rows']} rows kept", *dropped])
-
-
-def _found_on_disk(node: Any) -> dict[str, str]:
-    """{text in a step's configuration: fingerprint} of those that name a file or a model's folder, whose content may
-    change under its name."""
-    if isinstance(node, Mapping | list | tuple):
-        parts = node.values() if isinstance(node, Mapping) else node
-        return {text: found for part in parts for text, found in _found_on_disk(part).items()}
-    if not isinstance(node, str) or not 0 < len(node) < 256:  # a question to a judge is no path
-        return {}
-    place = Path(node).expanduser()
-    if place.is_file():
-        return {node: hashlib.sha256(place.read_bytes()).hexdigest()}
-    return {node: models.fingerprint(place)} if place.is_dir() else {}
