@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from xright.data import tables
 from xright.data.tables import fingerprint, read
 from xright.errors import UserError
 
@@ -94,13 +95,17 @@ def test_slice_of_a_file(tmp_path):
         (
             "a.jsonl",
             '{"prompt": "a"}\n{"prompt": oops}\n',
-            r"a.jsonl' as json \(JSON parse error: Invalid value",
+            r"a.jsonl' as json \(line 2: JSON parse error: Expecting value",
         ),
         ("a.jsonl.gz", "hello", r"as json \(Not a gzipped file"),
         ("a.parquet", "hello", r"as parquet \(Parquet file size is 5 bytes"),
-        ("a.csv", 'prompt,response\n1,2\n"x,3\n', r"as csv \(Error tokenizing data"),
-        ("a.jsonl", '{"prompt": "señor"}'.encode("latin-1"), r"as json \(.*Invalid UTF8.*must be UTF-8"),
-        ("a.csv", "prompt\nseñor\n".encode("latin-1"), r"as csv \('utf-8' codec can't decode.*must be UTF-8"),
+        ("a.csv", 'prompt,response\n1,2\n"x,3\n', r"as csv \(line 3: EOF inside string"),
+        (
+            "a.jsonl",
+            '{"prompt": "señor"}'.encode("latin-1"),
+            r"as json \(line 1: Invalid UTF8 at byte 15; save it as UTF-8",
+        ),
+        ("a.csv", "prompt\nseñor\n".encode("latin-1"), r"as csv \(line 2: Invalid UTF8 at byte 3; save it as UTF-8"),
         ("a.jsonl.gz", gzip.compress(b"", mtime=0), "has no rows"),
     ],
 )
@@ -136,3 +141,67 @@ def test_missing_file_is_named_with_its_absolute_form(tmp_path, monkeypatch):
 def test_unreachable_hub_dataset_is_named_with_the_reason():
     with pytest.raises(UserError, match=r"dataset 'nobody/no-such-rows' \(split.*OfflineModeIsEnabled"):
         read("nobody/no-such-rows")
+
+
+NAMES = [
+    "set[1]", "what?", "st*r", "a::b", "{x}", "%20 #1", "é ☃", "zip::x", "file::", "http", "train[:1]", "-", "~", "a b",
+    "**", "!",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet", ".arrow", ".jsonl.gz"])
+@pytest.mark.parametrize("name", NAMES)
+def test_exactly_the_named_file_is_read(tmp_path, name, suffix):
+    """Whatever its name or its folder's looks like to a shell, a glob or a file system of many protocols."""
+    for folder in (name, "set1", "whatx", "star", "b"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for file in ("set1", "whatx", "star", "a", "b", "x"):
+            write(tmp_path / folder / f"{file}{suffix}", [{"prompt": "wrong", "response": ""}])
+    path = write(tmp_path / name / f"{name}{suffix}", [{"prompt": "right", "response": name}])
+    assert read(path).dataset.to_list() == [{"prompt": "right", "response": name}]
+    relative = os.path.relpath(path)
+    assert read(relative).dataset.to_list() == [{"prompt": "right", "response": name}]
+    assert read(path).fingerprint == fingerprint(path) == fingerprint(relative)
+
+
+def test_what_is_hashed_is_what_is_read(tmp_path, monkeypatch):
+    """A file that changes while it is read comes with the hash of the rows that were taken."""
+    path = tmp_path / "a.jsonl"
+    write(path, [{"prompt": "never read before"}])
+    old = fingerprint(str(path))
+    convert = tables._convert
+
+    def change_and_convert(*arguments):
+        write(path, [{"prompt": "new"}])
+        convert(*arguments)
+
+    monkeypatch.setattr(tables, "_convert", change_and_convert)
+    table = read(str(path))
+    assert (table.dataset.to_list(), table.fingerprint) == ([{"prompt": "never read before"}], old)
+    monkeypatch.undo()
+    assert read(str(path)).dataset.to_list() == [{"prompt": "new"}]
+
+
+def test_a_home_folder_is_meant_by_its_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "a.jsonl", ROWS)
+    assert read("~/a.jsonl").dataset.to_list() == ROWS
+
+
+def test_encodings_of_arrow_come_as_their_values(tmp_path):
+    turns = [[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "2021-05-01"}]] * 3
+    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
+    columns = {
+        "a": pa.array(["x", None, "x"]).dictionary_encode(),
+        "b": pa.array(["x", "y", None], pa.large_string()),
+        "c": pa.array(["x", "y", None], pa.string_view()),
+        "d": pa.array(turns, pa.large_list(turn)),
+    }
+    table = pa.table(columns)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.ipc.new_file(tmp_path / "file.arrow", table.schema) as writer:
+        writer.write_table(table)
+    with pa.ipc.new_stream(tmp_path / "stream.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "file.arrow", "stream.arrow"):
+        assert read(str(tmp_path / name)).dataset.to_list() == table.to_pylist()

@@ -1,37 +1,45 @@
 """A named file or hub dataset, read as it is: a table with its column names.
 
-The reading is done by `datasets` (json, csv, parquet and arrow builders, or the hub), which caches the result
-in Arrow files. Its cache goes by a local file's path and time stamp, so a file that was rewritten under its
-old time stamp would come back with its old rows; here the sha256 of the content is part of the cache's name,
-and that cannot happen.
+A local file is copied aside and hashed on the way, and the copy is what is read: exactly the named file, whatever its
+name looks like (`[ ]`, `*`, `::`), and exactly the content that its hash stands for. The rows are kept in an Arrow file
+beside the cache of `datasets`, named by that hash; a dataset of the hub is read by `datasets`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from xright.errors import UserError
+from xright.data.textfiles import rows
+from xright.errors import UserError, disk_sentence
+from xright.places import place
 
 if TYPE_CHECKING:  # a second is saved where nothing is read, because the tokens are in the cache
+    import pyarrow as pa
     from datasets import Dataset
 
 FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".arrow": "arrow"}
 GZIPPED = (".jsonl", ".json", ".csv")  # may be followed by .gz
-# What `datasets` says, in this order, of [] and of blank lines, of gz and NUL without content, of parquet without rows.
-NOTHING = ("corresponds to no data", "StopIteration", "BatchSize must be greater than 0")
 SUFFIXES = [*FORMATS, *(suffix + ".gz" for suffix in GZIPPED)]
+VERSION = 1  # of the Arrow files; raise it when a file comes to give other rows
+CHUNK = 1000  # rows in memory at a time
 
 
 @dataclass(frozen=True)
 class Table:
-    """`where`: the name the user gave, for messages."""
+    """`where`: the name the user gave, for messages. fingerprint: of what was read, see `fingerprint`."""
 
     where: str
     dataset: Dataset
+    fingerprint: str
 
 
 def read(name: str, split: str = "train", subset: str | None = None) -> Table:
@@ -40,8 +48,7 @@ def read(name: str, split: str = "train", subset: str | None = None) -> Table:
     A local file has one split, "train"; a slice such as "train[:100]" works for files and hub alike.
     Raises UserError for a missing, unknown, empty or unreadable file and for an unreachable dataset.
     """
-    path = Path(name).expanduser()
-    table = _file(name, path, split) if _format(path) or path.exists() else _hub(name, split, subset)
+    table = _file(name, place(name), split) if _is_local(name) else _hub(name, split, subset)
     if len(table.dataset) == 0:
         raise _no_rows(name)
     return table
@@ -51,17 +58,23 @@ def fingerprint(name: str, split: str = "train", subset: str | None = None) -> s
     """Identity of the rows behind `name`, without reading them: the sha256 of a local file, for a hub dataset the one
     `datasets` gives it (it covers the commit). Raises UserError as `read` does for what is not there.
     """
-    path = Path(name).expanduser()
-    if _format(path) or path.exists():
-        return f"{_checked(name, path)} {_sha256(path)} {split}"
-    return f"hub {_hub(name, split, subset).dataset._fingerprint}"
+    if not _is_local(name):
+        return _hub(name, split, subset).fingerprint
+    path = place(name)
+    kind = _checked(name, path)
+    with path.open("rb") as file:
+        return f"{kind} {_hashed(file)} {split}"
+
+
+def _is_local(name: str) -> bool:
+    return bool(_format(Path(name))) or place(name).exists()
 
 
 def _checked(name: str, path: Path) -> str:
     """The format of a local file; UserError if it is not there, unknown or empty."""
     if not path.is_file():
         problem = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise UserError(f"The data file '{name}' ({path.absolute()}) {problem}; give the path of a file.")
+        raise UserError(f"The data file '{name}' ({path}) {problem}; give the path of a file.")
     kind = _format(path)
     if kind is None:
         raise UserError(f"The data file '{name}' has an unknown suffix; use one of {', '.join(SUFFIXES)}.")
@@ -71,19 +84,113 @@ def _checked(name: str, path: Path) -> str:
 
 
 def _file(name: str, path: Path, split: str) -> Table:
-    from datasets import load_dataset
+    import datasets
 
-    kind, sha256 = _checked(name, path), _sha256(path)
+    kind, folder = _checked(name, path), Path(datasets.config.HF_DATASETS_CACHE) / "xright"
     try:
-        options = _as_text(path) if kind == "csv" else {}
-        dataset = load_dataset(kind, name=sha256[:16], data_files=str(path), split=split, **options)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch, path.open("rb") as file:
+            packed = ".gz" if path.suffix.lower() == ".gz" else ""
+            copy = Path(scratch) / f"rows.{kind}{packed}"
+            with copy.open("wb") as target:
+                sha256 = _hashed(file, target)
+            arrow = folder / f"{VERSION}-{kind}{packed}-{sha256}.arrow"
+            if not arrow.exists():
+                _convert(copy, kind, Path(scratch) / "rows.tmp")
+                os.replace(Path(scratch) / "rows.tmp", arrow)
+        dataset = datasets.Dataset.from_file(str(arrow))
         dataset.data.validate(full=True)  # text that is no UTF-8 would fail later, and row by row
-    except Exception as error:  # the builders raise a dozen unrelated types
-        if any(words in _reason(error) for words in NOTHING):
-            raise _no_rows(name) from error
-        remedy = "mend the file (its text must be UTF-8)" if split == "train" else f"mend the file, or split='{split}'"
+        dataset = _sliced(dataset, split)
+    except Exception as error:  # the libraries raise a dozen unrelated types
+        if sentence := disk_sentence(error, folder):
+            raise UserError(sentence) from error
+        remedy = "mend the file" if split == "train" else f"mend the file, or split='{split}'"
         raise UserError(f"Cannot read '{name}' as {kind} ({_reason(error)}); {remedy}.") from error
-    return Table(name, dataset)
+    return Table(name, dataset, f"{kind} {sha256} {split}")
+
+
+def _convert(copy: Path, kind: str, arrow: Path) -> None:
+    """Write the rows of a file into an Arrow file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pa.OSFile(str(arrow), "wb") as target:
+        if kind in ("json", "csv"):
+            schema, batches = _text_batches(copy, kind)
+        elif kind == "parquet":
+            source = pq.ParquetFile(copy)
+            schema, batches = source.schema_arrow, source.iter_batches(CHUNK)
+        else:
+            stored = pa.memory_map(str(copy))
+            try:
+                table = pa.ipc.open_file(stored).read_all()
+            except pa.ArrowInvalid:  # the other of the two kinds, which `datasets` writes
+                table = pa.ipc.open_stream(stored).read_all()
+            schema, batches = table.schema, iter(table.to_batches(CHUNK))
+        plain = _plain_schema(schema)
+        with pa.ipc.new_stream(target, plain) as writer:
+            for batch in batches:
+                writer.write_batch(batch if plain is schema else batch.cast(plain))
+
+
+def _text_batches(copy: Path, kind: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Two passes: of which kind each column's cells are, and then the cells."""
+    import pyarrow as pa
+    from datasets import Features, Json, Value
+
+    is_text: dict[str, bool] = {}
+    for row in rows(copy, kind):
+        for name, cell in row.items():
+            is_text[name] = is_text.get(name, True) and (cell is None or isinstance(cell, str))
+    schema = Features({name: Value("string") if text else Json() for name, text in is_text.items()}).arrow_schema
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        found = rows(copy, kind)
+        while chunk := list(islice(found, CHUNK)):
+            cells = {name: [_cell(row.get(name), text) for row in chunk] for name, text in is_text.items()}
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(cells[field.name], pa.string()).cast(field.type) for field in schema], schema=schema
+            )
+
+    return schema, batches()
+
+
+def _cell(cell: Any, text: bool) -> str | None:
+    return cell if text or cell is None else json.dumps(cell)
+
+
+def _plain_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema without encodings that `datasets` does not know; itself where it has none."""
+    import pyarrow as pa
+
+    plain = pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
+    return schema if plain.types == schema.types else plain
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        return pa.large_string() if types.is_string_view(kind) else pa.large_binary()
+    if types.is_struct(kind):
+        return pa.struct([pa.field(field.name, _plain(field.type)) for field in kind])
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_list_view(kind) or types.is_large_list_view(kind):
+        small = types.is_list(kind) or types.is_list_view(kind)
+        return (pa.list_ if small else pa.large_list)(_plain(kind.value_type))
+    return kind
+
+
+def _sliced(dataset: Dataset, split: str) -> Dataset:
+    """`split` of a file, all of which is "train"."""
+    from datasets import ReadInstruction, concatenate_datasets
+
+    if split == "train":
+        return dataset
+    parts = ReadInstruction.from_spec(split).to_absolute({"train": len(dataset)})
+    return concatenate_datasets([dataset.select(range(part.from_, part.to)) for part in parts])
 
 
 @lru_cache(maxsize=8)  # once per process: each time costs several calls to the hub
@@ -97,16 +204,7 @@ def _hub(name: str, split: str, subset: str | None) -> Table:
             f"Cannot load the dataset '{name}' (split '{split}', subset {subset!r}) from the hub "
             f"({_reason(error)}); check the name and the network, or give a local {', '.join(SUFFIXES)} file."
         ) from error
-    return Table(name, dataset)
-
-
-def _as_text(path: Path) -> dict[str, Any]:
-    """Options that keep csv cells as written: 007 stays "007", and an answer "None" or "NA" stays text."""
-    import pandas as pd
-    from datasets import Features, Value
-
-    columns = pd.read_csv(path, nrows=0).columns
-    return {"features": Features({column: Value("string") for column in columns}), "keep_default_na": False}
+    return Table(name, dataset, f"hub {dataset._fingerprint}")
 
 
 def _format(path: Path) -> str | None:
@@ -117,11 +215,13 @@ def _format(path: Path) -> str | None:
     return FORMATS.get(suffix)
 
 
-def _sha256(path: Path) -> str:
+def _hashed(file: IO[bytes], target: IO[bytes] | None = None) -> str:
+    """The sha256 of a file's content, which is copied to `target` meanwhile."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+        if target is not None:
+            target.write(chunk)
     return digest.hexdigest()
 
 
