@@ -28,6 +28,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from xright.errors import UserError
 from xright.objectives.logprobs import backbone_and_head
@@ -91,16 +92,18 @@ def load_merged(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
     return model.merge_and_unload() if isinstance(model, PeftModel) else model  # type: ignore[return-value]
 
 
-def trainable(model: nn.Module, lora: Mapping[str, Any], gradient_checkpointing: bool, seed: int) -> nn.Module:
+def trainable(
+    model: nn.Module, lora: Mapping[str, Any], gradient_checkpointing: bool, seed: int, revision: str | None = None
+) -> nn.Module:
     """Make a loaded base a policy: all parameters trained when `lora.r` is 0, else a fresh adapter of rank r.
 
     lora: r, alpha, dropout, target_modules (list of module name endings, `all-linear`, or null for the
-    architecture's default).
+    architecture's default). revision: of a base from the hub, its commit, which an adapter's folder then names.
     UserError names the linear modules that exist when a target does not.
     """
     torch.manual_seed(seed)
     if lora["r"]:
-        model = _with_adapter(model, lora)
+        model = _with_adapter(model, lora, revision)
     else:
         model.requires_grad_(True)
     if gradient_checkpointing:
@@ -182,9 +185,7 @@ def fingerprint(path: str | Path, revision: str | None = None) -> str:
     for a hub model its name and the commit that `revision` stands for."""
     folder = Path(path)
     if not folder.is_dir():
-        with _told(f"{str(path)!r} is neither a folder nor a hub model", "check the name, or the network"):
-            commit = PreTrainedConfig.get_config_dict(path, revision=revision)[0].get("_commit_hash")
-        return f"{path}@{commit or revision}"
+        return f"{path}@{commit(str(path), revision)}"
     digest = hashlib.sha256()
     if (folder / "adapter_config.json").is_file():
         digest.update(fingerprint(*_base_of(folder)).encode())
@@ -194,7 +195,19 @@ def fingerprint(path: str | Path, revision: str | None = None) -> str:
     return digest.hexdigest()
 
 
-def _with_adapter(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:
+def commit(path: str, revision: str | None = None) -> str:
+    """The commit that a hub model's branch or tag stands for (None: its default branch); UserError where there is none.
+
+    Read off the place of its config.json in the hub's cache, so that it needs no network where that is filled.
+    """
+    with _told(f"{path!r} is neither a folder nor a hub model", "check the name, the revision, or the network"):
+        found = extract_commit_hash(cached_file(path, "config.json", revision=revision), None)
+    if found is None:
+        raise UserError(f"{path!r} (revision {revision}) has no commit on the hub; give a folder.")
+    return found
+
+
+def _with_adapter(model: nn.Module, lora: Mapping[str, Any], revision: str | None) -> nn.Module:
     targets = lora["target_modules"] or None  # a list, or what peft knows by a word: all-linear
     targets = targets if isinstance(targets, str | None) else list(targets)
     linear = sorted({name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)})
@@ -208,8 +221,7 @@ def _with_adapter(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:
             r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=targets,
             task_type="CAUSAL_LM",
         )  # fmt: skip
-        # The very commit that was loaded: whoever loads the adapter later gets the base that it was trained on.
-        return get_peft_model(model, config, revision=getattr(model.config, "_commit_hash", None))
+        return get_peft_model(model, config, revision=revision)
 
 
 def _load_adapter(folder: Path, base: nn.Module) -> PeftModel:

@@ -14,16 +14,17 @@ from xright.places import place
 
 
 class Pretrained(NamedTuple):
-    """path: a folder, or a hub name. revision: of a hub model its branch, tag or commit; None: its default branch."""
+    """path: a folder, or a hub name. revision: the commit of a hub model, of a folder None."""
 
     path: str
     revision: str | None = None
 
     @classmethod
     def named(cls, path: str, revision: str | None = None) -> "Pretrained":
-        """What a user means by a path or a hub name; a folder has no revisions."""
+        """What a user means by a folder (which has no revisions) or a hub name; revision: a branch, tag or commit, or
+        None for the default branch. It becomes a commit here, once: a branch may move while a run goes on."""
         folder = place(path)
-        return cls(str(folder)) if folder.is_dir() else cls(path, revision)
+        return cls(str(folder)) if folder.is_dir() else cls(path, models.commit(path, revision))
 
     @property
     def identity(self) -> str:
@@ -36,4 +37,4 @@ class Pretrained(NamedTuple):
         return models.load(self.path, dtype, self.revision, trust_remote_code)
 
     def __str__(self) -> str:
-        return self.path if self.revision is None else f"{self.path} (revision {self.revision})"
+        return self.path if self.revision is None else f"{self.path} (commit {self.revision})"

@@ -194,7 +194,8 @@ class Stages:
 
     def _adapted(self, model: nn.Module, seed: int) -> nn.Module:
         models.check_fits(model, self.tokenizer, self.corpus.max_length)
-        return models.trainable(model, self.cfg.model.lora, self.cfg.model.gradient_checkpointing, seed)
+        settings, revision = self.cfg.model, None if self.cfg.model.init else self.base.revision
+        return models.trainable(model, settings.lora, settings.gradient_checkpointing, seed, revision)
 
     def _policy_key(self) -> dict[str, Any]:
         model = self.cfg.model
