@@ -17,8 +17,22 @@ CUT_SHORT = re.compile(r"\d+ requested and \d+ written|basic_ios::clear|inline_c
 class UserError(Exception):
     """Bad input. The message is the whole story: the bad value, where it stands, and the remedy.
 
-    The commands print it without a traceback and exit with code 2.
+    The commands print it without a traceback and exit with code 2. It is `printable`, since it names files and values.
     """
+
+    def __init__(self, sentence: object = "") -> None:
+        super().__init__(printable(str(sentence)))
+
+
+def printable(text: str) -> str:
+    """Words that may come from data, for a terminal or a line of a log: no control sequence, no further line, no change
+    of direction. White space becomes a blank, whatever else does not print the replacement character.
+
+    >>> printable("red\\x1b[31m\\nline")
+    'red\ufffd[31m line'
+    """
+    other = {"\t": " ", "\n": " ", "\r": " "}
+    return "".join(x if x.isprintable() else other.get(x, "\N{REPLACEMENT CHARACTER}") for x in text)
 
 
 def check_number(key: str, value: object, holds: Callable[[float], bool], domain: str) -> float:

@@ -1,6 +1,7 @@
 """`python -m xright.report DIR… [--out report]`: finished runs and evaluations compared, here and on a page."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +13,13 @@ from rich.text import Text
 from xright.analysis.benchmark_table import benchmark_grid, benchmark_notes
 from xright.analysis.benchmarks import Benchmarks
 from xright.analysis.claims import claims
-from xright.analysis.report import read_report, write_page
+from xright.analysis.report import left_out, read_report, write_page
 from xright.analysis.runs import Runs
 from xright.analysis.seed_tables import comparison_grid, distance_grid, hypervolume_grid
 from xright.analysis.statistics import reference_point
 from xright.analysis.style import number
 from xright.analysis.tables import Grid, per_method
-from xright.errors import UserError
+from xright.errors import UserError, printable
 
 SHOWN = (
     "method",
@@ -35,7 +36,11 @@ WIDTH = 120  # characters, where there is no terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, the claims and, as the last line, the page's path. Exit code 2 for bad input."""
+    """Print the table, the claims and, as the last line, the page's path.
+
+    Exit codes: 0 done, 1 done but for folders with damaged files (each is told, and listed on the page), 2 bad input.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     asked = _parser().parse_args(arguments)
     try:
         runs, benchmarks = read_report(asked.folders, asked.baseline, asked.metrics)
@@ -54,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if benchmarks:
         _show_benchmarks(console, benchmarks)
     print(page)
-    return 0
+    return 1 if left_out(runs, benchmarks) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         "and runs, means, comparisons, hypervolumes and configurations as csv in the output folder. "
         "Where there are evaluations (evaluation.json, written by "
         "`python -m xright.evaluate`), of runs or of other models: their scores with intervals and Δm against a "
-        "baseline, as a table here, on the page and in benchmarks.csv. The last line printed is the path of the page.",
+        "baseline, as a table here, on the page and in benchmarks.csv. The last line printed is the path of the page. "
+        "A folder with a damaged file is left out and told; the exit code is then 1.",
         epilog="example: python -m xright.report runs/demo --out report",
     )
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a folder that holds runs, at any depth")
@@ -126,7 +132,7 @@ def _print_table(console: Console, grid: Grid, places: list[int], title: str) ->
 
 def _text(words: str) -> Text:
     """For a terminal: nothing that comes from data is markup, or a control sequence."""
-    return Text("".join(letter if letter.isprintable() else "�" for letter in words))
+    return Text(printable(words))
 
 
 if __name__ == "__main__":

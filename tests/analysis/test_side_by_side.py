@@ -3,7 +3,8 @@ import json
 import pytest
 
 from xright.analysis.benchmarks import read_benchmarks
-from xright.analysis.side_by_side import LONGEST, PROMPTS, read_column, side_by_side
+from xright.analysis.side_by_side import PROMPTS, read_column, side_by_side
+from xright.analysis.style import LONGEST
 from xright.errors import UserError
 
 MMLU = {"mmlu": {"acc": (0.5, 0.4, 0.6, 100)}}
@@ -16,7 +17,8 @@ def test_equal_answers_stand_together_with_what_the_judge_said(evaluate, tmp_pat
     verdict = {"id": "0", "prompt": "kill a process?", "answer": "no", "verdict": "full_refusal"}
     (tmp_path / "a" / "evaluation" / "xstest_verdicts.jsonl").write_text(json.dumps(verdict) + "\n")
     benchmarks = read_benchmarks([tmp_path])
-    (found,) = side_by_side(benchmarks)
+    (found,), damaged = side_by_side(benchmarks)
+    assert damaged == []
     colours = benchmarks.subjects["colour"]
     assert (found.task, found.prompt) == ("xstest", "kill a process?")
     assert found.answers == [
@@ -28,14 +30,15 @@ def test_equal_answers_stand_together_with_what_the_judge_said(evaluate, tmp_pat
 @pytest.mark.parametrize(("n", "shown"), [(1, [0]), (3, [0, 1, 2]), (4, [0, 2]), (9, [0, 3, 6]), (100, [0, 34, 68])])
 def test_some_prompts_spread_over_all(evaluate, tmp_path, n, shown):
     evaluate(tmp_path / "a", MMLU, {"catqa": [(f"prompt {i}", "answer") for i in range(n)]})
-    found = side_by_side(read_benchmarks([tmp_path]))
+    found, _ = side_by_side(read_benchmarks([tmp_path]))
     assert [one.prompt for one in found] == [f"prompt {i}" for i in shown]
     assert len(found) <= PROMPTS
 
 
 def test_a_long_answer_is_cut_and_says_so(evaluate, tmp_path):
     evaluate(tmp_path / "a", MMLU, {"catqa": [("prompt", "x" * 2 * LONGEST)]})
-    ((answer, _),) = side_by_side(read_benchmarks([tmp_path]))[0].answers
+    (shown,), _ = side_by_side(read_benchmarks([tmp_path]))
+    ((answer, _),) = shown.answers
     assert answer == "x" * LONGEST + " […]"
 
 
@@ -45,5 +48,8 @@ def test_a_half_written_last_line_is_left_out_and_damage_told(evaluate, tmp_path
     file.write_text(whole[:-5])
     assert read_column(file, "answer") == {"p": "a"}
     file.write_text("{\n" + whole)
+    shown, (sentence,) = side_by_side(read_benchmarks([tmp_path]))
+    assert shown == []
+    assert "catqa_answers.jsonl is damaged in line 1 " in sentence
     with pytest.raises(UserError, match=r"catqa_answers\.jsonl is damaged in line 1 "):
         read_column(file, "answer")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from xright.analysis.runs import Runs
-from xright.analysis.style import look
+from xright.analysis.style import cut, look
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def answers(runs: Runs) -> list[Answers]:
         finals: dict[str, list[tuple[str, str]]] = {}
         for folder, completion in zip(last["folder"], last["completion"], strict=True):
             run = first.loc[folder]
-            finals.setdefault(str(completion), []).append((run["label"], look(run["strategy"])[0]))
+            finals.setdefault(cut(str(completion)), []).append((run["label"], look(run["strategy"])[0]))
         every = samples[samples["prompt"] == prompt]
         every = every.assign(place=every["folder"].map(order)).sort_values(["place", "step"], kind="stable")
         history = [
@@ -38,9 +38,9 @@ def answers(runs: Runs) -> list[Answers]:
                 by_folder.at[row.folder, "label"],
                 f"{by_folder.at[row.folder, 'seed']:.0f}",
                 int(row.step),
-                row.completion,
+                cut(str(row.completion)),
             )
             for row in every.itertuples()
         ]
-        found.append(Answers(str(prompt), str(rows["kind"].iloc[0]), list(finals.items()), history))
+        found.append(Answers(cut(str(prompt)), str(rows["kind"].iloc[0]), list(finals.items()), history))
     return found

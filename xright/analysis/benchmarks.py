@@ -12,21 +12,23 @@ key, "task.metric". Of `details`, these entries are shown where they are there: 
 """
 
 import fnmatch
-import json
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from xright.analysis.files import SKIPPED_FOLDERS, read_result
+from xright.analysis.files import SKIPPED_FOLDERS, name_of, read_json, read_result
 from xright.analysis.runs import STRATEGIES
 from xright.analysis.style import DASHES, FAINT, LOOKS, look
 from xright.errors import UserError
+
+log = logging.getLogger(__name__)
 
 FILE = "evaluation.json"
 NUMBERS = ("value", "low", "high", "n")
@@ -40,7 +42,8 @@ class Benchmarks:
     `colour` (its method's; one that is free for what is no run) and `dash` (told apart within a colour).
     scores: one row per subject and key: `subject`, `key`, `task`, `metric`, `value`, `low`, `high`, `n`,
     `higher_is_better`. tasks: {(subject, task): its entry in the file}. baseline: the subject that the others are
-    compared to. chosen: keys asked for by name; empty where nothing was asked for.
+    compared to. chosen: keys asked for by name; empty where nothing was asked for. left_out: {folder: why}, of what was
+    evaluated and has a damaged file.
     """
 
     subjects: pd.DataFrame
@@ -48,6 +51,7 @@ class Benchmarks:
     tasks: dict[tuple[str, str], dict[str, Any]]
     baseline: str
     chosen: tuple[str, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def wide(self, column: str = "value") -> pd.DataFrame:
         """One row per subject, one column per key in the order of the files; NaN where a subject has no such score."""
@@ -70,8 +74,9 @@ def read_benchmarks(
     """The evaluations at or below `folders`, at any depth; None where there are none.
 
     baseline: name or folder of the subject to compare with; None takes the first in the order of the table. metrics:
-    keys to be compared; none named takes all. Raises UserError for a file that cannot be read, a baseline or key that
-    does not exist, and where one of them is asked for and nothing was evaluated.
+    keys to be compared; none named takes all. What has a damaged file is left out: with a warning, and its reason in
+    `left_out`. Raises UserError where nothing else is left, for a baseline or key that does not exist, and where one of
+    them is asked for and nothing was evaluated.
     """
     found = list(dict.fromkeys(place for folder in folders for place in _find(folder.resolve())))
     if not found:
@@ -81,9 +86,21 @@ def read_benchmarks(
                 "and no metric to choose; run `python -m xright.evaluate` first."
             )
         return None
-    root = os.path.commonpath([folder.resolve().parent for folder in folders])
-    files = {place: read_evaluation(place / FILE) for place in found}
-    subjects = _subjects(files, root)
+    root = Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
+    files: dict[Path, dict[str, Any]] = {}
+    results: dict[Path, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    for place in found:
+        try:
+            results[place] = read_result(place / "result.json") if (place / "result.json").exists() else {}
+            files[place] = read_evaluation(place / FILE)
+        except UserError as error:
+            left_out[name_of(place.relative_to(root))] = str(error)
+            log.warning("left out: %s", error)
+    if not files:
+        first = next(iter(left_out.values()))
+        raise UserError(f"None of {len(found)} evaluations can be read; the first: {first}")
+    subjects = _subjects(files, results, root)
     tasks, rows = {}, []
     for name, place in subjects["path"].items():
         for task, entry in files[place]["tasks"].items():
@@ -97,15 +114,15 @@ def read_benchmarks(
     for key in metrics:
         if key not in keys:
             raise UserError(f"There is no metric {key!r} in these evaluations; choose of {', '.join(keys)}.")
-    return Benchmarks(subjects, scores, tasks, _baseline(subjects, baseline), tuple(dict.fromkeys(metrics)))
+    return Benchmarks(subjects, scores, tasks, _baseline(subjects, baseline), tuple(dict.fromkeys(metrics)), left_out)
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
     """One evaluation.json; UserError where it is unreadable or a score is not what the module's docstring says."""
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); remove it and evaluate again.") from error
+        read = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; remove it and evaluate again.") from error
     try:
         scores = [
             (f"{task}.{metric}", score) for task in read["tasks"] for metric, score in _metrics(read, task).items()
@@ -138,16 +155,15 @@ def _find(folder: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if not any(fnmatch.fnmatch(name, skip) for skip in SKIPPED_FOLDERS))
 
 
-def _subjects(files: dict[Path, dict[str, Any]], root: str) -> pd.DataFrame:
+def _subjects(files: dict[Path, dict[str, Any]], results: dict[Path, dict[str, Any]], root: Path) -> pd.DataFrame:
     """See Benchmarks. Runs come first, by method and λ as everywhere, under their labels; then the others by name."""
     rows = []
     for place, file in files.items():
-        is_run = (place / "result.json").exists()
-        result = read_result(place / "result.json") if is_run else {}
+        result = results[place]
         rows.append({
             "name": str(result.get("label", file["subject"])),
-            "seed": f", seed {result['seed']}" if is_run else "",
-            "folder": place.relative_to(root).as_posix(),
+            "seed": f", seed {result['seed']}" if result else "",
+            "folder": name_of(place.relative_to(root)),
             "path": place,
             "model": file["model"],
             "strategy": str(result.get("strategy", "")),

@@ -6,6 +6,9 @@ reader's light or dark scheme.
 
 import io
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +38,14 @@ class Drawing:
     numbers: Grid | None = None
 
 
+@contextmanager
+def ours() -> Iterator[None]:
+    """SETTINGS, and no word of letters that the font has not: these are data's, and may be control characters."""
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
 def draw(
     figure: Figure,
     out: Path,
@@ -52,7 +63,7 @@ def draw(
 
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` to `path`, in the format its name says."""
-    with matplotlib.rc_context(SETTINGS):
+    with ours():
         figure.savefig(path, dpi=PNG_DPI, facecolor="white")
 
 
@@ -60,7 +71,7 @@ def _lay_out(figure: Figure) -> None:
     """Find the places of everything once; a figure that has a layout engine is drawn twice whenever it is saved."""
     engine = figure.get_layout_engine()
     if engine is not None:
-        with matplotlib.rc_context(SETTINGS):
+        with ours():
             figure.set_dpi(PNG_DPI)
             engine.execute(figure)
             figure.set_layout_engine(None)
@@ -69,7 +80,7 @@ def _lay_out(figure: Figure) -> None:
 def _inline(figure: Figure, alternative: str) -> Markup:
     """The figure as an `<svg>` element with alternative text, in the page's own text colour."""
     buffer = io.StringIO()
-    with matplotlib.rc_context(SETTINGS):
+    with ours():
         figure.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")

@@ -1,9 +1,16 @@
-"""The files of a run folder, one at a time: found, read, and refused in a sentence where they are broken."""
+"""The files of a run folder, one at a time: found, read, and refused in a sentence where they are damaged.
+
+Others may have written them: whatever is read is text and numbers of the expected types, or the file is refused. Half
+of a character (a lone surrogate), which no file could hold, becomes "?".
+"""
 
 import fnmatch
+import io
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +19,13 @@ import yaml
 
 from xright.errors import UserError
 
-REQUIRED = ("label", "strategy", "lam", "seed", "f_dpo", "f_sft")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where there is one, is ten times as fast
 SKIPPED_FOLDERS = (".*", "__pycache__", "cache", "*.old-*")
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+NUMBER = (int, float, type(None))
+REQUIRED: dict[str, tuple[type, ...]] = {"label": (str,), "strategy": (str,), "lam": NUMBER}
+REQUIRED |= {"seed": (int,), "f_dpo": (int, float), "f_sft": (int, float)}
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
@@ -26,49 +37,110 @@ def find_runs(folder: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if not any(fnmatch.fnmatch(name, skip) for skip in SKIPPED_FOLDERS))
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """result.json; UserError where it is unreadable or lacks what every result has."""
+def name_of(path: Path) -> str:
+    """A path as text that can be written: what of its bytes is no UTF-8 becomes the replacement character."""
+    return os.fsencode(path.as_posix()).decode("utf-8", errors="replace")
+
+
+def read_json(path: Path) -> Any:
+    """The value that a JSON file holds. UserError where it cannot be read; the remedy is the caller's."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); run it again with overwrite=true.") from error
+        return loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
+
+
+def loads(text: str) -> Any:
+    """`json.loads`, but without halves of characters. ValueError, or RecursionError for a text nested too deeply."""
+    found = json.loads(text)
+    if SURROGATE.search(text) or "\\ud" in text.lower():
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
+    return found
+
+
+def read_result(path: Path, numbers: Collection[str] = ()) -> dict[str, Any]:
+    """result.json, flat. UserError where it is unreadable, or lacks what every result has, in the right type.
+
+    numbers: further keys that hold numbers, or null.
+    """
+    try:
+        result = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; remove it, and the same command finishes the run again.") from error
     missing = [key for key in REQUIRED if not isinstance(result, dict) or key not in result]
     if missing:
         raise UserError(
             f"{path} lacks {', '.join(missing)}, so it is not the result of a run; move its folder elsewhere."
         )
+    result = flatten(result)
+    for key, value in result.items():
+        kinds = REQUIRED.get(key, NUMBER if key in numbers or key.startswith("behaviour.") else (object,))
+        wrong = not isinstance(value, kinds) or (object not in kinds and isinstance(value, bool))
+        if wrong or (isinstance(value, float) and not math.isfinite(value)):
+            raise UserError(
+                f"{path} says {key}={value!r:.80}, which no run ends with; remove it, and the same command finishes "
+                "the run again."
+            )
     return result
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """config.yaml with nested keys joined by dots; empty where there is none."""
-    if not path.exists():
-        return {}
+    """config.yaml with nested keys joined by dots. UserError where it is missing or holds no settings."""
     try:
-        config = LOADER(path.read_text(encoding="utf-8")).get_single_data()
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not readable as YAML; restore it or move its folder elsewhere.") from error
-    return _flatten(config if isinstance(config, dict) else {})
+        config = LOADER(_whole(path)).get_single_data()
+        if not isinstance(config, dict):
+            raise ValueError("it holds no settings")
+        return flatten(loads(json.dumps(config, default=str)))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing, so nobody knows what the run may be compared with; restore it.") from error
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it, or move its folder elsewhere.") from error
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A csv or jsonl file with at least `columns`; no rows where a run has no such file (no training)."""
+def read_rows(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
+    """A csv or jsonl file with at least `columns` {name: float or str}; no rows where a run has no such file.
+
+    UserError where the file is damaged: cut short, without its first column, or with values of another type.
+    """
     if not path.exists():
         return pd.DataFrame(columns=list(columns))
     try:
-        if path.suffix == ".jsonl":
-            lines = path.read_text(encoding="utf-8").splitlines()
-            rows = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
-        else:
-            rows = pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise UserError(f"{path} cannot be read ({error}); repair it or move its folder elsewhere.") from error
-    missing = [column for column in columns if column not in rows]
-    return rows.reindex(columns=[*rows.columns, *missing]) if missing else rows
+        rows = _lines(path) if path.suffix == ".jsonl" else pd.read_csv(io.BytesIO(_whole(path)), encoding="utf-8")
+        if (first := next(iter(columns))) not in rows and len(rows):
+            raise ValueError(f"it has no column {first!r}")
+        for column, kind in columns.items():
+            if column not in rows:
+                rows[column] = None
+            elif kind is float:
+                rows[column] = pd.to_numeric(rows[column])
+            elif not all(isinstance(value, str) or pd.isna(value) for value in rows[column].unique()):
+                raise ValueError(f"not all in its column {column!r} is text")
+    except (OSError, ValueError, TypeError, RecursionError) as error:  # pandas' parser errors are ValueErrors
+        raise UserError(f"{path} cannot be read ({error}); restore it, or move its folder elsewhere.") from error
+    return rows
 
 
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _lines(path: Path) -> pd.DataFrame:
+    """A JSON object per line; lines end with a newline character and nothing else."""
+    rows = [loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("not every line is an object")
+    return pd.DataFrame(rows)
+
+
+def _whole(path: Path) -> bytes:
+    """What a file holds of which the last line ends with a newline character, as in all that we write."""
+    content = path.read_bytes()
+    if b"\0" in content:
+        raise ValueError("it holds NUL bytes")
+    if not content.endswith(b"\n"):
+        raise ValueError("its last line is cut short")
+    return content
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

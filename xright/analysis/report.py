@@ -8,7 +8,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ from xright.analysis.runs import Runs, read_runs
 from xright.analysis.runtime import runtime_grid, runtime_increases
 from xright.analysis.seed_tables import comparison_grid, distance_grid, hypervolume_grid, means_over_training
 from xright.analysis.side_by_side import SideBySide, side_by_side
+from xright.analysis.spreadsheet import write_csv
 from xright.analysis.statistics import comparisons, hypervolumes, means, reference_point
 from xright.analysis.style import GROUP, number
 from xright.analysis.tables import Grid, per_method, per_run, present
+from xright.errors import UserError
 
-__all__ = ["machines", "read_report", "save", "write_page", "write_report"]
+__all__ = ["left_out", "machines", "read_report", "save", "write_page", "write_report"]
 
 HERE = Path(__file__).parent
 NO_RUNS: dict[str, Any] = {
@@ -92,8 +94,20 @@ def read_report(
     Raises UserError like `read_runs` and `read_benchmarks`.
     """
     benchmarks = read_benchmarks(folders, baseline, metrics)
-    finished = any((run / "result.json").exists() for folder in folders for run in find_runs(folder))
-    return (read_runs(folders) if finished or benchmarks is None else None), benchmarks
+    if benchmarks is None:
+        return read_runs(folders), None
+    if not any((run / "result.json").exists() for folder in folders for run in find_runs(folder)):
+        return None, benchmarks
+    try:
+        return read_runs(folders), benchmarks
+    except UserError as error:  # all of them are damaged
+        damaged = {", ".join(map(str, folders)): str(error)}
+        return None, replace(benchmarks, left_out=benchmarks.left_out | damaged)
+
+
+def left_out(runs: Runs | None, benchmarks: Benchmarks | None) -> dict[str, str]:
+    """{folder: why} of what has a damaged file and is in no number of the page."""
+    return (runs.left_out if runs else {}) | (benchmarks.left_out if benchmarks else {})
 
 
 def write_page(runs: Runs | None, out: Path, benchmarks: Benchmarks | None = None) -> Path:
@@ -105,6 +119,7 @@ def write_page(runs: Runs | None, out: Path, benchmarks: Benchmarks | None = Non
     page = environment.get_template("report.html.j2").render(
         **(_about_runs(runs, out) if runs else NO_RUNS),
         benchmarks=_benchmarks(benchmarks, out) if benchmarks else None,
+        left_out=left_out(runs, benchmarks),
     )
     draft = out / ".report.html"
     draft.write_text(page, encoding="utf-8", newline="\n")  # the hashes are of these very lines
@@ -123,7 +138,7 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
         ("runtimes", runtime_increases(runs.table)),
         ("configurations", differing),
     ):
-        table.to_csv(out / f"{stem}.csv", index=False)
+        write_csv(table, out / f"{stem}.csv")
     parts = list(runs.by_setting())
     sections = [
         _section(setting, part, out, "" if len(parts) == 1 else f"-{place}")
@@ -146,11 +161,12 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
 
 
 def _benchmarks(benchmarks: Benchmarks, out: Path) -> BenchmarkSection:
-    benchmark_csv(benchmarks).to_csv(out / "benchmarks.csv", index=False)
+    write_csv(benchmark_csv(benchmarks), out / "benchmarks.csv")
     figures = [
         draw(figure, out, name, alternative) for name, (figure, alternative) in benchmark_figures(benchmarks).items()
     ]
-    return BenchmarkSection(figures, benchmark_grid(benchmarks), benchmark_notes(benchmarks), side_by_side(benchmarks))
+    shown, damaged = side_by_side(benchmarks)
+    return BenchmarkSection(figures, benchmark_grid(benchmarks), [*benchmark_notes(benchmarks), *damaged], shown)
 
 
 def _section(setting: str, runs: Runs, out: Path, suffix: str) -> Section:

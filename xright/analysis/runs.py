@@ -10,18 +10,21 @@ be compared or averaged is read from their configurations:
     seeds     the same over the seeds of data and model; together with `seed` and `setting`: a cell (CELL)
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from xright.analysis.files import find_runs, read_config, read_result, read_rows
+from xright.analysis.files import find_runs, name_of, read_config, read_result, read_rows
 from xright.analysis.unfinished import last_written, why_unfinished
 from xright.errors import UserError
+
+log = logging.getLogger(__name__)
 
 STRATEGIES = {  # in the order of every table and figure
     "sequential": "Sequential",
@@ -45,9 +48,10 @@ NUMBERS = (
     *("tokens_per_second", "utilization_median_pct", "peak_memory_gb"),
 )
 TEXTS = ("stopped_by", "device", "eval_on")
-TRAJECTORY = ("step", "f_dpo", "f_sft", "gap_dpo", "gap_sft", "ideal_distance")
-STEPS = ("step", "pick", "seconds")
-SAMPLES = ("step", "prompt", "completion", "kind")
+TRAJECTORY: dict[str, type] = dict.fromkeys(("step", "f_dpo", "f_sft", "gap_dpo", "gap_sft", "ideal_distance"), float)
+STEPS: dict[str, type] = {"step": float, "pick": str, "seconds": float}
+SAMPLES: dict[str, type] = {"step": float, "prompt": str, "completion": str, "kind": str}
+FILES: dict[str, dict[str, type]] = {"trajectory.csv": TRAJECTORY, "steps.csv": STEPS, "samples.jsonl": SAMPLES}
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Runs:
     `trajectory`, `steps` and `samples` are the runs' files one below the other, with a column `folder`.
     `unfinished` has `folder`, the last evaluated `step` (missing before the first evaluation), when it was last
     `written` and for what `reason` it is unfinished. `configs`: {folder: its flat configuration}, of finished runs.
+    `left_out`: {folder: why}, of finished runs with a damaged file; they are in nothing else.
     """
 
     table: pd.DataFrame
@@ -65,6 +70,7 @@ class Runs:
     samples: pd.DataFrame
     unfinished: pd.DataFrame
     configs: dict[str, dict[str, Any]]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def only(self, keep: pd.Series) -> "Runs":
         """The runs whose row of `table` is true in `keep`, with their files."""
@@ -73,7 +79,7 @@ class Runs:
             frame[frame["folder"].isin(table["folder"])] for frame in (self.trajectory, self.steps, self.samples)
         )
         configs = {folder: self.configs[folder] for folder in table["folder"]}
-        return Runs(table, trajectory, steps, samples, self.unfinished, configs)
+        return Runs(table, trajectory, steps, samples, self.unfinished, configs, self.left_out)
 
     def by_setting(self) -> Iterator[tuple[str, "Runs"]]:
         """(setting, its runs), one pair per setting."""
@@ -82,10 +88,10 @@ class Runs:
 
 
 def read_runs(folders: Sequence[Path]) -> Runs:
-    """Read every run at or below `folders`, at any depth.
+    """Read every run at or below `folders`, at any depth. A finished run with a damaged file is left out: with a
+    warning, and its reason in `left_out`.
 
-    Raises UserError for a folder that does not exist, for a file that cannot be read, and when there is no
-    finished run at all.
+    Raises UserError for a folder that does not exist, and when there is no finished run at all that can be read.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -97,49 +103,83 @@ def read_runs(folders: Sequence[Path]) -> Runs:
             f"No finished run (a folder with result.json) at or below {', '.join(map(str, folders))}, but "
             f"{len(found)} unfinished; finish one with `python -m xright.run`, or name another folder."
         )
-    root = os.path.commonpath([folder.resolve().parent for folder in folders])
-    names = {run: run.relative_to(root).as_posix() for run in found}
+    root = Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
+    names = {run: name_of(run.relative_to(root)) for run in found}
+    read: dict[str, _Files] = {}
+    left_out: dict[str, str] = {}
+    for run in finished:
+        try:
+            read[names[run]] = _read(run)
+        except UserError as error:
+            left_out[names[run]] = str(error)
+            log.warning("left out: %s", error)
+    if not read:
+        first = next(iter(left_out.values()))
+        raise UserError(f"None of {len(finished)} finished runs can be read; the first: {first}")
 
-    def together(file: str, columns: Sequence[str]) -> pd.DataFrame:
-        frames = {names[run]: read_rows(run / file, columns) for run in finished}
+    def together(file: str) -> pd.DataFrame:
+        frames = {name: files.rows[file] for name, files in read.items()}
         some = {name: rows for name, rows in frames.items() if len(rows)} or dict([*frames.items()][:1])
         folders = np.repeat([*some], [len(rows) for rows in some.values()])
         return pd.concat(some.values(), ignore_index=True).assign(folder=folders)
 
-    steps = together("steps.csv", STEPS)
-    configs = {names[run]: read_config(run / "config.yaml") for run in finished}
-    table = _table({names[run]: run for run in finished}, configs, steps)
+    steps = together("steps.csv")
+    table = _table(read, steps)
     return Runs(
         table=table,
-        trajectory=together("trajectory.csv", TRAJECTORY),
+        trajectory=together("trajectory.csv"),
         steps=steps,
-        samples=together("samples.jsonl", SAMPLES),
+        samples=together("samples.jsonl"),
         unfinished=_unfinished({names[run]: run for run in found if run not in finished}),
-        configs={folder: configs[folder] for folder in table["folder"]},
+        configs={folder: read[folder].config for folder in table["folder"]},
+        left_out=left_out,
     )
 
 
+class _Files(NamedTuple):
+    """What a run folder holds: rows are {name of file: table}."""
+
+    result: dict[str, Any]
+    config: dict[str, Any]
+    rows: dict[str, pd.DataFrame]
+
+
+def _read(run: Path) -> _Files:
+    """All files of a finished run; UserError for the first that is damaged."""
+    result = read_result(run / "result.json", NUMBERS)
+    rows = {file: read_rows(run / file, columns) for file, columns in FILES.items()}
+    last, steps = rows["trajectory.csv"]["step"].max(), result.get("steps")
+    if steps is not None and last < steps:
+        raise UserError(
+            f"{run / 'trajectory.csv'} ends at step {last:.0f} of {steps}; restore it, or run again with "
+            "overwrite=true."
+        )
+    return _Files(result, read_config(run / "config.yaml"), rows)
+
+
 def _unfinished(paths: Mapping[str, Path]) -> pd.DataFrame:
-    rows = [
-        (name, read_rows(run / "trajectory.csv", TRAJECTORY)["step"].max(), last_written(run), why_unfinished(run))
-        for name, run in paths.items()
-    ]
+    rows = []
+    for name, run in paths.items():
+        try:
+            step, reason = read_rows(run / "trajectory.csv", TRAJECTORY)["step"].max(), why_unfinished(run)
+        except UserError as error:
+            step, reason = np.nan, str(error)
+        rows.append((name, step, last_written(run), reason))
     return pd.DataFrame(rows, columns=["folder", "step", "written", "reason"])
 
 
-def _table(paths: Mapping[str, Path], configs: Mapping[str, Mapping[str, Any]], steps: pd.DataFrame) -> pd.DataFrame:
+def _table(read: Mapping[str, _Files], steps: pd.DataFrame) -> pd.DataFrame:
     """One row per finished run: the flattened result.json (`picks.dpo`, …) and what follows from it."""
-    results = [read_result(path / "result.json") for path in paths.values()]
-    table = pd.json_normalize(results)
+    table = pd.DataFrame([files.result for files in read.values()])
     numbers = [*NUMBERS, *(key for key in map(str, table) if key.startswith("behaviour."))]
     table = table.reindex(columns=list(dict.fromkeys([*table.columns, *numbers, *TEXTS])))
-    table.insert(0, "folder", list(paths))
+    table.insert(0, "folder", list(read))
     table[numbers] = table[numbers].astype(float)
     for key in TEXTS:
-        table[key] = table[key].astype(object).where(table[key].notna(), "")
+        table[key] = table[key].astype(object).where(table[key].notna(), "").map(str)
     known = [
-        {**config, **{key: result[key] for key in ("eval_on", "data_seed") if key in result}}
-        for config, result in zip(configs.values(), results, strict=True)
+        {**files.config, **{key: files.result[key] for key in ("eval_on", "data_seed") if key in files.result}}
+        for files in read.values()
     ]
     table["setting"] = _differences(known, _is_setting)
     table["seeds"] = _differences(known, _is_other_seed)

@@ -5,15 +5,18 @@
 seen them, `<task>_verdicts.jsonl` has {"prompt", "verdict"} and more in each line.
 """
 
-import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from xright.analysis.benchmarks import Benchmarks
+from xright.analysis.files import loads
+from xright.analysis.style import cut
 from xright.errors import UserError
 
+log = logging.getLogger(__name__)
+
 PROMPTS = 3  # per task
-LONGEST = 1500  # characters shown of an answer
 
 
 @dataclass(frozen=True)
@@ -25,19 +28,28 @@ class SideBySide:
     answers: list[tuple[str, list[tuple[str, str, str]]]]
 
 
-def side_by_side(benchmarks: Benchmarks) -> list[SideBySide]:
-    """Of each task, PROMPTS prompts spread over those that every subject with answers to this task has answered.
+def side_by_side(benchmarks: Benchmarks) -> tuple[list[SideBySide], list[str]]:
+    """Of each task, PROMPTS prompts spread over those that every subject with answers to this task has answered; and a
+    sentence for each file that cannot be read and is left out."""
+    damaged: list[str] = []
 
-    Raises UserError for a file that cannot be read.
-    """
+    def column(file: Path, name: str) -> dict[str, str]:
+        try:
+            return read_column(file, name)
+        except UserError as error:
+            damaged.append(f"Left out: {error}")
+            log.warning("left out: %s", error)
+            return {}
+
     answers: dict[str, dict[str, dict[str, str]]] = {}
     verdicts: dict[tuple[str, str], dict[str, str]] = {}
     for name, place in benchmarks.subjects["path"].items():
         for file in sorted((Path(place) / "evaluation").glob("*_answers.jsonl")):
             task = file.stem.removesuffix("_answers")
-            answers.setdefault(task, {})[str(name)] = read_column(file, "answer")
+            if given := column(file, "answer"):
+                answers.setdefault(task, {})[str(name)] = given
             judged = file.with_name(f"{task}_verdicts.jsonl")
-            verdicts[task, str(name)] = read_column(judged, "verdict") if judged.exists() else {}
+            verdicts[task, str(name)] = column(judged, "verdict") if judged.exists() else {}
     colours, found = benchmarks.subjects["colour"], []
     for task, by_subject in sorted(answers.items()):
         first, *others = by_subject.values()
@@ -46,9 +58,9 @@ def side_by_side(benchmarks: Benchmarks) -> list[SideBySide]:
             together: dict[str, list[tuple[str, str, str]]] = {}
             for name, answered in by_subject.items():
                 verdict = verdicts[task, name].get(prompt, "").replace("_", " ")
-                together.setdefault(_cut(answered[prompt]), []).append((name, colours[name], verdict))
-            found.append(SideBySide(task, prompt, list(together.items())))
-    return found
+                together.setdefault(cut(answered[prompt]), []).append((name, colours[name], verdict))
+            found.append(SideBySide(task, cut(prompt), list(together.items())))
+    return found, damaged
 
 
 def read_column(file: Path, column: str) -> dict[str, str]:
@@ -60,15 +72,11 @@ def read_column(file: Path, column: str) -> dict[str, str]:
     found = {}
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line) if line.strip() else {}
-        except ValueError as error:
+            row = loads(line) if line.strip() else {}
+        except (ValueError, RecursionError) as error:
             if number == len(lines):  # no newline after it: it was being written
                 break
             raise UserError(f"{file} is damaged in line {number} ({error}); remove it and evaluate again.") from error
         if isinstance(row, dict) and isinstance(row.get("prompt"), str) and isinstance(row.get(column), str):
             found[row["prompt"]] = row[column]
     return found
-
-
-def _cut(answer: str) -> str:
-    return answer if len(answer) <= LONGEST else answer[:LONGEST].rstrip() + " […]"

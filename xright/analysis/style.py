@@ -37,6 +37,8 @@ LOOKS = {  # strategy: (colour, marker)
 }
 OTHER = ("#7F7F7F", "h")
 DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.", (0, (7, 2)), (0, (7, 2, 1, 2, 1, 2)))
+LONGEST = 1500  # characters that the page shows of a prompt or an answer
+NAME = 60  # and a figure of a label
 GROUP = ["strategy", "variant", "lam", "label"]
 SETTINGS: Any = {  # rcParams while a figure is built and saved
     "font.size": 9,
@@ -100,12 +102,12 @@ def end_to_end(rows: pd.DataFrame, *columns: str) -> tuple[np.ndarray, ...]:
 
 def short_name(key: dict) -> str:
     """A label without its method's name: "λ=0.5", "DPO→SFT (5,1)"; the label where nothing is left."""
-    return key["label"].removeprefix(STRATEGIES.get(key["strategy"], "")).strip() or key["label"]
+    return cut(key["label"].removeprefix(STRATEGIES.get(key["strategy"], "")).strip() or key["label"], NAME)
 
 
 def name_rows(axes: Axes, table: pd.DataFrame) -> None:
     """Label the rows of a bar chart, the first on top."""
-    names = [key["label"] for key, _ in groups(table)]
+    names = [cut(key["label"], NAME) for key, _ in groups(table)]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
@@ -128,3 +130,8 @@ def number(value: float) -> str:
         return "–" if pd.isna(value) else "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:.{min(digits, 4)}f}".replace("-", "−")
+
+
+def cut(text: str, most: int = LONGEST) -> str:
+    """A text as long as it is shown, or its beginning and a sign that there is more."""
+    return text if len(text) <= most else text[:most].rstrip() + " […]"
