@@ -14,6 +14,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from xright import models
 from xright.errors import UserError
+from xright.fits import check_fits
 
 SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32}
 ARCHITECTURES = {
@@ -87,7 +88,7 @@ def test_loads_and_fits(model_type, built, tokenizer):
     model = models.load(built(model_type))
     assert not model.training
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    models.check_fits(model, tokenizer, max_length=32)
+    check_fits(model, tokenizer, max_length=32)
 
 
 def test_build_is_seeded(tokenizer):
@@ -225,7 +226,7 @@ def test_adapter_folder_follows_its_base(built, tokenizer, tmp_path):
     torch.testing.assert_close(logits(loaded), logits(adapted))
     assert not isinstance(merged, PeftModel)
     torch.testing.assert_close(logits(merged), logits(adapted), atol=1e-5, rtol=1e-4)
-    models.check_fits(loaded, tokenizer, max_length=32)
+    check_fits(loaded, tokenizer, max_length=32)
 
 
 def test_average_of_plain_models(built, tokenizer, tmp_path):
@@ -268,14 +269,14 @@ def test_too_large_a_vocabulary(built, tokenizer):
     rows = models.load(built("llama")).get_input_embeddings().num_embeddings
     larger = models.load_tokenizer(str(built("llama")))
     larger.add_tokens(["more"])
-    with pytest.raises(UserError, match=f"{rows + 1} tokens but the model's embedding only {rows} rows"):
-        models.check_fits(models.load(built("llama")), larger, max_length=8)
+    with pytest.raises(UserError, match=rf"ids go up to {rows} but the model's embedding has only {rows} rows; give the tokenizer"):
+        check_fits(models.load(built("llama")), larger, max_length=8)
 
 
 @pytest.mark.parametrize("model_type", ["gpt_neox", "opt"])
 def test_too_few_positions(model_type, built, tokenizer):
     with pytest.raises(UserError, match=r"data\.max_length=33 exceeds the model's 32 positions"):
-        models.check_fits(models.load(built(model_type)), tokenizer, max_length=33)
+        check_fits(models.load(built(model_type)), tokenizer, max_length=33)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_too_few_positions(model_type, built, tokenizer):
 )
 def test_scaled_and_capped_logits_are_followed(architecture, tokenizer):
     model = models.build({**SIZE, "intermediate_size": 32, **architecture}, tokenizer, seed=0)
-    models.check_fits(model, tokenizer, max_length=8)
+    check_fits(model, tokenizer, max_length=8)
 
 
 def test_unknown_changes_to_logits_are_refused(tokenizer, monkeypatch):
@@ -303,7 +304,7 @@ def test_unknown_changes_to_logits_are_refused(tokenizer, monkeypatch):
 
     monkeypatch.setattr(model, "forward", doubled)
     with pytest.raises(UserError, match="LlamaForCausalLM changes its logits"):
-        models.check_fits(model, tokenizer, max_length=8)
+        check_fits(model, tokenizer, max_length=8)
 
 
 def test_nothing_there(tmp_path):
@@ -346,14 +347,14 @@ def test_an_encoder_is_refused(tokenizer, tmp_path):
     sizes = {**SIZE, "intermediate_size": 32, "vocab_size": len(tokenizer), "is_decoder": False}
     BertForMaskedLM(BertConfig(**sizes)).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="BertLMHeadModel looks ahead"):
-        models.check_fits(models.load(tmp_path), tokenizer, max_length=8)
+        check_fits(models.load(tmp_path), tokenizer, max_length=8)
 
 
 def test_weights_that_are_nan(built, tokenizer):
     model = models.load(built("llama"))
     model.get_output_embeddings().weight.data[3] = torch.nan
     with pytest.raises(UserError, match="LlamaForCausalLM computes NaN"):
-        models.check_fits(model, tokenizer, max_length=8)
+        check_fits(model, tokenizer, max_length=8)
 
 
 def test_only_safetensors(built, tmp_path):

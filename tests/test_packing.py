@@ -15,13 +15,14 @@ from torch.nn.attention.flex_attention import create_mask, flex_attention
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from xright import models
+from xright.attention import block_mask, by_response
 from xright.data.collate import collate
 from xright.data.prompts import Row, encode
 from xright.data.templates import Template
 from xright.evaluation.generate import complete
 from xright.objectives import DPO, IPO, ORPO, SFT, Group, logprobs
 from xright.objectives.logprobs import PACKED, response_logps
-from xright.packing import block_mask, by_response, choose_layout
+from xright.packing import choose_layout
 from xright.reference import reference_logps
 
 FAMILIES = ["gpt_neox", "llama", "opt", "qwen2", "qwen3", "mistral"]
@@ -59,7 +60,7 @@ def step(policy, batch, loss_of):
 def mixed_logps(policy, batch):
     """A loss that weighs every sequence differently, so that none can be taken for another, and cancels nothing."""
     logps_S, _ = response_logps(policy, batch)
-    return logps_S @ torch.linspace(1, 3, len(logps_S), device=logps_S.device)
+    return logps_S @ torch.linspace(1, 3, len(logps_S), dtype=logps_S.dtype, device=logps_S.device)
 
 
 def assert_same(found, expected, what=""):
@@ -127,8 +128,8 @@ def with_reference(real_rows, real_model):
     @lru_cache
     def rows(model_type):
         pairs, reference = real_rows["preference"], real_model(model_type, seed=1)
-        _, padded = reference_logps(reference, pairs, pad=0, batch_size=2, layout="padded")
-        ids, packed = reference_logps(reference, pairs, pad=0, batch_size=2, layout="packed")
+        _, padded = reference_logps(reference, pairs, pad=0, layout="padded")
+        ids, packed = reference_logps(reference, pairs, pad=0, layout="packed")
         assert reference.config._attn_implementation == PACKED
         assert torch.allclose(packed, padded, rtol=1e-5)
         known = dict(zip(ids.tolist(), padded.tolist(), strict=True))
@@ -429,7 +430,7 @@ def test_an_attention_that_differs_is_found_by_the_probe(family, monkeypatch, ca
     )
     assert choose_layout(model, "packed") == "padded"
     (warning,) = warnings_of(caplog)
-    assert "differs from the padded layout by 0.0" in warning
+    assert "differs from a plain forward by 0.0" in warning
     assert model.config._attn_implementation == "sdpa"
 
 
@@ -445,7 +446,7 @@ def test_choosing_leaves_no_trace_and_may_be_repeated(family, training, dtype, c
     assert choose_layout(model, "packed") == "packed"
     probes = len(forwards)
     assert choose_layout(model, "packed") == "packed"
-    assert (len(forwards), probes) == (2, 2)  # padded and packed, once
+    assert (len(forwards), probes) == (4, 4)  # packed, padded, and two sequences alone, once
     assert model.get_base_model().config._attn_implementation == PACKED
     assert model.training == training
     assert torch.equal(torch.get_rng_state(), state)

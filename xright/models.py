@@ -9,16 +9,15 @@ with `trust_remote_code`.
 """
 
 import hashlib
-import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from safetensors import safe_open
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -30,18 +29,26 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file, extract_commit_hash
 
+from xright.adapters import base_of, carry, is_adapter, is_tied, load_adapter, merged, untie, with_adapter
 from xright.errors import UserError
-from xright.objectives.logprobs import backbone_and_head
+from xright.told import told
+
+log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# How settings end that make a forward random.
+RANDOM = ("dropout", "dropout_prob", "dropout_rate", "layerdrop", "pdrop", "drop_path_rate", "jitter_noise")
 
 
-def load_tokenizer(
-    path: str, trust_remote_code: bool = False, revision: str | None = None
-) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder or on the hub; UserError where there is none."""
-    with _told(f"no tokenizer could be loaded from {path!r}", "give a folder or hub name"):
+    with told(f"no tokenizer could be loaded from {path!r}", "give a folder or hub name"):
         return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code, revision=revision)
+
+
+def vocabulary(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The largest token id and one: as many rows an embedding needs. (`len` counts tokens; ids may have gaps.)"""
+    return 1 + max(tokenizer.get_vocab().values(), default=-1)
 
 
 def build(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
@@ -51,10 +58,10 @@ def build(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, s
     """
     settings = dict(architecture)
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    with _told(f"model.init={dict(architecture)} builds no causal LM", "give a transformers config of one"):
-        config = AutoConfig.for_model(settings.pop("model_type"), vocab_size=len(tokenizer), **ids, **settings)
+    with told(f"model.init={dict(architecture)} builds no causal LM", "give a transformers config of one"):
+        config = AutoConfig.for_model(settings.pop("model_type"), vocab_size=vocabulary(tokenizer), **ids, **settings)
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(_without_dropout(config))
+        return AutoModelForCausalLM.from_config(_settled(config))
 
 
 def load(
@@ -67,13 +74,13 @@ def load(
     """
     if dtype not in DTYPES:
         raise UserError(f"model.dtype={dtype!r} must be one of {', '.join(DTYPES)}.")
-    if (Path(path) / "adapter_config.json").is_file():
-        base, its_revision = _base_of(Path(path))
-        return _load_adapter(Path(path), load(base, dtype, its_revision, trust_remote_code))
-    with _told(f"no causal LM could be loaded from {str(path)!r}", "give a folder or hub name of one"):
+    if is_adapter(path):
+        base, its_revision = base_of(Path(path))
+        return load_adapter(Path(path), merged(load(base, dtype, its_revision, trust_remote_code), base))
+    with told(f"no causal LM could be loaded from {str(path)!r}", "give a folder or hub name of one"):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path, config=_without_dropout(config), dtype=DTYPES[dtype], revision=revision,
+            path, config=_settled(config), dtype=DTYPES[dtype], revision=revision,
             trust_remote_code=trust_remote_code, use_safetensors=True,
             output_loading_info=True, ignore_mismatched_sizes=True,  # told below, in one sentence
         )  # fmt: skip
@@ -86,10 +93,11 @@ def load(
     return model
 
 
-def load_merged(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
+def load_merged(
+    path: str | Path, dtype: str = "float32", revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedModel:
     """As `load`, with an adapter merged into its base: plain weights."""
-    model = load(path, dtype)
-    return model.merge_and_unload() if isinstance(model, PeftModel) else model  # type: ignore[return-value]
+    return merged(load(path, dtype, revision, trust_remote_code), path)
 
 
 def trainable(
@@ -102,8 +110,10 @@ def trainable(
     UserError names the linear modules that exist when a target does not.
     """
     torch.manual_seed(seed)
+    if coefficient := _balancing(model.config):
+        _say_once(f"the router's balancing loss ({coefficient}) is not part of the objectives")
     if lora["r"]:
-        model = _with_adapter(model, lora, revision)
+        model = with_adapter(model, lora, revision)
     else:
         model.requires_grad_(True)
     if gradient_checkpointing:
@@ -112,36 +122,6 @@ def trainable(
     # PEFT calls toggle requires_grad; a base weight that slipped in (or an adapter that slipped out) stops us here.
     assert all(("lora_" in name) == bool(lora["r"]) for name in names), f"wrong trainable set: {names[:5]}"
     return model.train()
-
-
-def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-    """UserError if token ids exceed the embedding, or rows its positions; for an encoder; for damaged weights.
-
-    Also holds the shortcut of `objectives/logprobs.py` (body, then output head on some positions) to the model's own
-    logits: an architecture that does something unknown to its logits afterwards would be trained on something else.
-    """
-    rows = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    if len(tokenizer) > rows:
-        raise UserError(f"the tokenizer has {len(tokenizer)} tokens but the model's embedding only {rows} rows.")
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions and max_length > positions:
-        raise UserError(f"data.max_length={max_length} exceeds the model's {positions} positions; lower it.")
-    body, head = backbone_and_head(model)
-    ids = torch.arange(4, device=next(model.parameters()).device)[None] % len(tokenizer)
-    output: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
-    with evaluating(model), torch.no_grad():
-        hidden, other = (body(input_ids=i, use_cache=False).last_hidden_state for i in (ids, ids * (ids != ids[0, 3])))
-        amplify = output.register_forward_hook(lambda _module, _input, logits: 1000 * logits)  # a fresh model's logits
-        ours, own = head(hidden), model(input_ids=ids).logits  # are too small for a cap to show
-        amplify.remove()
-    name = type(model).__name__
-    if not own.isfinite().all():
-        raise UserError(f"{name} computes NaN or infinite logits: its weights are damaged; get them anew.")
-    if not torch.allclose(hidden[:, :3], other[:, :3], rtol=1e-4, atol=1e-5):  # only the last token is another
-        raise UserError(f"{name} looks ahead: a token changes what stands before it; use a causal LM, not an encoder.")
-    if not torch.allclose(ours.float(), own.float(), rtol=1e-2, atol=1e-2):
-        way = "after the output head in a way xright does not know"
-        raise UserError(f"{name} changes its logits {way}; use another family.")
 
 
 @contextmanager
@@ -157,25 +137,38 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def average(weights: Mapping[Path, float], dtype: str = "float32") -> PreTrainedModel:
-    """Σ w·θ over the models in the folders given (adapters merged first); all of one architecture."""
+    """Σ w·θ over the models in the folders given (adapters merged first); all of one architecture.
+
+    Tied embeddings stay tied where they are in all of the models.
+    """
     (first, weight), *rest = weights.items()
     model = load_merged(first, dtype)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(weight)
         for folder, weight in rest:
-            others = dict(load_merged(folder, dtype).named_parameters())
+            other = load_merged(folder, dtype)
+            if is_tied(model) and not is_tied(other):
+                untie(model)
+            others = dict(other.named_parameters(remove_duplicate=False))
             for name, parameter in model.named_parameters():
                 parameter.add_(others[name], alpha=weight)
     return model
 
 
-def export(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Save model (or adapter) and tokenizer to `folder`, safetensors; whole or not at all."""
+def export(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, carried: str | Path | None = None
+) -> None:
+    """Save model (or adapter) and tokenizer to `folder`, safetensors; whole or not at all.
+
+    carried: the folder of an adapter's base that may not stay where it is; the adapter's folder then holds it.
+    """
     scratch = folder.with_name(f"{folder.name}.writing")
     shutil.rmtree(scratch, ignore_errors=True)
     model.save_pretrained(scratch)  # type: ignore[operator]
     tokenizer.save_pretrained(scratch)
+    if carried is not None and is_adapter(scratch):
+        carry(carried, scratch, folder)
     shutil.rmtree(folder, ignore_errors=True)
     scratch.rename(folder)
 
@@ -187,8 +180,8 @@ def fingerprint(path: str | Path, revision: str | None = None) -> str:
     if not folder.is_dir():
         return f"{path}@{commit(str(path), revision)}"
     digest = hashlib.sha256()
-    if (folder / "adapter_config.json").is_file():
-        digest.update(fingerprint(*_base_of(folder)).encode())
+    if is_adapter(folder):
+        digest.update(fingerprint(*base_of(folder)).encode())
     for file in sorted(f for f in folder.iterdir() if f.is_file()):
         content = file.read_bytes() if file.stat().st_size < 2**24 else str(file.stat().st_mtime_ns).encode()
         digest.update(f"{file.name}:{file.stat().st_size}:".encode() + content)
@@ -200,69 +193,34 @@ def commit(path: str, revision: str | None = None) -> str:
 
     Read off the place of its config.json in the hub's cache, so that it needs no network where that is filled.
     """
-    with _told(f"{path!r} is neither a folder nor a hub model", "check the name, the revision, or the network"):
+    with told(f"{path!r} is neither a folder nor a hub model", "check the name, the revision, or the network"):
         found = extract_commit_hash(cached_file(path, "config.json", revision=revision), None)
     if found is None:
         raise UserError(f"{path!r} (revision {revision}) has no commit on the hub; give a folder.")
     return found
 
 
-def _with_adapter(model: nn.Module, lora: Mapping[str, Any], revision: str | None) -> nn.Module:
-    targets = lora["target_modules"] or None  # a list, or what peft knows by a word: all-linear
-    targets = targets if isinstance(targets, str | None) else list(targets)
-    linear = sorted({name.split(".")[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)})
-    named = [f".{name}" for name, _ in model.named_modules()]
-    wanted = targets if isinstance(targets, list) else []
-    missing = [target for target in wanted if not any(name.endswith(f".{target}") for name in named)]
-    if missing:
-        raise UserError(f"model.lora.target_modules names {missing}, but the model's linear modules are {linear}.")
-    with _told("model.lora does not fit the model", f"its linear modules are {linear}"):
-        config = LoraConfig(
-            r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=targets,
-            task_type="CAUSAL_LM",
-        )  # fmt: skip
-        return get_peft_model(model, config, revision=revision)
-
-
-def _load_adapter(folder: Path, base: nn.Module) -> PeftModel:
-    """The adapter in a folder, on its base; UserError if it is no adapter of that base, whole and in safetensors."""
-    with _told(f"no adapter could be loaded from {str(folder)!r}", "it must hold a whole adapter_model.safetensors"):
-        with safe_open(folder / "adapter_model.safetensors", "pt") as file:
-            held = set(file.keys())
-        model = PeftModel.from_pretrained(base, str(folder), is_trainable=False)
-    if absent := sorted(get_peft_model_state_dict(model).keys() - held):
-        raise UserError(f"{str(folder)!r} holds no whole adapter: {absent[:3]} are missing in its weights.")
-    return model
-
-
-def _base_of(adapter: Path) -> tuple[str, str | None]:
-    """The base model that an adapter's folder names, and its revision on the hub."""
-    file = adapter / "adapter_config.json"
-    with _told(f"{str(file)!r} names no base model that can be found", "mend its base_model_name_or_path"):
-        settings = json.loads(file.read_text())
-        base, revision = settings["base_model_name_or_path"], settings.get("revision")
-        if not Path(base).is_dir():
-            PreTrainedConfig.get_config_dict(base, revision=revision)  # on the hub
-        return base, revision
-
-
-@contextmanager
-def _told(problem: str, remedy: str) -> Iterator[None]:
-    """`<problem> (<reason>); <remedy>.` as a UserError for whatever is raised in the block but a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # broken folders make transformers and peft raise a dozen unrelated types
-        if "trust_remote_code" in str(error):
-            remedy = "it comes with code of its own; read that, and set model.trust_remote_code=true to run it"
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(" .")
-        raise UserError(f"{problem} ({reason}); {remedy}.") from error
-
-
-def _without_dropout(config: Any) -> Any:
-    """Policy dropout is 0: with it, policy and reference would differ although their weights are equal."""
-    for key in config.to_dict():
-        if key.endswith(("dropout", "layerdrop", "pdrop")):
+def _settled(config: Any) -> Any:
+    """The config with all that is random switched off, its parts' too: with dropout or router noise, policy and
+    reference would differ although their weights are equal. Router logits are not asked for: nothing here uses them."""
+    for key, value in list(vars(config).items()):
+        if isinstance(value, PreTrainedConfig):
+            _settled(value)
+        elif key.endswith(RANDOM) and isinstance(value, int | float):
             setattr(config, key, 0.0)
+        elif key == "output_router_logits":
+            config.output_router_logits = False
     return config
+
+
+def _balancing(config: Any) -> str | None:
+    """How a mixture of experts sets the weight of its balancing loss, where that is not 0."""
+    for name in ("router_aux_loss_coef", "aux_loss_alpha"):
+        if value := getattr(config.get_text_config(), name, None):
+            return f"{name}={value}"
+    return None
+
+
+@lru_cache
+def _say_once(sentence: str) -> None:
+    log.info(sentence)

@@ -1,35 +1,41 @@
 """Log-probs of the preference rows under π_ref: computed once in fp32, stored by row id, read by every run.
 
 bf16 forwards depend on the batch's shape, and the policy must be held against the same reference in every batch; so the
-reference is computed in fp32 whatever the policy's dtype.
+reference is computed in fp32 whatever the policy's dtype, in batches that no setting decides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
-from xright.data.collate import collate, length_sorted_chunks
+from xright.cache import cached_stage
+from xright.data.collate import collate
 from xright.data.prompts import Row
-from xright.objectives.logprobs import response_logps
+from xright.data.rows import Rows
+from xright.errors import UserError
+from xright.objectives.logprobs import language_model, response_logps
 from xright.packing import choose_layout
-from xright.ranks import gather, is_first, rank, world_size
+from xright.ranks import first, gather, is_first, rank, world_size
+from xright.rounding import rounding
+
+TOKENS = 2**13  # of a forward, if all its rows were as long as the longest
 
 
 @torch.no_grad()
-def reference_logps(
-    model: nn.Module, rows: Sequence[Row], pad: int, batch_size: int, layout: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row ids (N,) and summed fp32 log-probs of their responses (N, R), model in eval mode; ranks share the rows."""
+def reference_logps(model: nn.Module, rows: Sequence[Row], pad: int, layout: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row ids (N,) and summed fp64 log-probs of their responses (N, R), model in eval mode; ranks share the rows."""
     model.eval()
     layout = choose_layout(model, layout)
     device = next(model.parameters()).device
     ids, logps = [], []
-    chunks = length_sorted_chunks(rows, batch_size)[rank() :: world_size()]
+    chunks = _chunks(rows)[rank() :: world_size()]
     for chunk in tqdm(chunks, desc="reference log-probs", disable=None if is_first() else True):
         batch = collate(chunk, pad, layout).to(device)
         logps_S, _ = response_logps(model, batch)
@@ -39,7 +45,63 @@ def reference_logps(
     return torch.tensor(ids), torch.cat(logps).contiguous()
 
 
-def read_logps(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Row ids (N,) and logps (N, R) of a file with both, for `Rows.with_reference`."""
-    stored = load_file(path)
-    return stored["ids"], stored["logps"]
+def stored_logps(
+    key: Mapping[str, Any], rows: Rows, model: Callable[[], nn.Module], pad: int, layout: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row ids (N,) and log-probs (N, R) for `Rows.with_reference`, computed where the cache has none for this key.
+
+    model: loads the reference, in fp32. Whoever has computed them, `check_agrees` asks it again.
+    """
+
+    def compute(folder: Path) -> dict[str, Any]:
+        ids, logps = reference_logps(model(), rows, pad, layout)
+        if is_first():
+            save_file({"ids": ids, "logps": logps}, folder / "logps.safetensors")
+        return {"rows": len(rows)}
+
+    stored = load_file(cached_stage("reference_logps", key, compute).folder / "logps.safetensors")
+    table = stored["ids"], stored["logps"]
+    first(lambda: check_agrees(model(), rows.with_reference(*table), pad, layout))
+    return table
+
+
+@torch.no_grad()
+def check_agrees(model: nn.Module, rows: Rows, pad: int, layout: str) -> None:
+    """UserError if the reference, asked again for a few rows that share a batch, says other than what is stored.
+
+    model: the reference, in fp32. rows: with their stored log-probs; the longest, the shortest and two between them
+    are laid out together, as training does it, where stored ones were computed among rows of their own length. So an
+    attention or rotary embedding that depends on the rows beside, and a forward that draws at random, are found.
+    """
+    model.eval()
+    layout = choose_layout(model, layout)
+    order = np.argsort(rows.lengths_NS.sum(axis=1), kind="stable")
+    some = rows[order[np.unique(np.linspace(0, len(order) - 1, 4).round().astype(int))]]
+    batch = collate(some, pad, layout).to(next(model.parameters()).device)
+    logps_S, lengths_S = response_logps(model, batch)
+    found, expected = logps_S.double().cpu(), torch.tensor(some.reference_NR).T.flatten()
+    config = language_model(model).config.get_text_config()
+    bound = rounding(torch.float32, getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", 1024))
+    # A token's log-prob is the difference of numbers of some ten nats, however small it is itself.
+    off = (found - expected).abs() / (expected.abs() + 10 * lengths_S.double().cpu())
+    worst = int(off.nan_to_num(torch.inf).argmax())
+    if not off[worst] <= bound:
+        remedy = "give layout=padded" if layout == "packed" else "lower data.max_length, or use another family"
+        raise UserError(
+            f"{type(language_model(model)).__name__} gives a response {found[worst]:.4f} nats beside other rows and "
+            f"{expected[worst]:.4f} where its log-probs were stored: its attention depends on the rows of a batch, or "
+            f"its forward is random; {remedy}."
+        )
+
+
+def _chunks(rows: Sequence[Row]) -> list[Rows]:
+    """All rows, neighbours of like length, longest first (so that too large a chunk fails at once)."""
+    rows = rows if isinstance(rows, Rows) else Rows.of(rows)
+    lengths_NR = rows.lengths_NS[:, :1] + rows.lengths_NS[:, 1:]
+    padded_N = lengths_NR.max(axis=1) * lengths_NR.shape[1]  # tokens of a row
+    order, begin, chunks = np.argsort(-padded_N, kind="stable"), 0, []
+    while begin < len(order):
+        size = max(1, TOKENS // int(padded_N[order[begin]]))
+        chunks.append(rows[order[begin : begin + size]])
+        begin += size
+    return chunks

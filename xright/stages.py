@@ -16,12 +16,11 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import save_file
 from torch import nn
 
 from xright import models
@@ -34,12 +33,13 @@ from xright.data.datamodule import batch_sizes, batches, check_ranks, steps_per_
 from xright.data.rows import Rows
 from xright.data.sampler import BatchSize, TokenBudget
 from xright.errors import UserError
+from xright.fits import check_fits
 from xright.folders import material
 from xright.objectives import SFT, Objective
 from xright.optim import Optim
 from xright.pretrained import Pretrained
 from xright.ranks import is_first, world_size
-from xright.reference import read_logps, reference_logps
+from xright.reference import stored_logps
 from xright.strategies import Only
 from xright.training import Plan, make_trainer, pad_id, train, whole
 
@@ -135,17 +135,14 @@ class Stages:
         rows = train_rows.union(evaluation)
         key = {"reference": self.reference.identity, "rows": rows.digest, "dtype": "float32"}
 
-        def compute(folder: Path) -> dict[str, Any]:
+        @cache
+        def model() -> nn.Module:
             model = self.reference.load("float32", self.cfg.model.trust_remote_code)
-            models.check_fits(model, self.tokenizer, self.corpus.max_length)
+            check_fits(model, self.tokenizer, self.corpus.max_length)
             device = make_trainer(self.cfg.trainer, logger=False, enable_progress_bar=False).strategy.root_device
-            batch_size, layout = self.cfg.eval_batch_size, self.cfg.layout
-            ids, logps = reference_logps(model.to(device), rows, pad_id(self.tokenizer), batch_size, layout)
-            if is_first():
-                save_file({"ids": ids, "logps": logps}, folder / "logps.safetensors")
-            return {"rows": len(rows)}
+            return model.to(device)
 
-        table = read_logps(cached_stage("reference_logps", key, compute).folder / "logps.safetensors")
+        table = stored_logps(key, rows, model, pad_id(self.tokenizer), self.cfg.layout)
         return train_rows.with_reference(*table), evaluation.with_reference(*table)
 
     @cached_property
@@ -193,7 +190,7 @@ class Stages:
         return policy
 
     def _adapted(self, model: nn.Module, seed: int) -> nn.Module:
-        models.check_fits(model, self.tokenizer, self.corpus.max_length)
+        check_fits(model, self.tokenizer, self.corpus.max_length)
         settings, revision = self.cfg.model, None if self.cfg.model.init else self.base.revision
         return models.trainable(model, settings.lora, settings.gradient_checkpointing, seed, revision)
 

@@ -69,7 +69,7 @@ class Setting:
     def with_reference(self, rounds: Sequence[Round]) -> list[Round]:
         """The rounds with π_ref's log-probs on their pairs."""
         pairs = [row for rows in rounds for row in rows["preference"]]
-        ids, logps = reference_logps(self.base(), pairs, pad=0, batch_size=8, layout="padded")
+        ids, logps = reference_logps(self.base(), pairs, pad=0, layout="padded")
         table = dict(zip(ids.tolist(), map(tuple, logps.tolist()), strict=True))
         return [
             rows | {"preference": [replace(row, reference=table[row.id]) for row in rows["preference"]]}

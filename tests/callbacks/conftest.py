@@ -55,7 +55,7 @@ def parts():
     )
     policy = models.build(ARCHITECTURE, tokenizer, seed=0)
     pairs, held_out = corpus.train("preference"), corpus.evaluation("preference")
-    ids, logps = reference_logps(policy, pairs.union(held_out), 0, 8, "padded")
+    ids, logps = reference_logps(policy, pairs.union(held_out), 0, "padded")
     table = ids.numpy(), logps.numpy()
     return SimpleNamespace(
         tokenizer=tokenizer, policy=policy,

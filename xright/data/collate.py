@@ -45,7 +45,7 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
     sequence_N = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     reference = None
     if rows[0].reference is not None:
-        reference = torch.tensor([row.reference for row in rows], dtype=torch.float32).T.contiguous()
+        reference = torch.tensor([row.reference for row in rows], dtype=torch.float64).T.contiguous()
     return Batch(
         **grid,
         line_N=torch.zeros_like(sequence_N) if layout == "packed" else sequence_N,

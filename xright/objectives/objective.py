@@ -37,7 +37,7 @@ class Batch:
     line_N, position_N: where the hidden state stands that predicts token_N, which belongs to sequence_N.
     lengths: predicted tokens of each sequence. responses: R. n_rows: B. n_input_tokens: tokens of all sequences,
     padding excluded. (Plain ints, so that asking for a denominator never waits for a device.)
-    reference_logps_RB: summed response log-probs under π_ref, fp32, or None where no objective needs them.
+    reference_logps_RB: summed response log-probs under π_ref, fp64, or None where no objective needs them.
     """
 
     input_ids_LT: Tensor
@@ -57,7 +57,14 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        if self.reference_logps_RB is not None:
+            tensors["reference_logps_RB"] = self.reference_logps_RB.to(widest(device))
         return replace(self, **{name: value.to(device, non_blocking=True) for name, value in tensors.items()})  # type: ignore[arg-type]
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The dtype of sums over tokens and of what is computed from them: fp64, but for Apple's GPUs, which have none."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class Objective(ABC):
@@ -76,4 +83,4 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return (Σ ℓ_i as an fp32 scalar with gradient, {metric name: Σ over units, detached})."""
+        """Return (Σ ℓ_i as a scalar with gradient, {metric name: Σ over units, detached})."""
