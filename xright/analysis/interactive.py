@@ -20,6 +20,7 @@ from xright.analysis.runs import STRATEGIES, Runs
 from xright.analysis.seed_tables import with_interval
 from xright.analysis.statistics import Mean, mean_curve, mean_interval
 from xright.analysis.style import end_to_end, groups, groups_with, look, number
+from xright.analysis.thin import thin_curve
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 GAP_TICKS = (-1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0, 100.0)
@@ -112,7 +113,7 @@ def _curves(
                 steps, scale(values), about, line=style | {"width": 1}, opacity=0.3, hovertemplate=hover,
                 showlegend=False, **own,
             ))  # fmt: skip
-        curve = mean_curve(mine, key)
+        curve = thin_curve(mean_curve(mine, key))
         spread = zip(curve["mean"], curve["high"] - curve["mean"], curve["n"].astype(int), strict=True)
         texts = [[with_interval(Mean(*found)), found[2]] for found in spread]
         hover = "<b>%{meta[0]}</b>, runs: %{customdata[1]}<br>step %{x}: %{customdata[0]}<extra></extra>"

@@ -18,6 +18,7 @@ from xright.analysis.runs import Runs
 from xright.analysis.seed_tables import with_interval
 from xright.analysis.statistics import front_name, mean_interval
 from xright.analysis.style import end_to_end, groups, groups_with, look, number
+from xright.analysis.thin import thinned
 from xright.metrics import pareto_front
 
 MARKERS = {"X": "x", "s": "square", "o": "circle", "D": "diamond", "P": "cross", "v": "triangle-down"}
@@ -61,7 +62,7 @@ def objective_space(runs: Runs) -> go.Figure:
 
 def _path(rows: pd.DataFrame, **style: Any) -> dict[str, Any]:
     """The ways of all runs in `rows`, end to end; a point of the way is its evaluation."""
-    rows = rows.sort_values("folder", kind="stable")
+    rows = thinned(rows, "f_dpo", "f_sft").sort_values("folder", kind="stable")
     x, y, *_ = end_to_end(rows, "f_dpo", "f_sft")
     seen = iter(_about(rows))
     about = [["", "", "", "", ""] if np.isnan(value) else next(seen) for value in _starts(rows)]

@@ -31,6 +31,7 @@ from xright.analysis.style import (
     short_name,
     styled,
 )
+from xright.analysis.thin import thin_curve
 
 LINEAR_BELOW = 0.01  # nats; where the symlog axes of gaps turn linear
 WINDOW = 30  # optimizer steps over which a share of picks is averaged
@@ -170,6 +171,6 @@ def _per_method(
 def _mean_line(axes: Axes, rows: pd.DataFrame, column: str, key: dict, dash: Dash) -> None:
     colour, _ = look(key["strategy"])
     axes.plot(*end_to_end(rows, "step", column), linestyle=dash, color=colour, alpha=0.2, linewidth=0.7)
-    curve = mean_curve(rows, column)
+    curve = thin_curve(mean_curve(rows, column))
     axes.fill_between(curve.index, curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
     axes.plot(curve.index, curve["mean"], linestyle=dash, color=colour, linewidth=1.6, label=short_name(key))

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from xright.analysis.answers import Answers, answers
+from xright.analysis.answers import PROMPTS, Answers, answers
 from xright.analysis.benchmark_figures import benchmark_figures
 from xright.analysis.benchmark_table import benchmark_csv, benchmark_grid, benchmark_notes
 from xright.analysis.benchmarks import Benchmarks, read_benchmarks
@@ -157,6 +157,7 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
         ],
         "differences": difference_grid(differing),
         "scripts": _scripts(),
+        "prompts_shown": PROMPTS,
     }
 
 

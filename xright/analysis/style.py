@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from xright.analysis.runs import STRATEGIES, Runs
+from xright.analysis.thin import thinned
 
 T = TypeVar("T")
 Plot = Callable[[Runs], Figure]
@@ -93,8 +94,9 @@ def groups_with(table: pd.DataFrame, rows: pd.DataFrame) -> Iterator[tuple[dict,
 
 
 def end_to_end(rows: pd.DataFrame, *columns: str) -> tuple[np.ndarray, ...]:
-    """The columns of all runs as one line each, with a gap (NaN) after every run: one artist instead of hundreds."""
-    ordered = rows.sort_values("folder", kind="stable")
+    """The columns of all runs as one line each, with a gap (NaN) after every run: one artist instead of hundreds.
+    Long curves are `thinned`."""
+    ordered = thinned(rows, *columns).sort_values("folder", kind="stable")
     values = ordered[list(columns)].to_numpy(dtype=float)
     ends = np.flatnonzero(ordered["folder"].ne(ordered["folder"].shift()))
     return tuple(np.insert(values, ends, np.nan, axis=0).T) if len(values) else tuple(np.empty((len(columns), 0)))
