@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xright.data.canonical import CHUNK, LazyRows, Tables
-from xright.data.columns import normalise
+from xright.data.columns import NO_ANSWER, normalise
 from xright.data.heldout import position
 from xright.data.tables import read
 from xright.errors import UserError
@@ -51,11 +51,10 @@ def test_rows_of_files_of_different_shapes(tables):
     alpaca = [{"instruction": "q", "input": "x", "output": "a"}]
     survey = tables(long, chats, alpaca).survey(seed=3)
     expected = [*long, *[{"prompt": TURNS[:1], "response": "Hello!"}] * 5, {"prompt": "q\n\nx", "response": "a"}]
-    rows = survey.rows(np.arange(len(survey.numbers_N)))
+    rows = survey.rows(np.arange(len(survey.u_N)))
     assert list(rows) == expected
     assert survey.u_N.tolist() == [position(row["prompt"], 3) for row in expected]
-    assert len(survey.notes) == 1
-    assert "5 of 10 conversations in" in survey.notes[0]
+    assert survey.about.dropped == {NO_ANSWER: 5}
     for picks in ([0], [5, 6, 7], [0, 900, 2006, 2007, 2012], list(range(1990, 2013))):
         picked = survey.rows(np.array(picks))
         assert list(picked) == picked[:] == [expected[pick] for pick in picks]
@@ -67,7 +66,7 @@ def test_limit_is_of_all_files_together(tables):
     for limit, expected in ((None, 6), (7, 6), (6, 6), (4, 4), (3, 3), (1, 1)):
         survey = tables(*files, limit=limit).survey(0)
         assert list(survey.rows(np.arange(expected))) == [*files[0], *files[1]][:expected]
-        assert len(survey.numbers_N) == expected
+        assert len(survey.u_N) == expected
 
 
 def test_messages_are_read_as_they_were_written(tables):
@@ -83,7 +82,7 @@ def test_messages_are_read_as_they_were_written(tables):
     ]
     names = {name: name for name in ("prompt", "chosen", "rejected")}
     survey = tables(rows, chats, stream="preference").survey(0)
-    assert list(survey.rows(np.arange(5))) == [normalise(row, names, "") for row in (*rows, *chats)]
+    assert list(survey.rows(np.arange(5))) == [normalise(row, names, "")[0] for row in (*rows, *chats)]
 
 
 def test_a_malformed_row_is_named_by_its_place_in_its_file(tables):

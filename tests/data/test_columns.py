@@ -3,7 +3,8 @@ import re
 
 import pytest
 
-from xright.data.columns import detect, normalise
+from xright.data.columns import NO_ANSWER, detect, normalise
+from xright.data.messages import Unusable
 from xright.errors import UserError
 
 USER = {"role": "user", "content": "Hi"}
@@ -15,7 +16,8 @@ SIX = {"role": "assistant", "content": "6"}
 
 def canonical(stream, row, mapping=None):
     columns = detect(stream, list(row), mapping or {}, "f.jsonl")
-    return normalise(row, columns, "row 0 of 'f.jsonl'")
+    (made,) = normalise(row, columns, "row 0 of 'f.jsonl'")
+    return made
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,8 @@ def test_identical_conversations_share_all_but_the_answer():
     ],
 )
 def test_conversations_without_one_last_answer_are_unusable(stream, row):
-    assert canonical(stream, row) is None
+    with pytest.raises(Unusable, match=NO_ANSWER):
+        canonical(stream, row)
 
 
 @pytest.mark.parametrize("empty", [None, math.nan])
@@ -109,7 +112,7 @@ def test_mapping_overrides_detection():
         ("preference", {"prompt": "a", "chosen": "b", "rejected": [BOT]}, {}, "mixes text and messages in"),
         ("sft", {"prompt": "a", "response": 7}, {}, "row 0 of 'f.jsonl' has the int 7 in column 'response'"),
         ("sft", {"messages": [{"from": "human", "value": "a"}]}, {}, "give each a role and a content"),
-        ("sft", {"messages": "[]"}, {}, "should hold a list of messages"),
+        ("sft", {"messages": "what"}, {}, "should hold a list of messages"),
         ("sft", {"instruction": [USER], "output": "b"}, {}, "holds a list where text is needed"),
     ],
 )  # fmt: skip

@@ -116,8 +116,8 @@ def test_every_start_says_the_same_and_where_the_tokens_are(of_files, tmp_path, 
     about, again = ([line for line in lines if not line.startswith("tokens:")] for lines in said)
     assert about == again
     n = len(of_files().evaluation("sft"))
-    assert about[1] == f"sft/eval: {n} of {n + 1} rows kept; 1 dropped: empty response"
-    assert "1 of 31 conversations in" in about[2]
+    assert about[1] == f"sft/eval: {n} of {n + 1} rows kept; 1 dropped: empty response; columns prompt, response"
+    assert "; 1 dropped: conversations that do not end in one assistant turn" in about[2]
     assert [line.split(":")[0] for line in about if " rows kept" in line] == [
         "sft/train", "sft/eval", "preference/train", "preference/eval",
     ]  # fmt: skip

@@ -3,6 +3,7 @@ import time
 import pytest
 from transformers import AutoTokenizer
 
+from xright.data.counts import EMPTY, EQUAL, TOO_LONG
 from xright.data.prompts import BAR_FROM, CHUNK, Counts, Template, encode, encoded
 from xright.data.sources import Files
 from xright.errors import UserError
@@ -36,12 +37,12 @@ def test_trap_1_boundary_is_exact_and_shared(neox):
     assert joint[: len(prompt)] != prompt
     assert rows[0].prompt == prompt
     assert shown(neox, rows[0]) == ("User: Hi\nAssistant: ", ["Yes<|endoftext|>", "No<|endoftext|>"])
-    assert (counts.boundary_merges, counts.boundary_checked) == (1, 1)
+    assert (counts.merges, counts.checked, counts.altered) == (1, 1, 0)
 
 
 def test_trap_1_boundary_that_joint_tokenisation_respects_is_not_counted(neox):
     _, counts = encode(sft(("Hi", " Yes")), "sft", Template("User: {instruction}\nAssistant:"), neox, LONG)
-    assert (counts.boundary_merges, counts.boundary_checked) == (0, 1)
+    assert (counts.merges, counts.checked, counts.altered) == (0, 1, 0)
 
 
 @pytest.mark.parametrize("response", ["4", "4</s>", "4</s>\n"])
@@ -101,7 +102,7 @@ def test_trap_5_truncation_keeps_tokens_and_drops_rows_without_room(byte_tokeniz
         ("abcd", ["wxy"]),  # the EOS itself is cut
         ("abcdef", ["w"]),
     ]
-    assert counts == Counts(rows=5, kept=4, dropped_too_long=1, truncated=3, boundary_checked=5)
+    assert counts == Counts(rows=5, kept=4, dropped={TOO_LONG: 1}, truncated=3, checked=5)
 
 
 def test_trap_5_says_so_once_per_stream_with_the_numbers(byte_tokenizer):
@@ -167,7 +168,7 @@ def test_trap_8_the_real_hh_edge_rows(real_data, neox):
     pairs = source.rows("preference", "train")
     blank = sum("Assistant:" in (pair["chosen"].strip(), pair["rejected"].strip()) for pair in pairs)
     _, counts = encode(pairs, "preference", Template("raw"), neox, LONG)
-    assert (counts.rows, counts.kept, counts.dropped_empty_response) == (22, 14, 8)
+    assert (counts.rows, counts.kept, counts.dropped) == (22, 14, {EMPTY: 8})
     assert blank == 8
 
 
@@ -184,18 +185,20 @@ def test_trap_9_equal_and_empty_sides_are_dropped_and_counted(byte_tokenizer):
     )
     found, counts = encode(rows, "preference", Template("raw"), byte_tokenizer(), 12)
     assert len(found) == 1
-    expected = Counts(rows=8, kept=1, dropped_equal=3, dropped_empty_response=4, boundary_checked=5)
-    assert counts == expected
+    assert counts.dropped == {EMPTY: 4, EQUAL: 3}
+    assert (counts.rows, counts.kept, counts.checked) == (8, 1, 5)
 
 
 def test_conversations_that_the_chat_template_rewrites_are_counted(byte_tokenizer, llama):
     thinking = llama + "{% if add_generation_prompt %}<think>{% endif %}"  # not there once it is answered
-    with pytest.raises(UserError, match="1 dropped: do not fit the chat template"):
+    with pytest.raises(
+        UserError, match="1 dropped: the chat template does not write the answered conversation as it writes the prompt"
+    ):
         encode(sft(("Hi", "4")), "sft", Template("chat"), byte_tokenizer(chat_template=thinking), LONG)
     system = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     rows = sft(("Hi", "4"), (system, "4"))  # the template refuses system turns
     _, counts = encode(rows, "sft", Template("chat"), byte_tokenizer(chat_template=llama), LONG)
-    assert (counts.kept, counts.dropped_template) == (1, 1)
+    assert (counts.kept, counts.dropped) == (1, {"the chat template refuses: roles must be user and assistant": 1})
 
 
 def test_real_conversations_through_chatml(real_data, byte_tokenizer, chatml):

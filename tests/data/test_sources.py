@@ -3,6 +3,7 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
+from xright.data.columns import NO_ANSWER
 from xright.data.sources import Files
 from xright.errors import UserError
 
@@ -79,10 +80,10 @@ def test_unusable_conversations_are_counted(write):
     path = write("a.jsonl", [{"messages": [user, bot]}, {"messages": [user, bot, user]}, {"messages": [bot]}])
     source = Files({"path": path}, None, 0)
     assert list(source.rows("sft", "train")) == [{"prompt": [user], "response": "Hello!"}]
-    assert source.notes("sft", "train") == [
-        f"2 of 3 conversations in '{path}' do not end in one assistant turn after a shared prompt: dropped"
-    ]
-    with pytest.raises(UserError, match=r"1 of 1 conversations in .* check the columns"):
+    assert source.rows("sft", "train").about.dropped == {NO_ANSWER: 2}
+    with pytest.raises(
+        UserError, match=r"None of the 1 rows of .* can be used \(1 conversations that .* check the columns"
+    ):
         Files({"path": write("b.jsonl", [{"messages": [bot]}])}, None).rows("sft", "train")
 
 

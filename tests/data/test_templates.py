@@ -1,5 +1,6 @@
 import pytest
 
+from xright.data.messages import Unusable
 from xright.data.templates import Template
 from xright.errors import UserError
 
@@ -43,7 +44,7 @@ def test_conversation_in_raw_is_an_error():
 
 def test_chat_is_the_tokenizers_own_template(byte_tokenizer, chatml):
     tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template=chatml)
-    start, responses = Template("chat").write(tokenizer, "1 + 1?", ["2", "6"])
+    start, responses, _ = Template("chat").write(tokenizer, "1 + 1?", ["2", "6"])
     assert start == "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
     assert start == Template("chat").render(tokenizer, [{"role": "user", "content": "1 + 1?"}])
     assert responses == ["2<|im_end|>\n", "6<|im_end|>\n"]
@@ -54,11 +55,12 @@ def test_chat_without_a_template_names_the_remedy(byte_tokenizer):
         Template("chat").render(byte_tokenizer(), "Hi")
 
 
-def test_refusal_of_the_chat_template_is_told_when_rendering_and_none_when_writing(byte_tokenizer, llama):
+def test_refusal_of_the_chat_template_is_told_in_its_own_words(byte_tokenizer, llama):
     tokenizer = byte_tokenizer(chat_template=llama)
-    with pytest.raises(UserError, match=r"refuses this conversation \(roles must be user and assistant\)"):
+    with pytest.raises(UserError, match=r"The chat template refuses: roles must be user and assistant; use"):
         Template("chat").render(tokenizer, TURNS)
-    assert Template("chat").write(tokenizer, TURNS, ["2"]) is None
+    with pytest.raises(Unusable, match="the chat template refuses: roles must be user and assistant"):
+        Template("chat").write(tokenizer, TURNS, ["2"])
 
 
 @pytest.mark.parametrize("spec", ["alpaca", "", "{prompt}", None])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from xright.data.columns import detect, normalise
+from xright.data.columns import BESIDE, detect, normalise
+from xright.data.counts import About
 from xright.data.heldout import position
+from xright.data.messages import Unusable, opening
 from xright.data.tables import Table
 from xright.errors import UserError
 
@@ -21,15 +24,16 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 CHUNK = 1000  # rows in memory at a time
+MAY_BE_LEFT_OUT = ("input", *BESIDE)  # by some rows of a file
 
 Canonical = dict[str, Any]
 
 
 class LazyRows(Sequence[Canonical]):
-    """n rows that are made when asked for: `make(start, stop)` gives them."""
+    """n rows that are made when asked for: `make(start, stop)` gives them. about: what is said of their data."""
 
-    def __init__(self, n: int, make: Callable[[int, int], list[Canonical]]) -> None:
-        self.n, self.make = n, make
+    def __init__(self, n: int, make: Callable[[int, int], list[Canonical]], about: About | None = None) -> None:
+        self.n, self.make, self.about = n, make, about
 
     def __len__(self) -> int:
         return self.n
@@ -50,13 +54,21 @@ class LazyRows(Sequence[Canonical]):
 
 
 class Tables:
-    """The first `limit` rows of tables, one after another. mapping: as for `columns.detect`."""
+    """The first `limit` rows of tables, one after another. mapping: as for `columns.detect`. learnt: "last" or "all"
+    assistant turns of a conversation."""
 
-    def __init__(self, tables: Sequence[Table], stream: str, mapping: Mapping[str, str], limit: int | None) -> None:
-        self.tables = tables
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        stream: str,
+        mapping: Mapping[str, str | None],
+        limit: int | None,
+        learnt: str = "last",
+    ) -> None:
+        self.tables, self.learnt = tables, learnt
         self.columns = [detect(stream, t.dataset.column_names, mapping, t.where) for t in tables]
         for table, columns in zip(tables, self.columns, strict=True):
-            _check_same_columns(table, [column for name, column in columns.items() if name != "input"])
+            _check_same_columns(table, [column for name, column in columns.items() if name not in MAY_BE_LEFT_OUT])
         self.data = [
             t.dataset.select_columns(list(columns.values())) for t, columns in zip(tables, self.columns, strict=True)
         ]
@@ -66,53 +78,67 @@ class Tables:
             *np.minimum(ends, ends[-1] if limit is None else limit).tolist(),
         ]  # table i holds the rows from bounds[i] to bounds[i + 1]
 
-    def survey(self, seed: int) -> Survey:
-        """One pass. Raises UserError for a row that is malformed, and for a table without a usable one."""
-        numbers, u, notes = list[int](), list[float](), list[str]()
+    def survey(self, seed: int, by_opening: bool = False) -> Survey:
+        """One pass. by_opening: u is that of a prompt's opening. Raises UserError for a row that is malformed, and for
+        a table without a usable one."""
+        numbers, parts, u = list[int](), list[int](), list[float]()
+        used = {column: None for columns in self.columns for column in columns.values()}
+        unused = {name: None for table in self.tables for name in table.dataset.column_names if name not in used}
+        dropped, said = Counter[str](), Counter[str]()
         for table, (begin, end) in zip(self.tables, pairwise(self.bounds), strict=True):
-            before = len(numbers)
+            own = Counter[str]()
             for start in range(begin, end, CHUNK):
                 chunk = np.arange(start, min(start + CHUNK, end))
-                for number, row in zip(chunk.tolist(), self.read(chunk), strict=True):
-                    if row is not None:
+                for number, made in zip(chunk.tolist(), self._made(chunk, said), strict=True):
+                    if isinstance(made, Unusable):
+                        own[str(made)] += 1
+                        continue
+                    for part, row in enumerate(made):
                         numbers.append(number)
-                        u.append(position(row["prompt"], seed))
-            dropped = end - begin - (len(numbers) - before)
-            if dropped:
-                what = (
-                    f"{dropped} of {end - begin} conversations in '{table.where}' do not end in "
-                    f"one assistant turn after a shared prompt"
+                        parts.append(part)
+                        u.append(position(opening(row["prompt"]) if by_opening else row["prompt"], seed))
+            if sum(own.values()) == end - begin > 0:
+                reasons = "; ".join(f"{count} {reason}" for reason, count in own.items())
+                raise UserError(
+                    f"None of the {end - begin} rows of '{table.where}' can be used ({reasons}); check the columns and "
+                    "the roles of the messages."
                 )
-                if dropped == end - begin:
-                    raise UserError(f"{what}; check the columns and the roles of the messages.")
-                notes.append(f"{what}: dropped")
-        return Survey(self, np.array(numbers, dtype=np.int64), np.array(u, dtype=np.float64), notes)
+            dropped += own
+        about = About(list(used), list(unused), dict(dropped), {what: n for what, n in said.items() if n})
+        return Survey(self, np.array([numbers, parts], dtype=np.int64).T, np.array(u, dtype=np.float64), about)
 
-    def read(self, numbers_M: np.ndarray) -> list[Canonical | None]:
-        """Rows by number, ascending; None for one that is not usable."""
-        found: list[Canonical | None] = []
+    def read(self, places_M2: np.ndarray) -> list[Canonical]:
+        """Usable rows by (number, part), ascending."""
+        made = self._made(places_M2[:, 0], Counter())
+        return [rows[part] for rows, part in zip(made, places_M2[:, 1].tolist(), strict=True)]  # type: ignore[index]
+
+    def _made(self, numbers_M: np.ndarray, said: Counter[str]) -> Iterator[list[Canonical] | Unusable]:
+        """What becomes of rows of the tables, by number, ascending."""
         for i, (begin, end) in enumerate(pairwise(self.bounds)):
             own = numbers_M[(numbers_M >= begin) & (numbers_M < end)] - begin
             if len(own):
                 where, columns = self.tables[i].where, self.columns[i]
                 for number, cells in zip(own.tolist(), _cells(self.data[i], own), strict=True):
-                    found.append(normalise(cells, columns, f"row {number} of '{where}'"))
-        return found
+                    try:
+                        yield normalise(cells, columns, f"row {number} of '{where}'", self.learnt, said)
+                    except Unusable as reason:
+                        yield reason
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over tables tells: the N usable rows by number, their u (see `heldout`), what is to be said."""
+    """What one pass over tables tells: the N usable rows by (number, part), their u (see `heldout`), what is to be said
+    of the data."""
 
     tables: Tables
-    numbers_N: np.ndarray
+    places_N2: np.ndarray
     u_N: np.ndarray
-    notes: list[str]
+    about: About
 
-    def rows(self, picks_M: np.ndarray) -> LazyRows:
+    def rows(self, picks_M: np.ndarray, about: About | None = None) -> LazyRows:
         """Those of the N rows, ascending."""
-        numbers_M = self.numbers_N[picks_M]
-        return LazyRows(len(numbers_M), lambda start, stop: self.tables.read(numbers_M[start:stop]))  # type: ignore
+        places_M2 = self.places_N2[picks_M]
+        return LazyRows(len(places_M2), lambda start, stop: self.tables.read(places_M2[start:stop]), about)
 
 
 def _check_same_columns(table: Table, used: Sequence[str]) -> None:

@@ -5,134 +5,195 @@
 | sft        | messages · instruction[/input]/output · prompt/completion · prompt/response          |
 | preference | prompt/chosen/rejected (text or messages) · chosen/rejected (messages, prompt shared) |
 
-Canonical rows are {prompt, response} and {prompt, chosen, rejected}: answers are text, and the prompt is text
-or a list of {role, content} messages. Of a conversation the last assistant turn is the answer; earlier turns
-are prompt.
+Beside these: `system` (or `system_prompt`), the first turn; `history`, turns before the prompt; `tools`, for a chat
+template. Canonical rows are {prompt, response} and {prompt, chosen, rejected}, see `messages.py` for what a prompt and
+an answer are. Of a conversation the last assistant turn is the answer and what comes before is prompt, or each
+assistant turn in a row of its own.
 
 `input` is joined to `instruction` by a blank line: that is how the Alpaca template sets the two apart, and
 how data sets that ship the joined prompt write it, so that one question has one prompt text in both streams.
 
     >>> names = detect("sft", ["instruction", "input", "output"], {}, "a.jsonl")
     >>> normalise({"instruction": "Add.", "input": "1 + 1", "output": "2"}, names, "row 0 of a.jsonl")
-    {'prompt': 'Add.\\n\\n1 + 1', 'response': '2'}
+    [{'prompt': 'Add.\\n\\n1 + 1', 'response': '2'}]
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xright.data.messages import Message, Prompt, Unusable, answer_of, as_list, history, turns, words, written_out
 from xright.errors import UserError
-
-Message = dict[str, str]
-Prompt = str | list[Message]
 
 SHAPES = {  # ? marks what may be missing
     "sft": ["messages", "instruction/input?/output", "prompt/completion", "prompt/response"],
     "preference": ["prompt/chosen/rejected", "chosen/rejected"],
 }
+BESIDE = {"system": ["system", "system_prompt"], "history": ["history"], "tools": ["tools"]}  # {name: its columns}
+TEXT = ("instruction", "input", "output")  # never messages
+TURNS = ("last", "all")  # which assistant turns of a conversation are learnt
+
+# Why a row is dropped, and what is said of rows that are kept.
+NO_ANSWER = "conversations that do not end in one assistant turn after a shared prompt"
+TWO_SYSTEMS = "rows with a system turn and another system prompt beside it"
+EARLIER = "conversations with earlier assistant turns, which are prompt and not learnt (turns=all learns them)"
+LATER = "conversations with turns after the last answer, which are left out"
+EACH = "rows made of conversations beyond the first answer of each (turns=all)"
+OWN_PROMPT = "rows whose answers bring a prompt of their own, which is taken in the place of the column's"
 
 
-def detect(stream: str, found: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[str, str]:
-    """{canonical name: column of the file} of the first shape in SHAPES that the columns `found` can fill.
+def detect(stream: str, found: Sequence[str], mapping: Mapping[str, str | None], where: str) -> dict[str, str]:
+    """{canonical name: column of the file} of the first shape in SHAPES that the columns `found` can fill, and of those
+    BESIDE it.
 
-    `mapping` {canonical name: column} overrides: only shapes that use all its names are considered.
-    Raises UserError naming `where`, the columns found and those expected.
+    `mapping` {canonical name: column} overrides: only shapes that use all its names are considered; a name of BESIDE
+    that is mapped to null is left alone. Raises UserError naming `where`, the columns found and those expected.
     """
     for name, column in mapping.items():
-        if column not in found:
+        if column not in found and not (column is None and name in BESIDE):
             raise UserError(
                 f"data.source.{stream}.columns maps {name} to '{column}', but '{where}' has only the columns "
-                f"{', '.join(found)}; map to one of these."
+                f"{_listed(found)}; map to one of these."
             )
+    beside = {
+        name: next((column for column in columns if column in found), None) for name, columns in BESIDE.items()
+    } | {name: column for name, column in mapping.items() if name in BESIDE}
+    needed = {name: column for name, column in mapping.items() if name not in BESIDE}
     for shape in SHAPES[stream]:
         names = [name.rstrip("?") for name in shape.split("/")]
-        columns = {name: mapping.get(name, name) for name in names if mapping.get(name, name) in found}
-        if all(name in columns or name + "?" in shape for name in names) and set(mapping) <= set(names):
-            return columns
+        columns = {name: needed.get(name) or name for name in names if needed.get(name, name) in found}
+        if all(name in columns or name + "?" in shape for name in names) and set(needed) <= set(names):
+            taken = columns.values()
+            return columns | {name: column for name, column in beside.items() if column and column not in taken}
     asked = f" (mapped: {dict(mapping)})" if mapping else ""
     raise UserError(
-        f"'{where}' has the columns {', '.join(found)}{asked}, but {stream} data needs "
+        f"'{where}' has the columns {_listed(found)}{asked}, but {stream} data needs "
         f"{' or '.join(SHAPES[stream])}; rename them or set data.source.{stream}.columns={{expected: found, …}}."
     )
 
 
-def normalise(row: Mapping[str, Any], columns: Mapping[str, str], where: str) -> dict[str, Any] | None:
-    """The canonical row, or None where a conversation does not end in one assistant turn that can be learnt.
+def normalise(
+    row: Mapping[str, Any],
+    columns: Mapping[str, str],
+    where: str,
+    learnt: str = "last",
+    said: Counter[str] | None = None,
+) -> list[dict[str, Any]]:
+    """The canonical rows of a row: one, or with learnt="all" one for each assistant turn of an SFT conversation.
 
-    An empty cell (None, NaN) is empty text, never the text "None". `where` names row and file, for messages.
+    An empty cell (None, NaN) is empty text, never the text "None". `where` names row and file, for messages; `said`
+    counts what is to be said of rows that are kept. Raises Unusable for what cannot be learnt from.
     """
-    cells = {name: _cell(row[column], where, column) for name, column in columns.items()}
+    cells = {name: _cell(row[column], where, column, name) for name, column in columns.items()}
+    tools = as_list(cells.pop("tools", ""), where, "tools")
+    before = _before(cells.pop("system", ""), cells.pop("history", ""), where)
+    said = Counter() if said is None else said
+    return [{**made, "prompt": _prompt(before, made["prompt"], tools)} for made in _made(cells, where, learnt, said)]
+
+
+def _made(cells: dict[str, Any], where: str, learnt: str, said: Counter[str]) -> list[dict[str, Any]]:
+    """The rows without what stands beside them."""
     if "messages" in cells:
-        return _answered({"response": _turns(cells["messages"], where)})
+        return _answered({"response": turns(cells["messages"], where)}, learnt, said)
     if "instruction" in cells:
         parts = [_text(cells.get(name, ""), where) for name in ("instruction", "input")]
-        return {"prompt": "\n\n".join(filter(None, parts)), "response": _text(cells["output"], where)}
+        return [{"prompt": "\n\n".join(filter(None, parts)), "response": _text(cells["output"], where)}]
     prompt = cells.get("prompt", "")
     sides: dict[str, str | list[Any]] = {name: cells[name] for name in ("chosen", "rejected") if name in cells}
     answers: dict[str, str | list[Any]] = sides or {"response": cells.get("completion", cells.get("response", ""))}
     kinds = {type(answer) for answer in answers.values() if answer}
     if kinds == {str, list}:
         raise UserError(f"{where} mixes text and messages in {' and '.join(answers)}; use one form for both.")
+    asked = turns(prompt, where) if isinstance(prompt, list) else _as_user(prompt)
     if kinds == {list}:
-        turns = _turns(prompt, where) if isinstance(prompt, list) else _as_user(prompt)
-        return _answered({name: _whole(turns, _turns(answer, where)) for name, answer in answers.items()})
+        whole = {name: _whole(asked, turns(answer, where), said) for name, answer in answers.items()}
+        return _answered(whole, learnt, said)
     if "prompt" not in cells:
         raise UserError(
             f"{where} has chosen and rejected as text but no prompt column, and where a prompt ends within "
             f"a transcript is not guessed; split the rows into prompt/chosen/rejected."
         )
     texts: dict[str, Any] = {name: _text(answer or "", where) for name, answer in answers.items()}
-    return {"prompt": _turns(prompt, where) if isinstance(prompt, list) else prompt, **texts}
+    return [{"prompt": asked if isinstance(prompt, list) else prompt, **texts}]
 
 
-def prompt_words(prompt: Prompt) -> str:
-    """The words of a prompt without roles and spacing: equal for one question in text and in message form."""
-    text = prompt if isinstance(prompt, str) else "\n".join(turn["content"] for turn in prompt)
-    return " ".join(text.split())
+def _before(system: str | list[Any], earlier: str | list[Any], where: str) -> list[Message]:
+    """The turns before a prompt."""
+    if not isinstance(system, str):
+        raise UserError(f"{where} has a list for a system prompt; give text, or map columns={{system: null}}.")
+    return ([{"role": "system", "content": system}] if system else []) + history(earlier, where)
 
 
-def _answered(conversations: dict[str, list[Message]]) -> dict[str, Any] | None:
-    """Conversations that differ in their last turn only -> shared turns as prompt, last one as answer."""
+def _prompt(before: list[Message], prompt: Any, tools: list[Any]) -> Prompt:
+    """The prompt with what stands before and beside it; one system prompt at most."""
+    turns = prompt if isinstance(prompt, list) else _as_user(prompt)
+    if before and turns and before[0]["role"] == turns[0]["role"] == "system":
+        if before[0] != turns[0]:
+            raise Unusable(TWO_SYSTEMS)
+        turns = turns[1:]
+    if tools:
+        return {"messages": before + turns, "tools": tools}
+    return before + turns if before else prompt
+
+
+def _answered(conversations: dict[str, list[Message]], learnt: str, said: Counter[str]) -> list[dict[str, Any]]:
+    """Conversations that differ in their last turn only -> shared turns as prompt, last one as answer; of a single one,
+    each assistant turn if all are learnt."""
     lists = list(conversations.values())
+    if learnt == "all" and len(lists) == 1:
+        (turns,) = lists
+        places = [i for i, turn in enumerate(turns) if i and turn["role"] == "assistant"]
+        if not places:
+            raise Unusable(NO_ANSWER)
+        said[LATER] += places[-1] < len(turns) - 1
+        said[EACH] += len(places) - 1
+        return [{"prompt": turns[:i], "response": answer_of(turns[i])} for i in places]
     shared = min(len(turns) for turns in lists) - 1  # identical conversations share the answer too
     for i in reversed(range(shared)):
         if any(turns[i] != lists[0][i] for turns in lists):
             shared = i
     if shared < 1 or any(len(turns) != shared + 1 or turns[-1]["role"] != "assistant" for turns in lists):
-        return None
-    return {"prompt": lists[0][:shared], **{name: t[-1]["content"] for name, t in conversations.items()}}
+        raise Unusable(NO_ANSWER)
+    said[EARLIER] += "response" in conversations and any(turn["role"] == "assistant" for turn in lists[0][:shared])
+    return [{"prompt": lists[0][:shared], **{name: answer_of(t[-1]) for name, t in conversations.items()}}]
 
 
-def _whole(prompt: list[Message], answer: list[Message]) -> list[Message]:
-    """An answer that opens with an assistant turn goes on from the prompt; any other holds it."""
-    goes_on = not answer or (answer[0]["role"] == "assistant" and answer[: len(prompt)] != prompt)
-    return prompt + answer if goes_on else answer
+def _whole(prompt: list[Message], answer: list[Message], said: Counter[str]) -> list[Message]:
+    """The conversation of a prompt and an answer that goes on from it, or repeats it with or without system turn."""
+    begins = [turn for turn in prompt if turn["role"] == "system"]
+    if answer[: len(prompt)] == prompt:
+        return answer
+    if not answer or answer[0]["role"] == "assistant":
+        return prompt + answer
+    if answer[0]["role"] != "system":
+        if words(answer[: len(prompt) - len(begins)]) != words(prompt[len(begins) :]):
+            said[OWN_PROMPT] += 1
+        return begins + answer
+    said[OWN_PROMPT] += 1
+    return answer
 
 
 def _as_user(prompt: str | list[Any]) -> list[Message]:
     return [{"role": "user", "content": str(prompt)}] if prompt else []
 
 
-def _turns(value: Any, where: str) -> list[Message]:
-    """Messages with role and content only: loaders fill in, as None, the keys that other messages have."""
-    if value == "":  # an empty cell: no turns
-        return []
-    if not isinstance(value, list) or not all(isinstance(turn, Mapping) for turn in value):
-        raise UserError(f"{where} should hold a list of messages, not {value!r:.60}; check the columns.")
-    for turn in value:
-        if not isinstance(turn.get("role"), str) or not isinstance(turn.get("content"), str | None):
-            raise UserError(f"{where} has the message {turn!r:.60}; give each a role and a content, as text.")
-    return [{"role": turn["role"], "content": turn.get("content") or ""} for turn in value]
+def _listed(columns: Sequence[str]) -> str:
+    """Names, in quotes where blanks around them would not be seen."""
+    return ", ".join(name if name == name.strip() and name else repr(name) for name in columns)
 
 
-def _cell(value: Any, where: str, column: str) -> str | list[Any]:
+def _cell(value: Any, where: str, column: str, name: str) -> str | list[Any]:
     if value is None or value != value:  # NaN alone differs from itself
         return ""
+    if isinstance(value, Mapping) and name not in TEXT and (name in BESIDE or "role" in value):
+        return [value]  # a single message
     if not isinstance(value, str | list):
         kind = type(value).__name__
-        raise UserError(f"{where} has the {kind} {value!r:.40} in column '{column}'; give text or messages.")
-    return value
+        leave = f", or map columns={{{name}: null}} to leave it out" if name in BESIDE else ""
+        raise UserError(f"{where} has the {kind} {value!r:.40} in column '{column}'; give text or messages{leave}.")
+    return written_out(value, where) if isinstance(value, str) and name not in (*TEXT, *BESIDE) else value
 
 
 def _text(value: str | list[Any], where: str) -> str:

@@ -27,6 +27,7 @@ PROBE = 0.03  # share of the training rows the authors evaluate on: 720 of 24,00
 
 class Corpus:
     """source: a `Source`. templates: {stream: template name or text}. max_length: tokens of prompt + response.
+    control_tokens: as `Template` takes them.
 
     eval_on: `heldout` (rows never trained on) or `train_probe` (the first 3 % of the training rows, as the authors).
     Raises UserError for anything else.
@@ -39,11 +40,12 @@ class Corpus:
         templates: Mapping[str, str],
         max_length: int,
         eval_on: str,
+        control_tokens: str = "auto",
     ) -> None:
         if eval_on not in ("heldout", "train_probe"):
             raise UserError(f"eval_on={eval_on!r} must be heldout or train_probe.")
         self.source, self.tokenizer, self.max_length, self.eval_on = source, tokenizer, max_length, eval_on
-        self.templates = {stream: Template(spec) for stream, spec in templates.items()}
+        self.templates = {stream: Template(spec, control_tokens) for stream, spec in templates.items()}
         self._splits: dict[tuple[str, str], Tokenised] = {}
 
     def train(self, stream: str) -> Rows:
@@ -100,4 +102,4 @@ def _corpus(
     tokenizer = load_tokenizer(tokenizer_path, trust_remote_code, revision) if tokenizer_path else source.tokenizer()
     if tokenizer is None:
         raise UserError("model.tokenizer is not given and the data has none of its own; name a folder or hub model.")
-    return Corpus(source, tokenizer, cfg.templates, cfg.max_length, eval_on)
+    return Corpus(source, tokenizer, cfg.templates, cfg.max_length, eval_on, cfg.get("control_tokens") or "auto")

@@ -2,7 +2,9 @@
 
 A row is held out if u(prompt) < heldout, where u in [0, 1) is a hash of the seed and the prompt's words. So
 one prompt never sits on both sides, in either stream, whatever the order of the rows, and rows added later
-move no other row. Rows that repeat another one word for word are kept: they are the user's weighting.
+move no other row. Where all turns of conversations are learnt, u is that of a conversation's opening, so that its rows
+are all on one side, with every prompt that begins as they do. Rows that repeat another one word for word are kept: they
+are the user's weighting.
 
 u_N: u of each of N rows; what is returned are row numbers, ascending.
 """
@@ -13,7 +15,7 @@ import hashlib
 
 import numpy as np
 
-from xright.data.columns import Prompt, prompt_words
+from xright.data.messages import Prompt, words
 
 
 def split(u_N: np.ndarray, heldout: float) -> tuple[np.ndarray, np.ndarray]:
@@ -28,5 +30,5 @@ def capped(u_N: np.ndarray, most: int | None) -> np.ndarray:
 
 def position(prompt: Prompt, seed: int) -> float:
     """u(prompt), in [0, 1)."""
-    digest = hashlib.blake2b(f"{seed}\n{prompt_words(prompt)}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{seed}\n{words(prompt)}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "little") >> 11) / 2**53  # 53 bits: exact as a float, and never 1

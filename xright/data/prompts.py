@@ -1,12 +1,13 @@
 """From canonical rows to token ids, with an exact boundary between prompt and response.
 
 The tokens of `prompt` need not be a prefix of the tokens of `prompt + response`: a token may span the
-boundary. So the two are tokenised *separately* and concatenated. The boundary is then exact, chosen and
-rejected share it, and the prompt has the very tokens that generation feeds. How often joint tokenisation
-would differ is counted on some 500 rows spread over the data (`boundary_merges` of `boundary_checked`):
-harmless, but worth knowing.
+boundary. So the two are tokenised *apart* and concatenated. The boundary is then exact, chosen and
+rejected share it, and the prompt has the very tokens that generation feeds. What both say together is the
+rendered text: tokens of prompt and response give, decoded, the text as the template wrote it, or what the tokenizer
+makes of it as a whole (a normaliser may change it). With tokenizers that treat the beginning of a text in a way of its
+own, every row is looked at, otherwise some 500 rows spread over the data; what differs is counted.
 
-Special tokens: `tokens.py`. Truncation at max_length cuts responses on the right, EOS included, and never
+Special tokens: `tokens.py`, `control.py`. Truncation at max_length cuts responses on the right, EOS included, and never
 writes over the last token kept. Stream "text" learns everything: the whole text is the response, the prompt
 is BOS or nothing.
 """
@@ -21,6 +22,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from xright.data.control import unmarked
+from xright.data.counts import EMPTY, EQUAL, TOO_LONG, Counts
+from xright.data.messages import CALLS, Unusable, messages_of
 from xright.data.rows import Row, Rows
 from xright.data.templates import Template
 from xright.data.tokens import Tokens
@@ -30,43 +34,12 @@ __all__ = ["Counts", "Row", "Template", "encode", "encoded"]
 
 RESPONSES = {"text": ("response",), "sft": ("response",), "preference": ("chosen", "rejected")}
 VERSION = (
-    1  # of everything between a data file and its token ids; raise it when any of that changes, or caches go stale
+    2  # of everything between a data file and its token ids; raise it when any of that changes, or caches go stale
 )
 CHUNK = 1000  # rows per call of the tokenizer
 BAR_FROM = 5000  # a progress bar for more rows than this
-CHECKED = 500  # about how many rows are looked at for boundary merges
-
-
-@dataclass
-class Counts:
-    """What became of the rows: rows = kept + every dropped_*. Of the kept ones, `truncated` lost tokens."""
-
-    rows: int = 0
-    kept: int = 0
-    dropped_empty_response: int = 0
-    dropped_too_long: int = 0
-    dropped_equal: int = 0
-    dropped_template: int = 0
-    truncated: int = 0
-    boundary_merges: int = 0
-    boundary_checked: int = 0
-
-    def sentence(self, stream: str) -> str:
-        """The numbers in one line, for the log; what did not happen is left out."""
-        events = {
-            "dropped: empty response": self.dropped_empty_response,
-            "dropped: no room for a response within max_length": self.dropped_too_long,
-            "dropped: chosen equals rejected": self.dropped_equal,
-            "dropped: do not fit the chat template": self.dropped_template,
-            "truncated": self.truncated,
-        }
-        happened = [f"{count} {event}" for event, count in events.items() if count]
-        if self.boundary_merges:
-            happened.append(
-                f"in {self.boundary_merges} of {self.boundary_checked} looked at, joint tokenisation would merge "
-                "prompt and response (harmless: the boundary is exact)"
-            )
-        return "; ".join([f"{stream}: {self.kept} of {self.rows} rows kept", *happened])
+CHECKED = 500  # about how many rows are looked at where the tokenizer is known to keep texts together
+TRIES = 3  # rows on which a template may show that it makes use of a message's key
 
 
 def encode(
@@ -102,15 +75,14 @@ def encoded(
     if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 2:
         raise UserError(f"data.max_length={max_length!r} must be a whole number of tokens >= 2.")
     tokens = Tokens(tokenizer)
-    counts.rows = len(rows)
-    stride = max(1, len(rows) // CHECKED)
+    counts.take(getattr(rows, "about", None), len(rows))
+    stride = 1 if tokens.lead else max(1, len(rows) // CHECKED)
     hidden = None if len(rows) > BAR_FROM else True  # None: tqdm hides the bar where there is no terminal
     with tqdm(total=len(rows), desc=f"tokenise {stream}/{split}", disable=hidden) as bar:
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
             texts = [text for row in chunk if (text := _write(row, stream, template, tokenizer, counts))]
-            kept = _tokenise(texts, tokens, max_length, counts)
-            _check_boundaries(texts[::stride], tokens, counts)
+            kept = _tokenise(texts, tokens, max_length, counts, stride)
             counts.kept += len(kept)
             yield kept
             bar.update(len(chunk))
@@ -143,25 +115,46 @@ def _write(
         template = template[own]
     responses = [row[name] for name in RESPONSES[stream]]
     if any(template.is_blank(response) for response in responses):
-        counts.dropped_empty_response += 1
+        counts.drop(EMPTY)
         return None
-    written = template.write(tokenizer, row["prompt"], responses)
-    if written is None:
-        counts.dropped_template += 1
+    try:
+        written = template.write(tokenizer, row["prompt"], responses)
+        _note_keys(row["prompt"], responses, template, tokenizer, counts)
+    except Unusable as reason:
+        counts.drop(str(reason))
         return None
-    prompt, responses = written
+    if written.control:
+        what = "which stay text (data.control_tokens)" if template.as_text else "which become those tokens"
+        counts.control[what] = counts.control.get(what, 0) + 1
+    prompt, texts = written.prompt, written.responses
     if stream == "text":
-        prompt, responses = "", [prompt + responses[0]]
-    return _Text(prompt, responses, template.is_chat)
+        prompt, texts = "", [prompt + texts[0]]
+    return _Text(prompt, texts, template.is_chat)
 
 
-def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: Counts) -> list[Row]:
-    """The texts as rows, but for those that are dropped (and counted)."""
+def _note_keys(prompt: Any, responses: list[Any], template: Template, tokenizer: Any, counts: Counts) -> None:
+    """Which keys of messages the template makes use of: those of calls and tools, or the row were dropped by now."""
+    if isinstance(prompt, str) and all(isinstance(response, str) for response in responses):
+        return
+    turns = [*messages_of(prompt), *(response for response in responses if isinstance(response, dict))]
+    for key in {key: None for turn in turns for key in turn} | ({"tools": None} if isinstance(prompt, dict) else {}):
+        if counts.keys.get(key) or counts.tries.get(key, 0) >= TRIES:
+            continue
+        counts.tries[key] = counts.tries.get(key, 0) + 1
+        known = key in ("role", "content", "tools", *CALLS)
+        counts.keys[key] = known or template.uses(tokenizer, prompt, responses[0], key)
+
+
+def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: Counts, stride: int) -> list[Row]:
+    """The texts as rows, but for those that are dropped (and counted); every stride-th is looked at again."""
     prompts = tokens.ids([text.prompt for text in texts])
-    flat = iter(tokens.ids([response for text in texts for response in text.responses]))
+    begins = iter(tokens.ids([response for text in texts if not text.prompt for response in text.responses]))
+    goes_on = iter(tokens.after([response for text in texts if text.prompt for response in text.responses]))
+    flat = [[next(goes_on if text.prompt else begins) for _ in text.responses] for text in texts]
+    _check(texts[::stride], prompts[::stride], flat[::stride], tokens, counts)
     rows = []
-    for text, prompt in zip(texts, prompts, strict=True):
-        responses = [tokens.bare(next(flat)) for _ in text.responses]
+    for text, prompt, found in zip(texts, prompts, flat, strict=True):
+        responses = [tokens.bare(ids) for ids in found]
         if not text.is_chat:
             prompt = tokens.begin(prompt)
             if not text.prompt:  # of stream text: a BOS that the text has written itself
@@ -169,27 +162,40 @@ def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: C
         room = max_length - len(prompt)
         cut = tuple([*ids, tokens.eos][: max(room, 0)] for ids in responses)
         if not all(responses):
-            counts.dropped_empty_response += 1
+            counts.drop(EMPTY)
         elif room < 1:
-            counts.dropped_too_long += 1
+            counts.drop(TOO_LONG)
         elif len(cut) == 2 and cut[0] == cut[1]:
-            counts.dropped_equal += 1
+            counts.drop(EQUAL)
         else:
             counts.truncated += any(len(ids) >= room for ids in responses)
             rows.append(Row(_hash(prompt, *cut), prompt, cut))
     return rows
 
 
-def _check_boundaries(texts: Sequence[_Text], tokens: Tokens, counts: Counts) -> None:
-    """Counts where one tokenisation of prompt + first response differs from two, side by side."""
-    apart = zip(
-        tokens.ids([text.prompt for text in texts]),
-        tokens.ids([text.responses[0] for text in texts]),
-        tokens.ids([text.prompt + text.responses[0] for text in texts]),
-        strict=True,
-    )
-    counts.boundary_merges += sum(prompt + response != joint for prompt, response, joint in apart)
-    counts.boundary_checked += len(texts)
+def _check(
+    texts: Sequence[_Text],
+    prompts: list[list[int]],
+    responses: list[list[list[int]]],
+    tokens: Tokens,
+    counts: Counts,
+) -> None:
+    """Compares prompt + response with one tokenisation of both: of the tokens it counts, of the text it mends what
+    differs (in place), or counts it."""
+    joint = iter(tokens.ids([text.prompt + response for text in texts for response in text.responses]))
+    for text, prompt, found in zip(texts, prompts, responses, strict=True):
+        wholes = [next(joint) for _ in text.responses]
+        counts.checked += 1
+        counts.merges += any(prompt + ids != whole for ids, whole in zip(found, wholes, strict=True))
+        altered = False
+        for place, (ids, whole, written) in enumerate(zip(found, wholes, text.responses, strict=True)):
+            meant = {unmarked(text.prompt + written), tokens.text(whole)} if prompt + ids != whole else set()
+            if meant and tokens.text(prompt + ids) not in meant:
+                others = [whole[len(prompt) :]] if whole[: len(prompt)] == prompt else tokens.ids([written])
+                good = [other for other in others if tokens.text(prompt + other) in meant]
+                found[place] = good[0] if good else ids
+                altered |= not good
+        counts.altered += altered
 
 
 def _hash(*parts: list[int]) -> int:

@@ -6,13 +6,13 @@ Reading is `tables.py`, canonical rows `columns.py` and `canonical.py`, what is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from xright.data.canonical import Canonical, LazyRows, Tables
+from xright.data.canonical import Canonical, LazyRows, Survey, Tables
 from xright.data.heldout import capped, split
 from xright.data.stream import Stream, at_least_one_row, stream_of
 from xright.data.tables import read
@@ -31,9 +31,9 @@ class Source(Protocol):
     def rows(self, stream: str, split: str) -> Sequence[Canonical]:
         """split "train" or "eval" of a stream:
 
-        sft: prompt, response. preference: prompt, chosen, rejected. Responses are text, a prompt is text or
-        messages. text (train only): prompt, response, and all tokens of both are learnt. Either the prompt is
-        "" and the response the whole text, or a key "stream" names the stream whose template joins the two.
+        sft: prompt, response. preference: prompt, chosen, rejected. A response is text or a message, a prompt is text,
+        messages, or {messages, tools}. text (train only): prompt, response, and all tokens of both are learnt. Either
+        the prompt is "" and the response the whole text, or a key "stream" names the stream whose template joins them.
         """
 
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
@@ -102,13 +102,19 @@ class Files:
             return {name: self.identity(name, split) for name in ANSWERS if name in self.streams}
         options, data = self._options(stream), self._data(stream)
         heldout = None if data["eval"] else {"share": self.heldout, "seed": self.seed}
-        found = {"data": data["train"], "columns": options.columns, "limit": options.limit, "heldout": heldout}
+        found: dict[str, Any] = {
+            "data": data["train"],
+            "columns": options.columns,
+            "limit": options.limit,
+            "heldout": heldout,
+        }
+        found |= {"turns": options.turns, "by_opening": self._by_opening()}
         if split == "eval":
             found |= {"eval_data": data["eval"], "most": self.eval_rows.get(stream), "seed": self.seed}
         return found
 
     def notes(self, stream: str, split: str) -> list[str]:
-        """What was dropped, and prompts of evaluation that are trained on."""
+        """Prompts of evaluation that are trained on. What was dropped is told with the rows (`LazyRows.about`)."""
         return [] if stream == "text" else self._load(stream)[split].notes
 
     def tokenizer(self) -> None:
@@ -128,24 +134,38 @@ class Files:
     def _load(self, stream: str) -> dict[str, _Split]:
         """Both splits of a stream, surveyed once."""
         if stream not in self._splits:
-            options, data = self._options(stream), self._data(stream)
-            places, columns = options.places(), options.columns or {}
-            train = Tables([read(*place) for place in places["train"]], stream, columns, options.limit)
-            survey = apart = train.survey(self.seed)
-            if places["eval"]:
-                apart = Tables([read(*place) for place in places["eval"]], stream, columns, None).survey(self.seed)
-                kept, out = np.arange(len(survey.u_N)), np.arange(len(apart.u_N))
-                notes = [*apart.notes, *_shared_prompts(stream, survey.u_N, apart.u_N)]
+            train = self._survey(stream, "train")
+            apart, notes = train, list[str]()
+            if self._options(stream).places()["eval"]:
+                apart = self._survey(stream, "eval")
+                kept, out = np.arange(len(train.u_N)), np.arange(len(apart.u_N))
+                notes = _shared_prompts(stream, train.u_N, apart.u_N)
             else:
-                (kept, out), notes = split(survey.u_N, self.heldout), []
-            out = out[capped(apart.u_N[out], self.eval_rows.get(stream))]
-            if options.fingerprints() != data:
-                raise UserError(f"The data of data.source.{stream} changed while they were being read; start again.")
+                kept, out = split(train.u_N, self.heldout)
+            few = capped(apart.u_N[out], self.eval_rows.get(stream))
+            beyond = {f"more held out, beyond data.source.eval_rows.{stream}": len(out) - len(few)}
+            about = replace(apart.about, said={**apart.about.said, **{what: n for what, n in beyond.items() if n}})
+            if apart is train:  # a row that is dropped is on neither side: the training rows' line counts it
+                about = replace(about, dropped={}, said={what: n for what, n in beyond.items() if n})
             self._splits[stream] = {
-                "train": _Split(survey.rows(kept), survey.notes),
-                "eval": _Split(apart.rows(out), notes),
+                "train": _Split(train.rows(kept, train.about), []),
+                "eval": _Split(apart.rows(out[few], about), notes),
             }
         return self._splits[stream]
+
+    def _survey(self, stream: str, split: str) -> Survey:
+        """One pass over the rows of a split. UserError if what is read is not what was hashed."""
+        options, places = self._options(stream), self._options(stream).places()[split]
+        tables = [read(*place) for place in places]
+        if [table.fingerprint for table in tables] != self._data(stream)[split]:
+            raise UserError(f"The data of data.source.{stream} changed while they were being read; start again.")
+        limit = options.limit if split == "train" else None
+        found = Tables(tables, stream, options.columns or {}, limit, options.turns)
+        return found.survey(self.seed, self._by_opening())
+
+    def _by_opening(self) -> bool:
+        """Are rows held out by their conversation's opening? In all streams, or one prompt could be on both sides."""
+        return any(options.turns == "all" for options in self.streams.values())
 
 
 def _as_text(streams: Mapping[str, Sequence[Canonical]]) -> LazyRows:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from xright.data.columns import TURNS
 from xright.data.tables import fingerprint
 from xright.errors import UserError, check_number
 
@@ -16,7 +17,8 @@ class Stream:
 
     path: file(s) or hub dataset(s), their rows in that order. split, subset: as `datasets` has them.
     eval_path, eval_split: where the evaluation rows are, if they are set apart already (either suffices).
-    columns: {canonical name: column}, see `columns.py`. limit: only the first so many rows of `path`.
+    columns: {canonical name: column}, see `columns.py`. limit: only the first so many rows of `path`. turns: which
+    assistant turns of a conversation are learnt, the last or all (SFT only).
     """
 
     path: tuple[str, ...]
@@ -24,8 +26,9 @@ class Stream:
     subset: str | None = None
     eval_path: tuple[str, ...] | None = None
     eval_split: str | None = None
-    columns: dict[str, str] | None = None
+    columns: dict[str, str | None] | None = None
     limit: int | None = None
+    turns: str = "last"
 
     def places(self) -> dict[str, list[tuple[str, str, str | None]]]:
         """{split: [(path, split, subset)]}; none for "eval" where it has to be split off "train"."""
@@ -57,6 +60,9 @@ def stream_of(name: str, options: Mapping[str, Any]) -> Stream:
         given[key] = (given[key],) if isinstance(given[key], str) else tuple(given[key])
     if not isinstance(given.get("columns", {}), Mapping):
         raise UserError(f"data.source.{name}.columns={given['columns']!r} must be {{expected: found, …}}.")
+    if given.get("turns", "last") not in (TURNS if name == "sft" else TURNS[:1]):
+        remedy = " or ".join(TURNS) if name == "sft" else "left out: the sides of a pair differ in their last turn"
+        raise UserError(f"data.source.{name}.turns={given['turns']!r} must be {remedy}.")
     return Stream(**given)
 
 

@@ -50,7 +50,7 @@ def tokenised(
         "source": source.identity(stream, split),
         "stream": stream,
         "split": split,
-        "templates": {name: template.spec for name, template in used.items()},
+        "templates": {name: template.identity for name, template in used.items()},
         "chat": chat_identity(tokenizer) if any(template.is_chat for template in used.values()) else None,
         "tokenizer": tokenizer_identity(tokenizer),
         "max_length": max_length,

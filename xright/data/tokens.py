@@ -5,14 +5,22 @@
   prompt gets nothing: its template has written it.
 - A response ends with exactly one EOS. Trailing EOS and the white space after them (ChatML: "<|im_end|>\\n")
   are cut first, so a template that ends its turns with EOS does not end them twice.
+- A text that goes on from another is no beginning. Tokenizers in the manner of SentencePiece put a blank before every
+  text ("▁Hello"), and so before a response; there it is encoded behind a *lead*, whose tokens are then cut off.
+- Where a text is marked (`control.py`), what stands left and right of the mark is encoded apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
+from xright.data.control import MARK
 from xright.errors import UserError
+
+JOINTS = [("a", "b"), ("a", " b"), ("a ", "b"), ("a:", "B"), ("a\n", "b"), ("a b.", "\nB")]
+LEADS = ["\n", ":", "|", "a", "."]
 
 
 class Tokens:
@@ -32,11 +40,46 @@ class Tokens:
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without special tokens; one call for all, as fast tokenizers want it."""
+        found = self._encode([text.partition(MARK)[0] for text in texts])
+        return [
+            ids + [token for part in self.after(text.split(MARK)[1:]) for token in part] if MARK in text else ids
+            for text, ids in zip(texts, found, strict=True)
+        ]
+
+    def after(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text as it goes on from another."""
+        cut = len(self.ids([self.lead])[0]) if self.lead else 0
+        return [ids[cut:] for ids in self.ids([self.lead + text for text in texts])]
+
+    @cached_property
+    def lead(self) -> str:
+        """What to put before a text that goes on from another; "" where nothing is needed, or nothing helps."""
+        joints = [(a, b) for a, b in JOINTS if self.text(self._probe(a + b)).strip() == a + b]
+        together = [self.text(self._probe(a + b)) for a, b in joints]
+        for lead in ("", *LEADS):
+            head = self._probe(lead)
+            whole = [(self._probe(a), self._probe(lead + b)) for a, b in joints]
+            stands = (head or not lead) and all(more[: len(head)] == head for _, more in whole)
+            if stands and [self.text(ids + more[len(head) :]) for ids, more in whole] == together:
+                return lead
+        return ""
+
+    def text(self, ids: list[int]) -> str:
+        """What the ids say, all of it."""
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def _probe(self, text: str) -> list[int]:
+        try:
+            return self._encode([text])[0]
+        except UserError:  # a small vocabulary, which lacks a letter
+            return []
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
         if not texts:
             return []
         options = {"padding": False, "truncation": False, "return_attention_mask": False, "verbose": False}
         try:
-            return self.tokenizer(list(texts), add_special_tokens=False, **options)["input_ids"]
+            return self.tokenizer(texts, add_special_tokens=False, **options)["input_ids"]
         except Exception as error:  # the tokenizers library raises nothing more precise
             raise UserError(
                 f"The tokenizer '{self.tokenizer.name_or_path}' cannot encode the data ({error}); use one that fits it."

@@ -11,11 +11,13 @@ Shapes: B prompts, T tokens, V vocabulary.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from xright.data.messages import Unusable
 from xright.data.templates import Template
 from xright.data.tokens import Tokens
 from xright.errors import UserError
@@ -90,9 +92,11 @@ def ends(policy: Any, tokenizer: Any) -> list[int]:
         tokenizer.eos_token_id,
         *(token for token in (own if isinstance(own, list) else [own]) if token in special),
     }
-    if tokenizer.chat_template and (written := Template("chat").write(tokenizer, "Hi", ["Hello"])):
-        after = tokenizer(written[1][0].partition("Hello")[2], add_special_tokens=False)["input_ids"]
-        found.update([token for token in after if token in special][:1])
+    if tokenizer.chat_template:
+        with suppress(Unusable, UserError):  # a template that refuses so short a conversation, or several of no default
+            (turn,) = Template("chat").write(tokenizer, "Hi", ["Hello"]).responses
+            after = tokenizer(turn.partition("Hello")[2], add_special_tokens=False)["input_ids"]
+            found.update([token for token in after if token in special][:1])
     return sorted(found)
 
 

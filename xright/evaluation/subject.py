@@ -79,7 +79,8 @@ def subject_of(text: str, cfg: Mapping[str, Any]) -> Subject:
         _check_finished(folder)
         subject = Subject(
             name=folder.resolve().name, path=str(folder / "model"), folder=folder,
-            template=Template(config["data"]["templates"]["sft"]), config=config,
+            template=Template(config["data"]["templates"]["sft"], config["data"].get("control_tokens") or "auto"),
+            config=config,
             dtype=config["model"].get("dtype", "float32"), **common,
             trust_remote_code=config["model"].get("trust_remote_code", False),
         )  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from xright import models
-from xright.data.columns import Prompt
+from xright.data.messages import Prompt, messages_of, text_of
 from xright.data.sources import Files
 from xright.errors import UserError
 from xright.similarity.embed import Embedder
@@ -33,7 +33,7 @@ def read_texts(sft: Any, preference: Any, answer: str, strip: str | None) -> Tex
     source = Files(given["sft"], given["preference"], heldout=0.0)
     found = {}
     for stream, response in (("sft", "response"), ("preference", answer)):
-        rows = [(_text(row["prompt"]), row[response]) for row in source.rows(stream, "train")]
+        rows = [(_text(row["prompt"]), text_of(row[response])) for row in source.rows(stream, "train")]
         sides = (
             [_words(pattern.sub("", text) if pattern else text) for text in side] for side in zip(*rows, strict=True)
         )
@@ -71,7 +71,7 @@ def _options(stream: str, given: Any) -> Mapping[str, Any]:
 
 
 def _text(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(turn["content"] for turn in prompt)
+    return prompt if isinstance(prompt, str) else "\n".join(turn["content"] for turn in messages_of(prompt))
 
 
 def _words(text: str) -> str:

@@ -1,0 +1,137 @@
+"""Conversations out of cells: lists of messages, the same as JSON text, pairs of texts, content in blocks.
+
+A message is {role, content: text} and whatever else its writer gave it (tool_calls, name, …), which only a chat
+template can make use of. What cannot be honoured makes the row `Unusable`: it is dropped, and its reason counted; what
+is no conversation at all is a UserError.
+
+    >>> turns('[{"role": "user", "content": [{"type": "text", "text": "Hi"}], "name": null}]', "row 0 of 'a.csv'")
+    [{'role': 'user', 'content': 'Hi'}]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from xright.errors import UserError
+
+Message = dict[str, Any]
+Conversation = dict[str, Any]  # {messages, tools}
+Prompt = str | list[Message] | Conversation  # a conversation where there are tools
+Answer = str | Message  # a message where it is more than text
+
+CALLS = ("tool_calls", "function_call")  # of a message: to leave them out would teach another answer
+
+
+class Unusable(Exception):
+    """A row that has to be dropped. Its argument is the reason, as the log counts it."""
+
+
+def turns(value: Any, where: str) -> list[Message]:
+    """The messages of a cell; none of an empty one. A key without a value is left out: loaders fill in, as None, the
+    keys that other messages have."""
+    found = as_list(value, where, "messages")
+    if not all(isinstance(turn, Mapping) for turn in found):
+        raise UserError(f"{where} should hold a list of messages, not {value!r:.60}; check the columns.")
+    return [_message(turn, where) for turn in found]
+
+
+def as_list(value: Any, where: str, what: str) -> list[Any]:
+    """A list, or the JSON text of one; UserError for anything else."""
+    found = value if value != "" else []
+    if isinstance(found, str):
+        try:
+            found = json.loads(found) or []
+        except (ValueError, RecursionError):
+            found = None
+    if isinstance(found, Mapping):  # one message, or one tool
+        found = [found]
+    if not isinstance(found, list):
+        raise UserError(
+            f"{where} should hold a list of {what}, or the JSON text of one, not {value!r:.60}{_hint(value)}."
+        )
+    return found
+
+
+def written_out(cell: str, where: str) -> str | list[Any]:
+    """A cell of text, or the messages whose JSON text it is, as csv files hold them."""
+    if cell[:1] != "[" or "role" not in cell[:1000]:
+        return cell
+    try:
+        found = json.loads(cell)
+    except (ValueError, RecursionError):
+        if _hint(cell):
+            raise UserError(f"{where} holds {cell!r:.60}{_hint(cell)}.") from None
+        return cell
+    is_messages = found and all(isinstance(turn, Mapping) and isinstance(turn.get("role"), str) for turn in found)
+    return found if is_messages else cell
+
+
+def history(value: Any, where: str) -> list[Message]:
+    """Earlier turns: [[user, assistant], …] or messages."""
+    found = as_list(value, where, "[user, assistant] pairs")
+    if not all(isinstance(pair, list) and len(pair) == 2 and all(isinstance(t, str) for t in pair) for pair in found):
+        return turns(found, where)
+    return [
+        {"role": role, "content": text}
+        for pair in found
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+
+
+def messages_of(prompt: Prompt) -> list[Message]:
+    """A prompt as messages: text is the user's."""
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    return prompt["messages"] if isinstance(prompt, dict) else prompt
+
+
+def words(prompt: Prompt) -> str:
+    """The words of a prompt without roles and spacing: equal for one question in text and in message form."""
+    return " ".join("\n".join(turn["content"] for turn in messages_of(prompt)).split())
+
+
+def opening(prompt: Prompt) -> Prompt:
+    """A prompt up to the first answer in it: what all rows of one conversation share."""
+    turns = messages_of(prompt)
+    return turns[: next((i for i, turn in enumerate(turns) if turn["role"] == "assistant" and i), len(turns))]
+
+
+def text_of(answer: Answer) -> str:
+    """What an answer says."""
+    return answer if isinstance(answer, str) else answer["content"]
+
+
+def answer_of(turn: Message) -> Answer:
+    """An assistant's turn as an answer: its text, if there is no more to it."""
+    return turn["content"] if turn.keys() <= {"role", "content"} else turn
+
+
+def _message(turn: Mapping[str, Any], where: str) -> Message:
+    content = turn.get("content")
+    if not isinstance(turn.get("role"), str) or not isinstance(content, str | list | None):
+        raise UserError(f"{where} has the message {turn!r:.60}; give each a role and a content, as text.")
+    others = {key: value for key, value in turn.items() if key not in ("role", "content") and value not in (None, [])}
+    return {"role": turn["role"], "content": _joined(content, where), **others}
+
+
+def _joined(content: str | list[Any] | None, where: str) -> str:
+    """The text of a message's content, which may come in blocks: {type: text, text: …}."""
+    if not isinstance(content, list):
+        return content or ""
+    texts = []
+    for block in content:
+        if not isinstance(block, Mapping):
+            raise UserError(f"{where} has the content {content!r:.60}; give text, or blocks of a type.")
+        kind = block.get("type", "text")
+        if kind != "text" or not isinstance(block.get("text"), str):
+            raise Unusable(f"content of type {kind}, and only text can be learnt from")
+        texts.append(block["text"])
+    return "".join(texts)
+
+
+def _hint(value: Any) -> str:
+    """What to do about a list that was printed into a cell, as pandas does."""
+    printed = isinstance(value, str) and value.lstrip().startswith(("[{'", "{'", "[['"))
+    return ", as Python prints it; write it with json.dumps" if printed else ""
