@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors import safe_open
 from torch import nn
@@ -43,7 +44,10 @@ def with_adapter(model: nn.Module, lora: Mapping[str, Any], revision: str | None
             r=lora["r"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"], target_modules=targets,
             task_type="CAUSAL_LM",
         )  # fmt: skip
-        return get_peft_model(model, config, revision=revision)
+        policy = get_peft_model(model, config, revision=revision)
+        with torch.no_grad():  # some modules call themselves linear and are not
+            policy(input_ids=torch.ones(1, 2, dtype=torch.long, device=policy.device), use_cache=False)
+        return policy
 
 
 def load_adapter(folder: Path, base: Any) -> PeftModel:

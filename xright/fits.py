@@ -69,7 +69,7 @@ def embedded(model: nn.Module) -> Iterator[list[Tensor]]:
 
     def leaf(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         found.append(output.detach().requires_grad_())
-        return found[-1]
+        return found[-1].clone()  # some models write into it
 
     hook = language_model(model).get_input_embeddings().register_forward_hook(leaf)
     try:
@@ -86,14 +86,14 @@ def _check_sizes(model: Any, tokens: int, max_length: int) -> None:
             "tokenizer it was trained with (model.tokenizer), or a model whose embedding was enlarged for this one."
         )
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if limit and max_length > limit:
+    if limit and 0 < limit < max_length:
         raise UserError(f"data.max_length={max_length} exceeds the model's {limit} positions; lower it.")
 
 
 def _ids(model: Any) -> Tensor:
-    """Four tokens, (1, 4)."""
+    """Four tokens, (1, 4), beyond those that a family may take for padding wherever they stand."""
     rows = model.get_input_embeddings().weight.shape[0]
-    return torch.arange(4, device=next(model.parameters()).device)[None] % rows
+    return torch.arange(7, 11, device=next(model.parameters()).device)[None] % rows
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def _check_logits(model: Any, name: str) -> None:
         # A fresh model's logits are too small for a cap to show.
         amplify = output.register_forward_hook(lambda _module, _input, logits: 1000 * logits)
         try:
-            ours, own = head(hidden), model(input_ids=ids).logits
+            ours, own = head(hidden), model(input_ids=ids, use_cache=False).logits
         finally:
             amplify.remove()
     if not own.isfinite().all():

@@ -61,7 +61,7 @@ def build(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, s
     with told(f"model.init={dict(architecture)} builds no causal LM", "give a transformers config of one"):
         config = AutoConfig.for_model(settings.pop("model_type"), vocab_size=vocabulary(tokenizer), **ids, **settings)
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(_settled(config))
+        return AutoModelForCausalLM.from_config(settled(config))
 
 
 def load(
@@ -80,7 +80,7 @@ def load(
     with told(f"no causal LM could be loaded from {str(path)!r}", "give a folder or hub name of one"):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path, config=_settled(config), dtype=DTYPES[dtype], revision=revision,
+            path, config=settled(config), dtype=DTYPES[dtype], revision=revision,
             trust_remote_code=trust_remote_code, use_safetensors=True,
             output_loading_info=True, ignore_mismatched_sizes=True,  # told below, in one sentence
         )  # fmt: skip
@@ -200,13 +200,13 @@ def commit(path: str, revision: str | None = None) -> str:
     return found
 
 
-def _settled(config: Any) -> Any:
+def settled(config: Any) -> Any:
     """The config with all that is random switched off, its parts' too: with dropout or router noise, policy and
     reference would differ although their weights are equal. Router logits are not asked for: nothing here uses them."""
     for key, value in list(vars(config).items()):
         if isinstance(value, PreTrainedConfig):
-            _settled(value)
-        elif key.endswith(RANDOM) and isinstance(value, int | float):
+            settled(value)
+        elif key.endswith(RANDOM) and isinstance(value, int | float) and value:
             setattr(config, key, 0.0)
         elif key == "output_router_logits":
             config.output_router_logits = False

@@ -63,7 +63,9 @@ def choose_layout(model: nn.Module, wanted: str) -> str:
 
 def _objection(model: nn.Module, before: str) -> str | None:
     """Why a model that has packed attention must not keep it, or None."""
-    inner, rows = language_model(model), probe_rows(language_model(model).get_input_embeddings().weight.shape[0])
+    inner = language_model(model)
+    matrices = inner.get_input_embeddings(), inner.get_output_embeddings()
+    rows = probe_rows(min(matrix.weight.shape[0] for matrix in matrices))
     windows: dict[int | None, int | None] = {}
     try:
         packed = _traced(model, collate(rows, 0, "packed"), [[s] for s in WATCHED], windows)

@@ -150,8 +150,9 @@ def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, Callable[[Tensor], 
     output, config = model.get_output_embeddings(), getattr(model, "config", None)
     scale, divisor = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
     cap = getattr(config, "final_logit_softcapping", None)
+    body = model.model if model.base_model is model else model.base_model  # Llama 4's is known by another name
     if not (scale or divisor or cap):
-        return model.base_model, output
+        return body, output
 
     def head(hidden: Tensor) -> Tensor:
         logits = output(hidden)
@@ -159,7 +160,7 @@ def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, Callable[[Tensor], 
         logits = logits / divisor if divisor else logits
         return cap * (logits / cap).tanh() if cap else logits
 
-    return model.base_model, head
+    return body, head
 
 
 def language_model(policy: nn.Module) -> Any:
