@@ -44,7 +44,7 @@ def test_conversation_in_raw_is_an_error():
 
 def test_chat_is_the_tokenizers_own_template(byte_tokenizer, chatml):
     tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template=chatml)
-    start, responses, _ = Template("chat").write(tokenizer, "1 + 1?", ["2", "6"])
+    start, responses = Template("chat").write(tokenizer, "1 + 1?", ["2", "6"])
     assert start == "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
     assert start == Template("chat").render(tokenizer, [{"role": "user", "content": "1 + 1?"}])
     assert responses == ["2<|im_end|>\n", "6<|im_end|>\n"]

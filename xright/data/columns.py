@@ -108,7 +108,9 @@ def _made(cells: dict[str, Any], where: str, learnt: str, said: Counter[str]) ->
         raise UserError(f"{where} mixes text and messages in {' and '.join(answers)}; use one form for both.")
     asked = turns(prompt, where) if isinstance(prompt, list) else _as_user(prompt)
     if kinds == {list}:
-        whole = {name: _whole(asked, turns(answer, where), said) for name, answer in answers.items()}
+        given = {name: turns(answer, where) for name, answer in answers.items()}
+        whole = {name: _whole(asked, answer) for name, answer in given.items()}
+        said[OWN_PROMPT] += any(_brings_its_own(asked, answer) for answer in given.values())
         return _answered(whole, learnt, said)
     if "prompt" not in cells:
         raise UserError(
@@ -160,19 +162,29 @@ def _answered(conversations: dict[str, list[Message]], learnt: str, said: Counte
     return [{"prompt": lists[0][:shared], **{name: answer_of(t[-1]) for name, t in conversations.items()}}]
 
 
-def _whole(prompt: list[Message], answer: list[Message], said: Counter[str]) -> list[Message]:
-    """The conversation of a prompt and an answer that goes on from it, or repeats it with or without system turn."""
-    begins = [turn for turn in prompt if turn["role"] == "system"]
+def _whole(prompt: list[Message], answer: list[Message]) -> list[Message]:
+    """The conversation of a prompt and an answer that goes on from it, or holds it again; a system turn of the prompt
+    stays where the answer has none."""
     if answer[: len(prompt)] == prompt:
         return answer
     if not answer or answer[0]["role"] == "assistant":
         return prompt + answer
-    if answer[0]["role"] != "system":
-        if words(answer[: len(prompt) - len(begins)]) != words(prompt[len(begins) :]):
-            said[OWN_PROMPT] += 1
-        return begins + answer
-    said[OWN_PROMPT] += 1
-    return answer
+    return answer if answer[0]["role"] == "system" else _system(prompt) + answer
+
+
+def _brings_its_own(prompt: list[Message], answer: list[Message]) -> bool:
+    """Does an answer hold a prompt that is not the one given?"""
+    if not prompt or not answer or answer[0]["role"] == "assistant":
+        return False
+    given, own = prompt[len(_system(prompt)) :], answer[len(_system(answer)) :]
+    return words(own[: len(given)]) != words(given) or (_system(answer) or _system(prompt)) != (
+        _system(prompt) or _system(answer)
+    )
+
+
+def _system(turns: list[Message]) -> list[Message]:
+    """The system turns at the beginning."""
+    return turns[: next((i for i, turn in enumerate(turns) if turn["role"] != "system"), len(turns))]
 
 
 def _as_user(prompt: str | list[Any]) -> list[Message]:

@@ -118,15 +118,14 @@ def _write(
         counts.drop(EMPTY)
         return None
     try:
-        written = template.write(tokenizer, row["prompt"], responses)
+        prompt, texts = template.write(tokenizer, row["prompt"], responses)
         _note_keys(row["prompt"], responses, template, tokenizer, counts)
     except Unusable as reason:
         counts.drop(str(reason))
         return None
-    if written.control:
+    if template.meets_control_tokens(tokenizer, row["prompt"], responses):
         what = "which stay text (data.control_tokens)" if template.as_text else "which become those tokens"
         counts.control[what] = counts.control.get(what, 0) + 1
-    prompt, texts = written.prompt, written.responses
     if stream == "text":
         prompt, texts = "", [prompt + texts[0]]
     return _Text(prompt, texts, template.is_chat)

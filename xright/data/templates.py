@@ -25,7 +25,7 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2.exceptions import TemplateError
 
@@ -38,14 +38,6 @@ log = logging.getLogger(__name__)
 
 PLAIN = "User: {instruction}\nAssistant: "
 SLOT = "{instruction}"
-
-
-class Written(NamedTuple):
-    """A rendered prompt, and what follows it for each response. control: do the row's texts hold control tokens?"""
-
-    prompt: str
-    responses: list[str]
-    control: bool
 
 
 class Template:
@@ -111,8 +103,8 @@ class Template:
         text = turns[0]["content"] if isinstance(prompt, str) else _transcript(turns)
         return (PLAIN if self.spec == "plain" else self.spec).replace(SLOT, text)
 
-    def write(self, tokenizer: Any, prompt: Prompt, responses: Sequence[Answer]) -> Written:
-        """The row as text.
+    def write(self, tokenizer: Any, prompt: Prompt, responses: Sequence[Answer]) -> tuple[str, list[str]]:
+        """The rendered prompt and what follows it for each response.
 
         Raises Unusable for one with tools or tool calls that the template does not write; and if the chat template
         refuses the conversation, or writes prompt + response so that it does not begin with the rendered prompt (it
@@ -120,7 +112,6 @@ class Template:
         """
         turns, tools = messages_of(prompt), _tools(prompt)
         answers = [self._ended(tokenizer, _turn(response)) for response in responses]
-        control = holds([turns, tools, answers], names(tokenizer, self.is_chat))
         calls = any(key in turn for turn in [*turns, *answers] for key in CALLS)
         if not self.is_chat:
             for present, reason in ((tools, NO_TOOLS), (calls, NO_CALLS)):
@@ -129,7 +120,7 @@ class Template:
                         reason.format(f"template={self.spec}" if self.spec in ("raw", "plain") else "the template")
                     )
             texts = [turn["content"] for turn in self._marked(tokenizer, answers, None)[0]]
-            return Written(self.render(tokenizer, prompt), texts, control)
+            return self.render(tokenizer, prompt), texts
         self.check(tokenizer)
         turns, tools = self._marked(tokenizer, turns, tools)
         answered = [[*turns, answer] for answer in self._marked(tokenizer, answers, None)[0]]
@@ -141,7 +132,7 @@ class Template:
             raise Unusable(NO_TOOLS.format("the chat template"))
         if calls and not _differs(tokenizer, [_without(turns, CALLS) for turns in answered], tools, wholes):
             raise Unusable(NO_CALLS.format("the chat template"))
-        return Written(start, [whole[len(start) :] for whole in wholes], control)
+        return start, [whole[len(start) :] for whole in wholes]
 
     def uses(self, tokenizer: Any, prompt: Prompt, response: Answer, key: str) -> bool:
         """Would it write the row otherwise if its messages had no such key?"""
@@ -149,6 +140,11 @@ class Template:
             return False
         turns, tools = [*messages_of(prompt), _turn(response)], _tools(prompt)
         return _differs(tokenizer, [_without(turns, [key])], tools, [_chat(tokenizer, turns, tools)])
+
+    def meets_control_tokens(self, tokenizer: Any, prompt: Prompt, responses: Sequence[Answer]) -> bool:
+        """Are any written in the row's own texts, but for an EOS at the end of an answer?"""
+        answers = [self._ended(tokenizer, _turn(response)) for response in responses]
+        return holds([messages_of(prompt), _tools(prompt), answers], names(tokenizer, self.is_chat))
 
     def is_blank(self, response: Answer) -> bool:
         """Nothing to learn: no text, or (raw: hh-rlhf rows) the bare role tag."""

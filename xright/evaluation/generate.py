@@ -94,7 +94,7 @@ def ends(policy: Any, tokenizer: Any) -> list[int]:
     }
     if tokenizer.chat_template:
         with suppress(Unusable, UserError):  # a template that refuses so short a conversation, or several of no default
-            (turn,) = Template("chat").write(tokenizer, "Hi", ["Hello"]).responses
+            _, (turn,) = Template("chat").write(tokenizer, "Hi", ["Hello"])
             after = tokenizer(turn.partition("Hello")[2], add_special_tokens=False)["input_ids"]
             found.update([token for token in after if token in special][:1])
     return sorted(found)
