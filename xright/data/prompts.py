@@ -190,7 +190,8 @@ def _check(
         for place, (ids, whole, written) in enumerate(zip(found, wholes, text.responses, strict=True)):
             meant = {unmarked(text.prompt + written), tokens.text(whole)} if prompt + ids != whole else set()
             if meant and tokens.text(prompt + ids) not in meant:
-                others = [whole[len(prompt) :]] if whole[: len(prompt)] == prompt else tokens.ids([written])
+                others = [whole[len(prompt) :]] if whole[: len(prompt)] == prompt else []
+                others += [*tokens.after([written.lstrip()]), *tokens.ids([written])]  # a normaliser may join blanks
                 good = [other for other in others if tokens.text(prompt + other) in meant]
                 found[place] = good[0] if good else ids
                 altered |= not good
