@@ -170,7 +170,7 @@ CASES = {
     "objective switched off": configuration("objectives ['dpo'] are not configured", "objectives.dpo=null"),
     "class that runs commands": configuration("'os.system' is blocklisted", "strategy._target_=os.system"),
     "misspelt reference": configuration("'chossen' is neither a folder nor a hub model", "reference=chossen"),
-    "precision": configuration("Precision 33 is invalid", "trainer.precision=33"),
+    "precision": configuration("trainer.precision=33 is none that xright trains in", "trainer.precision=33"),
     "accelerator": configuration("invalid accelerator name: `accelerator='abacus'`", "trainer.accelerator=abacus"),
     "Lightning's clipping": configuration("remove it and see optim.clip", "+trainer.gradient_clip_val=1"),
     "learning rate zero": configuration("optim.lr=0 must be a number > 0", "optim.lr=0"),
@@ -253,7 +253,7 @@ CASES = {
     "no tokenizer": model("no tokenizer could be loaded", {"tokenizer.json": None}),
     "tokenizer without EOS": model("has no EOS token", {"tokenizer_config.json": settings(eos_token=None)}),
     "vocabulary larger than the embedding": model(
-        "233 tokens but the model's embedding only 200 rows",
+        "ids go up to 232 but the model's embedding has only 200 rows",
         {"config.json": settings(vocab_size=200), WEIGHTS: weights(first_200_tokens)},
     ),
     "an encoder": model("looks ahead", {"config.json": BERT.to_json_string(), WEIGHTS: encoder}),

@@ -15,7 +15,7 @@ from torch.nn.attention.flex_attention import create_mask, flex_attention
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from xright import models
-from xright.attention import block_mask, by_response
+from xright.attention import attention, block_mask, by_response
 from xright.data.collate import collate
 from xright.data.prompts import Row, encode
 from xright.data.templates import Template
@@ -432,6 +432,78 @@ def test_an_attention_that_differs_is_found_by_the_probe(family, monkeypatch, ca
     (warning,) = warnings_of(caplog)
     assert "differs from a plain forward by 0.0" in warning
     assert model.config._attn_implementation == "sdpa"
+
+
+def with_outliers(model):
+    """Two channels of the residual stream fifty times as large as the others, as in pretrained Llamas."""
+    with torch.no_grad():
+        for channel, factor in ((3, 50), (17, -50)):
+            model.model.embed_tokens.weight[:, channel] *= factor
+            for layer in model.model.layers:
+                layer.self_attn.o_proj.weight[channel] *= factor
+                layer.mlp.down_proj.weight[channel] *= factor
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("seed", range(5))
+def test_outlier_channels_are_no_objection(seed, dtype, family, make_rows, caplog):
+    """In SmolLM2 the largest hidden value is 44 where the mean is .85."""
+    model = with_outliers(family("llama", seed, num_hidden_layers=6, hidden_size=64)).to(dtype).eval()
+    with torch.no_grad():
+        hidden = model.model(torch.tensor([[5, 9, 3, 7, 11]]), output_hidden_states=True).hidden_states[-2]
+    assert hidden.abs().max() > 40 * hidden.abs().median()
+    assert choose_layout(model, "packed") == "packed"
+    assert not warnings_of(caplog)
+
+
+def test_an_attention_that_differs_is_found_beside_outlier_channels(family):
+    model = with_outliers(family("llama", num_hidden_layers=6, hidden_size=64))
+    attention = model.model.layers[3].self_attn
+    attention.v_proj.register_forward_hook(
+        lambda _, __, out: out * 1.001 if model.config._attn_implementation == PACKED else out
+    )
+    assert choose_layout(model, "packed") == "padded"
+
+
+LEAKY = {"lfm2": {"layer_types": ["conv", "full_attention"]}, "lfm2_moe": {"layer_types": ["conv", "full_attention"]}}
+
+
+@pytest.mark.parametrize("spread", [0.3, 0.005, 1e-4])
+@pytest.mark.parametrize("model_type", LEAKY)
+def test_a_state_that_leaks_is_found_however_small_it_is(model_type, spread, family, make_rows, caplog):
+    """A convolution takes the last tokens of the row before; with small weights no log-prob shows it."""
+    model = family(model_type, **LEAKY[model_type], num_key_value_heads=2, initializer_range=spread)
+    assert choose_layout(model, "packed") == "padded"
+    assert "what a token says reaches other rows of the line" in warnings_of(caplog)[-1]
+
+
+@pytest.mark.parametrize("name", ["indices", "block_indices", "s_aux", "softcap", "position_bias", "new_in_2027"])
+def test_an_option_of_attention_that_is_not_known_is_refused(name):
+    groups = groups_of([(2, (2, 1))])
+    inputs = heads(groups)
+    attention(None, *inputs, None, groups, **{name: None, "scaling": 0.5, "position_ids": torch.arange(5)})
+    with pytest.raises(ValueError, match=rf"does not know \['{name}'\]"):
+        attention(None, *inputs, None, groups, **{name: torch.ones(5)})
+
+
+def test_a_mask_of_the_models_own_is_refused():
+    groups = groups_of([(2, (2, 1))])
+    with pytest.raises(ValueError, match="the model's own attention mask"):
+        attention(None, *heads(groups), torch.ones(1, 1, 5, 5, dtype=torch.bool), groups)
+
+
+def test_sparse_attention_stays_padded(family, make_rows, caplog):
+    """DeepSeek-V3.2: a query sees the keys that an indexer selects, here 4; fewer than the probe has."""
+    sizes = {
+        "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8,
+        "index_head_dim": 16, "index_n_heads": 16, "index_topk": 4, "n_routed_experts": 4, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1,
+        "num_key_value_heads": 4,
+    }  # fmt: skip
+    model = family("deepseek_v32", **sizes)
+    assert choose_layout(model, "packed") == "padded"
+    assert "packed attention does not know ['indices']" in warnings_of(caplog)[-1]
 
 
 @pytest.mark.parametrize("training", [True, False])

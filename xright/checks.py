@@ -24,6 +24,9 @@ from xright.training import make_trainer
 log = logging.getLogger(__name__)
 
 FOLDER_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")  # hidden folders are no studies: the report skips them
+# Of Lightning's: with float16, gradients would be clipped while they are scaled; with bf16-true and the like, weights
+# would lose most updates to rounding.
+PRECISIONS = ("32-true", "32", 32, "bf16-mixed", "bf16", None)
 # Settings of Lightning's Trainer that would do nothing or harm here, and what is meant instead.
 INSTEAD = {
     "max_steps": "epochs", "max_epochs": "epochs", "limit_train_batches": "epochs", "fast_dev_run": "debug=fast",
@@ -97,6 +100,11 @@ def _check_model(model: DictConfig) -> None:
     if not model.init and not model.path:
         raise UserError("the model has neither init nor path; give model.path=FOLDER or a hub name.")
     _whole("model.lora.r", model.lora.r, at_least=0)
+    if model.dtype == "bfloat16" and not model.lora.r:  # a step of lr 5e-5 is below half of bfloat16's
+        raise UserError(
+            "model.dtype='bfloat16' with model.lora.r=0 (all parameters trained) would lose most updates to rounding; "
+            "give model.dtype=float32 trainer.precision=bf16-mixed."
+        )
     check_number("model.lora.alpha", model.lora.alpha, lambda x: x > 0, "a number > 0")
     check_number("model.lora.dropout", model.lora.dropout, lambda x: 0 <= x < 1, "in [0, 1)")
 
@@ -114,6 +122,11 @@ def _check_trainer(trainer: DictConfig) -> None:
     for key, instead in INSTEAD.items():
         if key in trainer:
             raise UserError(f"trainer.{key}={trainer[key]!r} is not what decides here; remove it and see {instead}.")
+    if (precision := trainer.get("precision", "32-true")) not in PRECISIONS:
+        raise UserError(
+            f"trainer.precision={precision!r} is none that xright trains in; give 32-true, or bf16-mixed (forwards in "
+            "bfloat16, weights and optimizer in float32)."
+        )
 
 
 def _check_place(runs_dir: Any, name: Any) -> None:

@@ -42,7 +42,7 @@ def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length:
 
 
 def check_same_tokens(
-    path: str, tokenizer: PreTrainedTokenizerBase, trust_remote_code: bool = False, revision: str | None = None
+    path: str, revision: str | None, tokenizer: PreTrainedTokenizerBase, trust_remote_code: bool = False
 ) -> None:
     """UserError if the reference in `path` comes with a tokenizer for which ids mean other tokens than for `tokenizer`.
 

@@ -104,7 +104,8 @@ def _joint_run(
         policy = whole(policy, cfg.trainer, lambda: _start(cfg, stages, selector), checkpoints)
         result: dict[str, Any] = {}
         if is_first():
-            models.export(policy, stages.tokenizer, folder.path / "model")
+            carried = stages.base.path if stages.base.is_cached else None
+            models.export(policy, stages.tokenizer, folder.path / "model", carried)
             about = {"strategy": strategy, "label": selector.label, "lam": cfg.strategy.get("lam"), "seed": cfg.seed}
             result |= about | {"name": cfg.name, "stopped_by": "budget"}
             for callback in callbacks:

@@ -67,31 +67,33 @@ def stored_logps(
 
 @torch.no_grad()
 def check_agrees(model: nn.Module, rows: Rows, pad: int, layout: str) -> None:
-    """UserError if the reference, asked again for a few rows that share a batch, says other than what is stored.
+    """UserError if the reference, asked again for a few rows, says other than what is stored.
 
-    model: the reference, in fp32. rows: with their stored log-probs; the longest, the shortest and two between them
-    are laid out together, as training does it, where stored ones were computed among rows of their own length. So an
-    attention or rotary embedding that depends on the rows beside, and a forward that draws at random, are found.
+    model: the reference, in fp32. rows: with their stored log-probs. The shortest row alone, and the longest, the
+    shortest and two between them in one batch, as training may lay them out, where stored ones were computed among rows
+    of like length. So an attention or rotary embedding that depends on the rows beside, and a forward that draws at
+    random, are found.
     """
     model.eval()
     layout = choose_layout(model, layout)
     order = np.argsort(rows.lengths_NS.sum(axis=1), kind="stable")
-    some = rows[order[np.unique(np.linspace(0, len(order) - 1, 4).round().astype(int))]]
-    batch = collate(some, pad, layout).to(next(model.parameters()).device)
-    logps_S, lengths_S = response_logps(model, batch)
-    found, expected = logps_S.double().cpu(), torch.tensor(some.reference_NR).T.flatten()
+    some = order[np.unique(np.linspace(0, len(order) - 1, 4).round().astype(int))]
     config = language_model(model).config.get_text_config()
     bound = rounding(torch.float32, getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", 1024))
-    # A token's log-prob is the difference of numbers of some ten nats, however small it is itself.
-    off = (found - expected).abs() / (expected.abs() + 10 * lengths_S.double().cpu())
-    worst = int(off.nan_to_num(torch.inf).argmax())
-    if not off[worst] <= bound:
-        remedy = "give layout=padded" if layout == "packed" else "lower data.max_length, or use another family"
-        raise UserError(
-            f"{type(language_model(model)).__name__} gives a response {found[worst]:.4f} nats beside other rows and "
-            f"{expected[worst]:.4f} where its log-probs were stored: its attention depends on the rows of a batch, or "
-            f"its forward is random; {remedy}."
-        )
+    for together in (rows[some[:1]], rows[some]):
+        batch = collate(together, pad, layout).to(next(model.parameters()).device)
+        found, lengths = (tensor.double().cpu() for tensor in response_logps(model, batch))
+        expected = torch.tensor(together.reference_NR).double().T.flatten()
+        # A token's log-prob is the difference of numbers of some ten nats, however small it is itself.
+        off = ((found - expected).abs() / (expected.abs() + 10 * lengths.clamp(min=1))).nan_to_num(torch.inf)
+        worst = int(off.argmax())
+        if off[worst] > bound:
+            remedy = "give layout=padded" if layout == "packed" else "lower data.max_length, or use another family"
+            raise UserError(
+                f"{type(language_model(model)).__name__} gives a response {found[worst]:.4f} nats in a batch of "
+                f"{len(together)} rows, and {expected[worst]:.4f} where its log-probs were stored: its attention "
+                f"depends on the rows of a batch, or its forward is random; {remedy}."
+            )
 
 
 def _chunks(rows: Sequence[Row]) -> list[Rows]:

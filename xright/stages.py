@@ -33,11 +33,11 @@ from xright.data.datamodule import batch_sizes, batches, check_ranks, steps_per_
 from xright.data.rows import Rows
 from xright.data.sampler import BatchSize, TokenBudget
 from xright.errors import UserError
-from xright.fits import check_fits
+from xright.fits import check_fits, check_same_tokens
 from xright.folders import material
 from xright.objectives import SFT, Objective
 from xright.optim import Optim
-from xright.pretrained import Pretrained
+from xright.pretrained import Pretrained, merged_base
 from xright.ranks import is_first, world_size
 from xright.reference import stored_logps
 from xright.strategies import Only
@@ -65,6 +65,7 @@ class Stages:
                 raise UserError(f"{stream} has fewer evaluation rows than the run has processes ({world_size()}).")
         if self.cfg.reference not in ("chosen", "sft", "base"):
             _ = self.reference.identity
+            check_same_tokens(*self.reference, self.tokenizer, self.cfg.model.trust_remote_code)
         if self.cfg.model.init:
             self._adapted(models.build(_plain(self.cfg.model.init), self.tokenizer, SEED), SEED)
         else:
@@ -81,7 +82,7 @@ class Stages:
         """The base model."""
         model = self.cfg.model
         if not model.init:
-            return Pretrained.named(model.path, model.revision)
+            return merged_base(Pretrained.named(model.path, model.revision), self.tokenizer, model.trust_remote_code)
         texts, pretrain = self.corpus.train("text"), model.pretrain
         key = {"init": _plain(model.init), "pretrain": _plain(pretrain), "texts": texts.digest}
         key["precision"] = self.cfg.trainer.precision
