@@ -25,8 +25,8 @@ def offline_with_own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
-@pytest.fixture
-def byte_tokenizer():
+@pytest.fixture(scope="session")
+def make_byte_tokenizer():
     """make(around): one token per byte, so that ids decode to the text; `around` is a processor template."""
 
     def make(around: str = "$A", eos: str | None = "</s>", chat_template: str | None = None):
@@ -47,6 +47,12 @@ def byte_tokenizer():
         )
 
     return make
+
+
+@pytest.fixture
+def byte_tokenizer(make_byte_tokenizer):
+    """make_byte_tokenizer, by its usual name."""
+    return make_byte_tokenizer
 
 
 @pytest.fixture
