@@ -3,7 +3,7 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
-from xright.data.columns import NO_ANSWER
+from xright.data.columns import EACH, EARLIER, NO_ANSWER
 from xright.data.sources import Files
 from xright.errors import UserError
 
@@ -153,3 +153,74 @@ def test_real_rows_of_both_streams(real_data):
     assert len(prompts["sft", "eval"] & prompts["preference", "eval"]) > 50
     assert not prompts["sft", "eval"] & prompts["preference", "train"]
     assert not prompts["sft", "train"] & prompts["preference", "eval"]
+
+
+def chats(n, turns=3):
+    """n conversations of `turns` questions; every third begins as the one before it, and then goes another way."""
+    found = []
+    for i in range(n):
+        start = i - 1 if i % 3 == 2 else i
+        asked = [f"question {start}", *(f"question {i}, {j}" for j in range(1, turns))]
+        found.append({"messages": [m for q in asked for m in (("user", q), ("assistant", f"answer to {q}"))], "id": i})
+        found[-1]["messages"] = [{"role": role, "content": text} for role, text in found[-1]["messages"]]
+    return found
+
+
+def test_all_turns_of_a_conversation_are_on_one_side_and_so_is_every_prompt(write):
+    """In both streams: pairs that ask a conversation's later question are where the conversation is."""
+    rows = chats(120)
+    pairs = [
+        {"prompt": row["messages"][:k], "chosen": "a", "rejected": "b"} for row in rows for k in (1, 3, 5)
+    ]  # as the conversation goes
+    pairs += [{"prompt": f"question {i}", "chosen": "a", "rejected": "b"} for i in range(0, 120, 3)]
+    given = {"path": write("a.jsonl", rows), "turns": "all"}
+    source = Files(given, {"path": write("b.jsonl", pairs)}, heldout=0.3)
+    sides, openings = {}, {}
+    for stream, answers in (("sft", "response"), ("preference", "chosen")):
+        for side in ("train", "eval"):
+            for row in source.rows(stream, side):
+                assert isinstance(row[answers], str)
+                prompt = row["prompt"] if isinstance(row["prompt"], str) else [t["content"] for t in row["prompt"]]
+                first = prompt if isinstance(prompt, str) else prompt[0]
+                sides.setdefault(json.dumps(prompt), set()).add(side)
+                openings.setdefault(first, set()).add(side)
+    assert len(openings) == 80
+    assert all(len(found) == 1 for found in (*sides.values(), *openings.values()))
+    assert {side for (side,) in openings.values()} == {"train", "eval"}
+    learnt = [row["response"] for side in ("train", "eval") for row in source.rows("sft", side)]
+    said = [turn["content"] for row in rows for turn in row["messages"] if turn["role"] == "assistant"]
+    assert sorted(learnt) == sorted(said)  # each assistant turn exactly once
+
+
+def test_what_is_said_of_the_data_adds_up(write):
+    rows = [*chats(20), {"messages": [], "id": 21}, {"messages": [{"role": "user", "content": "?"}], "id": 22}]
+    path = write("a.jsonl", rows)
+    for turns, made in (("last", 20), ("all", 60)):
+        source = Files({"path": path, "turns": turns}, None, heldout=0.4, eval_rows={"sft": 2})
+        train, held_out = source.rows("sft", "train"), source.rows("sft", "eval")
+        beyond = "more held out, beyond data.source.eval_rows.sft"
+        assert train.about.columns == ["messages"]
+        assert train.about.unused == ["id"]
+        assert train.about.dropped == {NO_ANSWER: 2}
+        assert train.about.said == ({EACH: 40} if turns == "all" else {EARLIER: 20})
+        assert held_out.about.dropped == {}
+        assert len(train) + len(held_out) + held_out.about.said[beyond] == made
+        assert made - train.about.said.get(EACH, 0) + sum(train.about.dropped.values()) == len(rows)
+
+
+def test_turns_are_for_conversations_to_be_learnt(write):
+    path = write("a.jsonl", questions(3))
+    assert list(Files({"path": path, "turns": "all"}, None, heldout=0).rows("sft", "train")) == questions(3)
+    with pytest.raises(UserError, match=r"data\.source\.sft\.turns='first' must be last or all"):
+        Files({"path": path, "turns": "first"}, None)
+    with pytest.raises(UserError, match=r"data\.source\.preference\.turns='all' must be left out: the sides of a pair"):
+        Files(None, {"path": path, "turns": "all"})
+
+
+def test_turns_are_part_of_what_rows_depend_on(write):
+    """Of both streams: with all turns of one, both are held out by openings."""
+    path = write("a.jsonl", chats(3))
+    pairs = write("b.jsonl", [{"prompt": "p", "chosen": "a", "rejected": "b"}])
+    last, every = (Files({"path": path, "turns": turns}, {"path": pairs}) for turns in ("last", "all"))
+    for stream in ("sft", "preference", "text"):
+        assert last.identity(stream, "train") != every.identity(stream, "train")

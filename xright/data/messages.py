@@ -56,16 +56,15 @@ def as_list(value: Any, where: str, what: str) -> list[Any]:
 
 def written_out(cell: str, where: str) -> str | list[Any]:
     """A cell of text, or the messages whose JSON text it is, as csv files hold them."""
-    if cell[:1] != "[" or "role" not in cell[:1000]:
+    if cell[:1] != "[" or "role" not in cell:
         return cell
     try:
         found = json.loads(cell)
     except (ValueError, RecursionError):
-        if _hint(cell):
+        if cell.startswith(("[{'role'", "[{'content'")) and cell.rstrip().endswith("]"):
             raise UserError(f"{where} holds {cell!r:.60}{_hint(cell)}.") from None
         return cell
-    is_messages = found and all(isinstance(turn, Mapping) and isinstance(turn.get("role"), str) for turn in found)
-    return found if is_messages else cell
+    return found if found and all(map(_is_message, found)) else cell
 
 
 def history(value: Any, where: str) -> list[Message]:
@@ -106,6 +105,11 @@ def text_of(answer: Answer) -> str:
 def answer_of(turn: Message) -> Answer:
     """An assistant's turn as an answer: its text, if there is no more to it."""
     return turn["content"] if turn.keys() <= {"role", "content"} else turn
+
+
+def _is_message(turn: Any) -> bool:
+    known = ("content", *CALLS)
+    return isinstance(turn, Mapping) and isinstance(turn.get("role"), str) and any(key in turn for key in known)
 
 
 def _message(turn: Mapping[str, Any], where: str) -> Message:
