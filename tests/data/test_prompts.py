@@ -261,3 +261,54 @@ def test_thousands_of_real_rows_take_seconds(real_data, neox):
     assert counts.rows == 6913
     assert counts.kept == len(found) > 6800
     assert max(len(row.prompt) + len(row.responses[0]) for row in found) == 256
+
+
+def test_every_row_is_kept_or_dropped_for_a_reason_that_is_counted(byte_tokenizer, llama):
+    user, bot, tool = ({"role": role, "content": "Hi"} for role in ("user", "assistant", "tool"))
+    call = {**bot, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    rows = [
+        *sft(("Hi", "Hello!"), ([user, bot, user], "4")),  # kept
+        *sft(("Hi", " "), ("x" * 99, "y")),
+        *sft(([user, tool], "4"), ([user], call), ({"messages": [user], "tools": [{"name": "f"}]}, "4")),
+        *[{"prompt": "a\ufdd0", "response": "b"}] * 2,
+    ]
+    _, counts = encode(rows, "sft", Template("chat"), byte_tokenizer(chat_template=llama), 60)
+    assert counts.dropped == {
+        "empty response": 1,
+        "no room for a response within max_length": 1,
+        "the chat template refuses: roles must be user and assistant": 1,
+        "tool calls, which the chat template does not write": 1,
+        "tools, which the chat template does not write": 1,
+        "text with the character U+FDD0, which Unicode keeps for programs": 2,
+    }
+    assert (counts.rows, counts.kept) == (9, 2)
+    assert counts.rows == counts.kept + sum(counts.dropped.values())
+
+
+def test_reasons_in_a_row_s_own_words_do_not_fill_the_line(byte_tokenizer):
+    template = "{% if messages[0].content != 'ok' %}{{ raise_exception('no ' + messages[0].content) }}{% endif %}"
+    template += "{% for m in messages %}[{{ m.content }}]{% endfor %}"
+    rows = sft(("ok", "a"), *[(f"word {i}", "a") for i in range(50)])
+    _, counts = encode(rows, "sft", Template("chat"), byte_tokenizer(chat_template=template), LONG)
+    assert len(counts.dropped) == 7
+    assert counts.dropped["other reasons"] == 44
+    assert counts.rows == counts.kept + sum(counts.dropped.values()) == 51
+
+
+def test_keys_of_messages_are_used_or_not(byte_tokenizer):
+    chat = (
+        "{% for m in messages %}{{ m.name or '' }}:{{ m.content }}{% for c in m.tool_calls or [] %}{{ c }}{% endfor %}"
+    )
+    tokenizer = byte_tokenizer(chat_template=chat + "</s>{% endfor %}")
+    user = {"role": "user", "content": "Hi", "weight": 1, "name": "Ann"}
+    call = {"role": "assistant", "content": "Yo", "tool_calls": ["f"], "id": 3}
+    rows = sft(("Hi", "Hello!"), ([user], call))
+    _, counts = encode(rows, "sft", Template("chat"), tokenizer, LONG)
+    assert counts.keys == {
+        "role": True, "content": True, "weight": False, "name": True, "tool_calls": True, "id": False
+    }  # fmt: skip
+    assert "message keys role, content, name, tool_calls (unused: weight, id)" in counts.sentence("sft/train")
+    _, counts = encode(sft(([user], "Yo")), "sft", Template("plain"), tokenizer, LONG)
+    assert counts.sentence("s") == "s: 1 of 1 rows kept; message keys role, content (unused: weight, name)"
+    _, counts = encode(sft(("Hi", "Hello!")), "sft", Template("chat"), tokenizer, LONG)
+    assert counts.keys == {}

@@ -74,3 +74,110 @@ def test_blank():
     assert not Template("plain").is_blank("Assistant: ")
     assert Template("raw").is_blank("Assistant: ")
     assert not Template("raw").is_blank("Assistant: Hi")
+
+
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add", "arguments": {"a": 1}}}]}
+WITH_TOOLS = (
+    "{% for t in tools or [] %}<tool>{{ t | tojson }}{% endfor %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}<call>{{ c.function | tojson }}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TOOLS = [{"name": "add"}]
+ADDED = [TURNS[1], CALL, {"role": "tool", "content": "2"}]
+
+
+def test_tools_and_calls_are_written_by_a_template_that_knows_them(byte_tokenizer):
+    tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template=WITH_TOOLS)
+    for prompt, answer in (
+        ({"messages": TURNS[1:2], "tools": TOOLS}, CALL),
+        ({"messages": ADDED, "tools": TOOLS}, "2"),
+        (ADDED, "2"),
+    ):
+        turns, tools = (prompt["messages"], TOOLS) if isinstance(prompt, dict) else (prompt, None)
+        last = answer if isinstance(answer, dict) else {"role": "assistant", "content": answer}
+        start, (rest,) = Template("chat").write(tokenizer, prompt, [answer])
+        own = tokenizer.apply_chat_template([*turns, last], tools=tools, tokenize=False)
+        assert start + rest == own
+        assert start == Template("chat").render(tokenizer, prompt)
+        assert "<call>" in own
+        assert ("<tool>" in own) == bool(tools)
+
+
+@pytest.mark.parametrize("template", ["plain", "raw", "Q: {instruction}", "chat"])
+def test_tools_and_calls_that_are_not_written_drop_the_row(byte_tokenizer, chatml, template):
+    tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template=chatml)
+    who = {"chat": "the chat template", "Q: {instruction}": "the template"}.get(template, f"template={template}")
+    for prompt, answer, what in (
+        ({"messages": TURNS[1:2], "tools": TOOLS}, "2", "tools"),
+        (ADDED, "2", "tool calls"),
+        (TURNS[1:2], CALL, "tool calls"),
+        (TURNS[1:2], {**CALL, "tool_calls": None, "function_call": {"name": "add"}}, "tool calls"),
+    ):
+        with pytest.raises(Unusable, match=f"^{what}, which {who} does not write$"):
+            Template(template).write(tokenizer, prompt, [answer])
+
+
+def test_a_pair_needs_both_of_its_calls_written(byte_tokenizer):
+    """A template that writes calls before the last turn only would make the sides equal."""
+    earlier = WITH_TOOLS.replace("m.tool_calls or []", "([] if loop.last else m.tool_calls or [])")
+    other = {**CALL, "tool_calls": [{"function": {"name": "sub", "arguments": {}}}]}
+    tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template=earlier)
+    with pytest.raises(Unusable, match="tool calls, which the chat template does not write"):
+        Template("chat").write(tokenizer, TURNS[1:2], [CALL, other])
+    _, (chosen, rejected) = Template("chat").write(
+        byte_tokenizer(eos="<|im_end|>", chat_template=WITH_TOOLS), TURNS[1:2], [CALL, other]
+    )
+    assert "add" in chosen
+    assert "sub" in rejected
+
+
+def test_a_message_that_is_only_a_call_is_not_blank():
+    assert not Template("chat").is_blank(CALL)
+    assert Template("chat").is_blank({"role": "assistant", "content": " "})
+
+
+@pytest.mark.parametrize(
+    ("chat_template", "words"),
+    [
+        ("{% for t in tools %}{{ t }}{% endfor %}", "TypeError: 'NoneType' object is not iterable"),
+        ("{{ messages[0].nothing.at.all }}", "'dict object' has no attribute 'nothing'"),
+        ("{% for m in messages %}{{ m.content }}{% endfr %}", "Encountered unknown tag 'endfr'"),
+        (
+            "{{ raise_exception('System role not supported') }}",
+            "^The chat template refuses: System role not supported;",
+        ),
+        ("{{ 1 / 0 }}", "ZeroDivisionError: division by zero"),
+        ("{{ messages[7].content }}", "refuses"),
+    ],
+)
+def test_the_template_s_own_words_are_told_whatever_fails_in_it(byte_tokenizer, chat_template, words):
+    tokenizer = byte_tokenizer(chat_template=chat_template)
+    with pytest.raises(UserError, match=words):
+        Template("chat").render(tokenizer, "Hi")
+    with pytest.raises(Unusable, match=words.removeprefix("^The chat template refuses: ").removesuffix(";")):
+        Template("chat").write(tokenizer, "Hi", ["Hello!"])
+
+
+def test_templates_by_name_need_a_default(byte_tokenizer, chatml):
+    tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template={"chat": chatml, "tool_use": chatml})
+    for call in (Template("chat").check, lambda t: Template("chat").render(t, "Hi")):
+        with pytest.raises(
+            UserError, match="the chat templates chat, tool_use, but none named default; save it with one"
+        ):
+            call(tokenizer)
+    Template("plain").check(tokenizer)
+    tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template={"default": chatml, "tool_use": WITH_TOOLS})
+    assert Template("chat").render(tokenizer, "Hi").startswith("<|im_start|>user\nHi")
+    start, _ = Template("chat").write(tokenizer, {"messages": TURNS[1:2], "tools": TOOLS}, ["2"])
+    assert start.startswith("<tool>")  # the one for tools, where there are some
+
+
+def test_a_line_break_that_a_shell_left_as_two_characters(caplog):
+    assert Template("User: {instruction}\\nAssistant: ").spec == "User: {instruction}\nAssistant: "
+    assert r"\n is taken for a line break; a backslash and an n are written \\n" in caplog.text
+    assert Template("{instruction}\\\\n").spec == "{instruction}\\n"
+    assert Template("{instruction} \\times \\t").spec == "{instruction} \\times \\t"
+    caplog.clear()
+    assert Template("a\n{instruction}").render(None, "x\\ny") == "a\nx\\ny"  # a row's own are its own
+    assert not caplog.text
