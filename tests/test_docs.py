@@ -36,7 +36,8 @@ from xright.data.datamodule import batch_sizes
 from xright.data.world import World
 from xright.errors import UserError
 from xright.evaluate import configuration as evaluation
-from xright.folders import RunFolder, cell_name
+from xright.folders import RunFolder
+from xright.naming import cell_name
 from xright.packing import choose_layout
 from xright.processes import processes
 from xright.report import _parser as report_parser

@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from xright import preemption
 from xright.errors import UserError
-from xright.folders import LONGEST, RunFolder, cell_name, why
+from xright.folders import RunFolder, why
+from xright.naming import LONGEST, cell_name
 
 CFG = {"strategy": {"lam": 0.5}, "lam": 0.5, "seed": 0}
 

@@ -15,6 +15,8 @@ OBJECTIVES = {"dpo", "sft", "orpo"}  # strategy=dpo trains the objective alone
 MAY = {
     "errors": set(),
     "places": {"errors"},
+    "naming": {"places", "errors"},
+    "worker": {"preemption", "folders"},
     "inputs": {"models", "places", "errors"},
     "pretrained": {"models", "cache", "places", "errors"},
     "metrics": set(),

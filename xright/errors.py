@@ -68,3 +68,15 @@ def disk_sentence(error: BaseException, path: Path | str) -> str | None:
         f"{path} cannot be written: {reason} ({free / 1e6:,.1f} MB free there); make room, or let it be written to, or "
         "choose another place (XRIGHT_CACHE for the cache, runs_dir= for runs)."
     )
+
+
+def memory_sentence(error: BaseException) -> str | None:
+    """What to tell the user if `error` means that memory is full: the machine's (Python's, numpy's, torch's words for
+    it), or a GPU's. None for any other error."""
+    words = " ".join(str(error).split())
+    if not isinstance(error, MemoryError) and not re.search(r"can't allocate memory|[Oo]ut of memory", words):
+        return None
+    return (
+        f"there is not enough memory ({words[:150].rstrip('. ') or 'no more could be had'}); lower model.micro_batch, "
+        "data.max_length or eval_batch_size, or set model.gradient_checkpointing=true."
+    )

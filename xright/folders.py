@@ -1,54 +1,28 @@
-"""Run folders: named by what was asked for, never by the time; never overwritten, never lost.
+"""Run folders: never overwritten, never lost. Where they are: `naming.py`.
 
-`<runs_dir>/<name>/<cell>/`, where <cell> is made of the overrides that matter in a fixed order, so that a single run
-and the same cell of a sweep are the same folder. `result.json`, written last, means "finished"; `ended.json` says why a
-run is not, where it could still say so (one that was killed could not).
+`result.json`, written last, means "finished"; `ended.json` says why a run is not, where it could still say so (one that
+was killed could not).
 """
 
 import datetime
-import hashlib
 import json
 import logging
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from xright import preemption
 from xright.errors import UserError
+from xright.naming import material
 from xright.ranks import barrier, is_first, lost
 
 log = logging.getLogger(__name__)
 
-# Where to write, how to log and on what machine: these do not make another experiment. The precision does.
-IMMATERIAL = ("name", "runs_dir", "stage", "overwrite", "logger", "trainer", "threads", "hydra")
-LONGEST = 150  # characters of a cell's name; file systems stop at 255 bytes
 LONGEST_REASON = 300  # characters
-
-
-def cell_name(cfg: Mapping[str, Any], strategy: str, overrides: Sequence[str]) -> str:
-    """Folder name of a run: strategy, λ (where the strategy has one), seed, then the other overrides, sorted.
-
-    >>> cell_name({"strategy": {"lam": 0.25}, "lam": 0.25, "seed": 0}, "alright", ["lam=0.250", "data.max_length=9"])
-    'strategy-alright_lam-0.25_seed-0_data.max_length-9'
-    """
-    parts = [f"strategy-{strategy}"]
-    if "lam" in cfg["strategy"]:
-        parts.append(f"lam-{float(cfg['lam']):g}")
-    parts.append(f"seed-{cfg['seed']}")
-    for override in sorted(map(_canonical, overrides)):
-        key = override.split("=")[0]
-        if key not in ("strategy", "lam", "seed") and _material(key):
-            parts.append(re.sub(r"[^\w.,+-]+", "-", override).strip("-"))
-    name = "_".join(parts)
-    if len(name) > LONGEST:
-        name = f"{name[: LONGEST - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return name
 
 
 class RunFolder:
@@ -184,30 +158,7 @@ def why(error: BaseException) -> str:
     return words if len(words) <= LONGEST_REASON else words[: LONGEST_REASON - 1] + "…"
 
 
-def material(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that make a run what it is, flat: {"optim.lr": …}."""
-    return {key: value for key, value in _flat(config).items() if _material(key)}
-
-
-def _material(key: str) -> bool:
-    return key == "trainer.precision" or re.split(r"[./@]", key)[0] not in IMMATERIAL
-
-
-def _canonical(override: str) -> str:
-    """An override as Hydra's sweeper would spell it: lr=1e-4 -> lr=0.0001; without a leading + or ~."""
-    parsed = OverridesParser.create().parse_override(override)
-    key = parsed.get_key_element().lstrip("+~")
-    return key if parsed.is_delete() else f"{key}={parsed.get_value_element_as_str()}"
-
-
 def _write(path: Path, text: str) -> None:
     scratch = path.with_suffix(".tmp")
     scratch.write_text(text)
     scratch.replace(path)
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    if not isinstance(config, Mapping) or not config:
-        return {prefix.rstrip("."): config}
-    return {key: value for name, child in config.items() for key, value in _flat(child, f"{prefix}{name}.").items()}

@@ -6,7 +6,6 @@ all of them run this; the first decides and writes.
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,9 +19,10 @@ from xright.checks import check_reference
 from xright.data.corpus import corpus_of
 from xright.evaluation.behaviour import LONGEST_ANSWER, behaviour
 from xright.evaluation.generate import complete
-from xright.folders import RunFolder, cell_name
+from xright.folders import RunFolder
 from xright.inputs import check_same, inputs
 from xright.loggers import wandb_runs
+from xright.naming import run_path
 from xright.objectives import JOINT
 from xright.ranks import broadcast, first, is_first
 from xright.stages import Stages
@@ -45,7 +45,7 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
         prepare(cfg)
         return None
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    folder = RunFolder(Path(cfg.runs_dir) / str(cfg.name) / cell_name(config, strategy, overrides))
+    folder = RunFolder(run_path(config, strategy, overrides))
     job = preemption.slurm_job()
     afresh = cfg.overwrite and not (job and first(folder.begun_by) == job)  # a job that SLURM starts again goes on
     result = None if afresh else first(lambda: folder.finished(config))

@@ -11,9 +11,10 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 EXIT_CODE = 75  # sysexits.h, EX_TEMPFAIL: run the same command again
+INTERRUPTED = 130  # a shell's code for what Ctrl-C has ended
 ABSENT = 127  # a shell's code for a command that is not there
 REQUEUE_SECONDS = 5.0  # in which the first rank has asked SLURM
 
@@ -32,24 +34,50 @@ class Preempted(BaseException):
     """The job was asked to go, and is ready to. No `except Exception` of a library may swallow it."""
 
 
+def from_the_start(speaks: bool = True) -> None:
+    """Until a job listens, and after it: nothing is at work, so that a signal ends the program at once, with the code
+    of a job that has saved. To be called before anything that takes long to import."""
+
+    def leave(number: int, _frame: Any) -> None:
+        first = os.environ.get("SLURM_PROCID", "0") == "0"
+        then = requeue(speaks and first) or "the same command goes on from here"
+        if speaks and first:
+            print(f"xright: asked to go ({signal.Signals(number).name}); {then}.", file=sys.stderr, flush=True)
+        os._exit(EXIT_CODE)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, leave)
+
+
 @contextmanager
-def listening() -> Iterator[None]:
-    """For a whole job: what a signal does here (in the main thread; another cannot have handlers)."""
-    global _listening, _received
-    _received = None
+def handled_by(handler: Callable[[int, Any], None], *numbers: signal.Signals) -> Iterator[None]:
+    """For the length of the block, signals go to `handler` (in the main thread; another cannot have handlers)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    _listening = True
-    listen()
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in before:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        _listening, _received = False, None
-        for number, handler in before.items():
+        for number, found in before.items():
             if signal.getsignal(number) is not signal.SIG_IGN:  # `requeue` has: this program ends
-                signal.signal(number, handler)
+                signal.signal(number, found)
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """For a whole job: what a signal does here."""
+    global _listening, _received
+    _received = None
+    with handled_by(_on_signal, *SIGNALS):
+        _listening = threading.current_thread() is threading.main_thread()
+        try:
+            yield
+        finally:
+            _listening, _received = False, None
 
 
 def listen() -> None:

@@ -37,11 +37,11 @@ class RankDied(RuntimeError):
 
 
 @contextmanager
-def processes(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> Iterator[None]:
+def processes(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int = 0) -> Iterator[None]:
     """All ranks that `trainer.devices` and `trainer.num_nodes` ask for, for the length of a job.
 
     Raises UserError where they cannot be had. Afterwards this process is as it was before: the next job of a sweep
-    starts ranks of its own.
+    starts ranks of its own. number: of the job in its sweep.
     """
     trainer = make_trainer(cfg.trainer, logger=False, enable_progress_bar=False)
     local, world = trainer.num_devices, trainer.num_devices * trainer.num_nodes
@@ -59,10 +59,10 @@ def processes(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> Itera
     children: list[subprocess.Popen] = []
     try:
         if given == 1 and "LOCAL_RANK" not in os.environ:
-            message = json.dumps([OmegaConf.to_yaml(cfg), strategy, list(overrides)])
+            message = json.dumps([OmegaConf.to_yaml(cfg), strategy, list(overrides), number])
             children = _start(world, message)
         with _watched(children):
-            _meet(where, world, local, cfg)
+            _meet(where, world, local, cfg, number)
             yield
             ranks.barrier()
         for child in children:
@@ -96,13 +96,13 @@ def _start(world: int, message: str) -> list[subprocess.Popen]:
     return children
 
 
-def _meet(where: Any, world: int, local: int, cfg: DictConfig) -> None:
+def _meet(where: Any, world: int, local: int, cfg: DictConfig, number: int) -> None:
     rank = where.node_rank() * local + where.local_rank()
     if torch.cuda.is_available():
         torch.cuda.set_device(where.local_rank())
     elif cfg.threads is None:  # ranks that fight for the cores are slower than one
         torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // local)))
-    ranks.join(rank, world, where.main_address, where.main_port)
+    ranks.join(rank, world, where.main_address, where.main_port, number)
     if rank:
         logging.getLogger("xright").setLevel(logging.ERROR)  # the first rank says it
     else:
@@ -145,10 +145,10 @@ def _death(children: Sequence[subprocess.Popen]) -> tuple[int, str] | None:
     return None
 
 
-def told_by_first() -> tuple[DictConfig, str, list[str]]:
-    """In a rank that `_start` has started: configuration, strategy, overrides. The end of the pipe will end this
-    process."""
-    text, strategy, overrides = json.loads(sys.stdin.readline())
+def told_by_first() -> tuple[DictConfig, str, list[str], int]:
+    """In a rank that `_start` has started: configuration, strategy, overrides, number. The end of the pipe will end
+    this process."""
+    text, strategy, overrides, number = json.loads(sys.stdin.readline())
 
     def watch() -> None:
         sys.stdin.read()
@@ -157,4 +157,4 @@ def told_by_first() -> tuple[DictConfig, str, list[str]]:
 
     threading.Thread(target=watch, daemon=True).start()
     cfg: Any = OmegaConf.create(text)
-    return cfg, strategy, overrides
+    return cfg, strategy, overrides, number

@@ -6,10 +6,9 @@ process group of their own (gloo), with a timeout of a week; a rank that dies cl
 waiting at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
-from itertools import count
 from typing import Any, TypeVar
 
 import torch
@@ -39,31 +38,30 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def join(rank: int, world_size: int, address: str, port: int) -> None:
+def join(rank: int, world_size: int, address: str, port: int, number: int = 0) -> None:
     """Meet the other ranks, who all call this: torch's default group (nccl or gloo), and the one for messages.
+
+    number: of the job in its sweep; each job's meeting has keys of its own, or it would find the last one's.
 
     Raises UserError where they cannot meet at that address.
     """
     global _messages
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     try:
-        place, meetings = _place(f"tcp://{address}:{port}", rank, world_size)
+        place = _place(f"tcp://{address}:{port}", rank, world_size)
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         where = f"{address}:{port} ({str(error).splitlines()[0]})"
         raise UserError(f"The processes cannot meet at {where}; choose another port by MASTER_PORT.") from error
-    store = dist.PrefixStore(f"meeting {next(meetings)}", place)
+    store = dist.PrefixStore(f"meeting {number}", place)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size)
     _messages = dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 @lru_cache(maxsize=1)
-def _place(url: str, rank: int, world_size: int) -> tuple[dist.Store, Iterator[int]]:
-    """Where ranks meet, and the numbers of their meetings.
-
-    Under srun and torchrun all jobs of a sweep meet at one place. It is kept, for a rank may come to the next job while
-    another has not left the last; and each meeting has keys of its own there, or it would find the last one's.
-    """
-    return next(rendezvous(url, rank, world_size))[0], count()
+def _place(url: str, rank: int, world_size: int) -> dist.Store:
+    """Where ranks meet. Under srun and torchrun all jobs of a sweep meet at one place. It is kept, for a rank may come
+    to the next job while another has not left the last."""
+    return next(rendezvous(url, rank, world_size))[0]
 
 
 def leave() -> None:

@@ -1,5 +1,10 @@
 """`python -m xright.run [overrides] [-m]`: Hydra composes a configuration, the job does the rest."""
 
+from xright import preemption
+
+if __name__ == "__main__":
+    preemption.from_the_start()  # before what takes long to import
+
 import os
 import sys
 from pathlib import Path
@@ -16,13 +21,19 @@ CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(cfg: DictConfig) -> float | None:
-    """Run one job. Exit codes: 0 finished, 2 bad input, 75 asked to go and saved, 1 anything else."""
-    from xright.job import job  # what it imports takes seconds, and --help needs none of it
-
+    """Run one job. Exit codes: 0 finished, 2 bad input, 75 asked to go and saved, 130 Ctrl-C, 1 anything else."""
     hydra_cfg = HydraConfig.get()
     # As a container: a list of Hydra's would resolve the interpolations that an override may hold.
     overrides: Any = OmegaConf.to_container(hydra_cfg.overrides.task)
-    return job(cfg, hydra_cfg.runtime.choices["strategy"], overrides)
+    strategy = hydra_cfg.runtime.choices["strategy"]
+    number = None if OmegaConf.is_missing(hydra_cfg.job, "num") else hydra_cfg.job.num  # of a sweep's cell
+    if number is not None and not hydra_cfg.launcher._target_.endswith("SlurmLauncher"):  # it has a process of its own
+        from xright.cells import cell
+
+        return cell(cfg, strategy, overrides, number)
+    from xright.job import job  # what it imports takes seconds, and --help needs none of it
+
+    return job(cfg, strategy, overrides, number or 0)
 
 
 def _refuse_null(argument: str) -> None:
