@@ -435,26 +435,43 @@ def test_an_attention_that_differs_is_found_by_the_probe(family, monkeypatch, ca
 
 
 def with_outliers(model):
-    """Two channels of the residual stream fifty times as large as the others, as in pretrained Llamas."""
+    """A channel of the residual stream and of the last hidden states far larger than others, as in pretrained Llamas;
+    the head takes that back."""
     with torch.no_grad():
-        for channel, factor in ((3, 50), (17, -50)):
-            model.model.embed_tokens.weight[:, channel] *= factor
-            for layer in model.model.layers:
-                layer.self_attn.o_proj.weight[channel] *= factor
-                layer.mlp.down_proj.weight[channel] *= factor
+        for matrix in (
+            model.model.embed_tokens.weight.T,
+            *(layer.mlp.down_proj.weight for layer in model.model.layers),
+        ):
+            matrix[3] *= 50
+        model.model.norm.weight[3] *= 400
+        model.lm_head.weight[:, 3] /= 400
     return model
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_outlier_channels_are_no_objection(seed, dtype, family, make_rows, caplog):
-    """In SmolLM2 the largest hidden value is 44 where the mean is .85."""
+    """In SmolLM2 the largest hidden value is 44 where the mean is .85; thirty layers round by 1e-6 of the norm: 2e-4
+    of the mean. Here the rounding of so many layers is put in by hand."""
     model = with_outliers(family("llama", seed, num_hidden_layers=6, hidden_size=64)).to(dtype).eval()
+    noise = torch.Generator().manual_seed(seed)
+    most = 9 if dtype == torch.float32 else 2  # of a bfloat16 only half an epsilon is ever lost at once
+
+    def rounded(_module, _inputs, out):
+        if model.config._attn_implementation != PACKED:
+            return out
+        return (out * (1 + most * torch.finfo(dtype).eps * torch.randn(out.shape, generator=noise))).to(dtype)
+
+    model.model.norm.register_forward_hook(rounded)
+    batches = [collate(make_rows(9, responses=2), 0, layout) for layout in ("padded", "packed")]
     with torch.no_grad():
-        hidden = model.model(torch.tensor([[5, 9, 3, 7, 11]]), output_hidden_states=True).hidden_states[-2]
-    assert hidden.abs().max() > 40 * hidden.abs().median()
-    assert choose_layout(model, "packed") == "packed"
+        padded = logprobs.hidden_states(model, batches[0])[batches[0].line_N, batches[0].position_N]
+        assert choose_layout(model, "packed") == "packed"
+        packed = logprobs.hidden_states(model, batches[1])[batches[1].line_N, batches[1].position_N]
     assert not warnings_of(caplog)
+    assert padded.abs().max() > 40 * padded.abs().mean()
+    if dtype == torch.float32:
+        assert (packed - padded).abs().max() > 1e-4 * padded.abs().mean()
 
 
 def test_an_attention_that_differs_is_found_beside_outlier_channels(family):
