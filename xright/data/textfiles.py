@@ -160,7 +160,7 @@ DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _line(text: str, place: int, above: int) -> int:
-    return above + text.count("\n", 0, place) + 1
+    return above + text.count("\n", 0, min(place, len(text.rstrip()))) + 1
 
 
 def _decoded(found: Iterable[bytes]) -> Iterator[str]:
