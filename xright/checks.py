@@ -32,6 +32,11 @@ INSTEAD = {
     "max_steps": "epochs", "max_epochs": "epochs", "limit_train_batches": "epochs", "fast_dev_run": "debug=fast",
     "gradient_clip_val": "optim.clip", "accumulate_grad_batches": "model.micro_batch", "callbacks": "callbacks",
     "logger": "logger", "enable_checkpointing": "checkpoint_every", "val_check_interval": "eval_every",
+    "min_steps": "epochs", "min_epochs": "epochs", "max_time": "epochs", "overfit_batches": "data.source.sft.limit",
+    "limit_val_batches": "data.source.eval_rows", "limit_test_batches": "data.source.eval_rows",
+    "limit_predict_batches": "data.source.eval_rows", "check_val_every_n_epoch": "eval_every",
+    "num_sanity_val_steps": "eval_every", "gradient_clip_algorithm": "optim.clip", "barebones": "callbacks",
+    "use_distributed_sampler": "data.batch_size", "reload_dataloaders_every_n_epochs": "data.batch_size",
 }  # fmt: skip
 
 

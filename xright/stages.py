@@ -9,7 +9,8 @@
   model averaging.
 
 A stage's key holds exactly what it depends on: rows enter by their token ids, parent stages by their ids. What only
-rounds differently (layout, micro-batches, the number of ranks: 1e-7) is not in it.
+rounds differently (layout, micro-batches, the number of ranks: 1e-7) is not in it, unless dropout is drawn per forward.
+`tests/test_keys.py` goes through every setting.
 """
 
 import hashlib
@@ -30,11 +31,11 @@ from xright.callbacks.checkpoint import Checkpoint
 from xright.callbacks.trajectory import Trajectory
 from xright.data.corpus import Corpus
 from xright.data.datamodule import batch_sizes, batches, check_ranks, steps_per_epoch
+from xright.data.identity import tokenizer_identity
 from xright.data.rows import Rows
-from xright.data.sampler import BatchSize, TokenBudget
 from xright.errors import UserError
 from xright.fits import check_fits, check_same_tokens
-from xright.folders import material
+from xright.naming import ARITHMETIC, material
 from xright.objectives import SFT, Objective
 from xright.optim import Optim
 from xright.pretrained import Pretrained, merged_base
@@ -74,7 +75,7 @@ class Stages:
     def identity(self, config: Mapping[str, Any]) -> str:
         """What a checkpoint of the joint run stands for: the settings that matter, and the rows they have led to."""
         rows = [self.streams["preference"], self.streams["sft"], *map(self.corpus.evaluation, ("preference", "sft"))]
-        told = [material(config), self.base.identity, self.reference.identity, *(part.digest for part in rows)]
+        told = [material(config), self._policy_key(), self.reference.identity, *(part.digest for part in rows)]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
@@ -84,9 +85,10 @@ class Stages:
         if not model.init:
             return merged_base(Pretrained.named(model.path, model.revision), self.tokenizer, model.trust_remote_code)
         texts, pretrain = self.corpus.train("text"), model.pretrain
-        key = {"init": _plain(model.init), "pretrain": _plain(pretrain), "texts": texts.digest}
-        key["precision"] = self.cfg.trainer.precision
-        key["tokenizer"] = hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
+        key = {
+            **self._arithmetic, "init": _plain(model.init), "pretrain": _plain(pretrain), "texts": texts.digest,
+            "tokenizer": tokenizer_identity(self.tokenizer),
+        }  # fmt: skip
 
         def train_base(folder: Path) -> dict[str, Any]:
             fresh = models.build(_plain(model.init), self.tokenizer, pretrain.seed)
@@ -114,7 +116,7 @@ class Stages:
         steps = training.epochs * steps_per_epoch({stream: rows}, {stream: batch_size})
         optim = {**_plain(self.cfg.optim), "lr": training.lr}
         key = {
-            **self._policy_key(), "rows": rows.digest, "batch_size": _plain_size(batch_size), "steps": steps,
+            **self._policy_key(), "rows": rows.digest, "batch_size": str(batch_size), "steps": steps,
             "optim": optim,
         }  # fmt: skip
 
@@ -134,7 +136,10 @@ class Stages:
         """Training and evaluation rows of the preference stream, with π_ref's log-probs attached."""
         train_rows, evaluation = self.corpus.train("preference"), self.corpus.evaluation("preference")
         rows = train_rows.union(evaluation)
-        key = {"reference": self.reference.identity, "rows": rows.digest, "dtype": "float32"}
+        key = {
+            "reference": self.reference.identity, "rows": rows.digest, "dtype": "float32", "layout": self.cfg.layout,
+            "remote_code": self.cfg.model.trust_remote_code,
+        }  # fmt: skip
 
         @cache
         def model() -> nn.Module:
@@ -169,9 +174,8 @@ class Stages:
         steps = self.cfg.epochs * self.steps_per_epoch
         key = {
             **self._policy_key(), "objective": _plain(node), "rows": rows.digest, "evaluation": evaluation.digest,
-            "reference": self.reference.identity if rows[0].reference else None,
-            "batch_size": _plain_size(batch_size),
-            "steps": steps, "eval_every": self.cfg.eval_every, "optim": _plain(self.cfg.optim),
+            "reference": self.reference.identity if rows[0].reference else None, "steps": steps,
+            "batch_size": str(batch_size), "eval_every": self.cfg.eval_every, "optim": _plain(self.cfg.optim),
         }  # fmt: skip
 
         def train_alone(folder: Path) -> dict[str, Any]:
@@ -198,9 +202,15 @@ class Stages:
     def _policy_key(self) -> dict[str, Any]:
         model = self.cfg.model
         lora = _plain(model.lora) if model.lora.r else None
-        return {
-            "base": self.base.identity, "lora": lora, "dtype": model.dtype, "precision": self.cfg.trainer.precision,
-        }  # fmt: skip
+        key = {"base": self.base.identity, "lora": lora, "dtype": model.dtype, "remote_code": model.trust_remote_code}
+        if model.lora.r and model.lora.dropout:  # masks are drawn per forward, so the cut into forwards decides them
+            key["cut"] = {"layout": self.cfg.layout, "micro_batch": model.micro_batch, "ranks": world_size()}
+        return {**self._arithmetic, **key}
+
+    @property
+    def _arithmetic(self) -> dict[str, Any]:
+        """Of the trainer's settings, those that change results beyond rounding."""
+        return {key: _plain(value) for key in ARITHMETIC if (value := OmegaConf.select(self.cfg, key)) is not None}
 
     def _train(
         self,
@@ -229,10 +239,5 @@ class Stages:
         return {"steps": sum(plan.phases), "optimum": min(seen, default=None)}
 
 
-def _plain_size(size: BatchSize) -> Any:
-    """A batch size as a key of the cache can hold it."""
-    return size._asdict() if isinstance(size, TokenBudget) else size
-
-
 def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True)
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
