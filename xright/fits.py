@@ -119,14 +119,15 @@ def _check_logits(model: Any, name: str) -> None:
 
 
 def _check_ahead(model: nn.Module, name: str) -> None:
-    """No gradient of what stands before reaches the last token."""
+    """No gradient of what stands before reaches the last token: none at all through causal attention, rounding through
+    the cumulative sums of a recurrence."""
     body, _ = backbone_and_head(model)
     with evaluating(model), torch.enable_grad(), embedded(model) as embeddings:
         hidden = body(input_ids=_ids(model), use_cache=False).last_hidden_state
         weights = torch.linspace(1, 2, hidden.shape[-1], device=hidden.device, dtype=hidden.dtype)  # a norm's sum is 0
         (gradient,) = torch.autograd.grad((hidden[:, :-1] * weights).sum(), embeddings[0])
-    layers, width = getattr(model.config, "num_hidden_layers", None), hidden.shape[-1]
-    if float(gradient[:, -1].norm()) > rounding(hidden.dtype, layers, width) * float(gradient[:, :-1].norm()):
+    bound = min(1e-2, rounding(hidden.dtype, getattr(model.config, "num_hidden_layers", None), hidden.shape[-1]))
+    if float(gradient[:, -1].norm()) > bound * float(gradient[:, :-1].norm()):
         raise UserError(f"{name} looks ahead: a token changes what stands before it; use a causal LM, not an encoder.")
 
 
@@ -145,8 +146,10 @@ def _check_lengths(model: nn.Module, name: str, max_length: int) -> None:
             except (TypeError, IndexError):  # takes no positions: then they choose no factors
                 return
             buffers.append({name: buffer.clone() for name, buffer in model.named_buffers()})
-        body(input_ids=ids, position_ids=near, use_cache=False)  # as before
-    if changed := [key for key, before in buffers[0].items() if not torch.equal(before, buffers[1][key])]:
+        changed = [key for key, before in buffers[0].items() if not torch.equal(before, buffers[1][key])]
+        if changed:
+            body(input_ids=ids, position_ids=near, use_cache=False)  # as they were
+    if changed:
         config: Any = model.config
         rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
         limit = rope.get("original_max_position_embeddings") or "the length it was first trained on"

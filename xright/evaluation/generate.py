@@ -77,7 +77,8 @@ def encode(tokenizer: Any, prompts: Sequence[str], is_chat: bool | Sequence[bool
 
 def positions(policy: Any) -> int | None:
     """The most tokens of prompt and completion that the model takes; None where its configuration names no limit."""
-    return getattr(policy.config, "max_position_embeddings", None)
+    limit = getattr(policy.config.get_text_config(), "max_position_embeddings", None)
+    return limit if limit and limit > 0 else None
 
 
 def ends(policy: Any, tokenizer: Any) -> list[int]:
