@@ -18,7 +18,7 @@ MAY = {
     "naming": {"places", "errors"},
     "worker": {"preemption", "folders"},
     "inputs": {"models", "places", "errors"},
-    "pretrained": {"models", "cache", "places", "errors"},
+    "pretrained": {"adapters", "models", "cache", "ranks", "places", "errors"},
     "metrics": set(),
     "objectives": {"objectives", "errors"},
     "strategies": {"strategies", "errors"},

@@ -86,8 +86,8 @@ def check_config(cfg: DictConfig) -> None:
 def check_reference(policy: nn.Module, objective: Objective, rows: Sequence[Row], cfg: DictConfig) -> None:
     """With `reference=base` the policy starts as the reference, and f_DPO must be what it is there (DPO: log 2).
 
-    The stored log-probs are the reference's (`reference.check_agrees`), so a difference is the policy's: its dtype, or a
-    forward that depends on the rows of a batch. UserError then.
+    The stored log-probs are the reference's (`reference.check_agrees`), so a difference is the policy's: its dtype, or
+    a forward that depends on the rows of a batch. UserError then.
     """
     if objective.value_at_reference is None:
         return
