@@ -36,3 +36,35 @@ def test_other_refusals_name_the_target_and_the_reason(node, says):
     assert says in str(caught.value)
     assert node["_target_"] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+TEXTS = ["${oc.env:XRIGHT_SECRET}", "What does ${ mean", "a\\${b}", "???", "{{ 7*7 }}", "\\", "${", "$${a:b}"]
+
+
+def test_a_value_that_looks_like_a_configuration_is_itself(monkeypatch):
+    """Of a plain node, and as an argument: nothing in it is resolved."""
+    monkeypatch.setenv("XRIGHT_SECRET", "known")
+    for text in TEXTS:
+        assert build({"_target_": "builtins.dict", "a": text, "b": [{"c": text}]}) == {"a": text, "b": [{"c": text}]}
+        assert build(OmegaConf.create({"_target_": "builtins.dict"}), a=text) == {"a": text}
+
+
+def test_a_node_of_a_configuration_is_resolved_once(monkeypatch):
+    monkeypatch.setenv("XRIGHT_SECRET", "known")
+    monkeypatch.setenv("XRIGHT_TWICE", "${oc.env:XRIGHT_SECRET}")
+    text = {"_target_": "builtins.dict", "a": "${oc.env:XRIGHT_TWICE}", "b": "\\${a}", "c": "${d}"}
+    assert build(OmegaConf.create({"node": text, "d": 3}).node) == {
+        "a": "${oc.env:XRIGHT_SECRET}", "b": "${a}", "c": 3,
+    }  # fmt: skip
+
+
+def test_positional_partial_and_unbuilt_arguments():
+    inner = {"_target_": "builtins.dict", "a": 1}
+    assert build({"_target_": "builtins.tuple", "_args_": [[inner]]}) == ({"a": 1},)
+    assert build({"_target_": "builtins.dict", "_recursive_": False, "b": inner}) == {"b": inner}
+    assert build({"_target_": "builtins.dict", "_partial_": True, "b": inner})(c=2) == {"b": {"a": 1}, "c": 2}
+
+
+def test_what_cannot_be_resolved_is_told():
+    with pytest.raises(UserError, match=r"builtins\.dict cannot be built from the configuration: Interpolation key"):
+        build(OmegaConf.create({"_target_": "builtins.dict", "a": "${nothing}"}))

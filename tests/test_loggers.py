@@ -236,6 +236,19 @@ def test_half_a_line_is_dropped(tmp_path, monkeypatch):
     assert [step for step, _ in points(folder)] == [1, 2, 3]
 
 
+def test_damaged_lines_are_left_out_and_told(tmp_path, monkeypatch, caplog):
+    """A power cut may leave NUL bytes in the place of lines, and of the run's id."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = tmp_path / "run"
+    log(folder, [1, 2])
+    (folder / "wandb" / "run_id").write_bytes(bytes(12))
+    with (folder / "wandb" / "history.jsonl").open("ab") as file:
+        file.write(bytes(9) + b"\n7\n")
+    log(folder, [3])
+    assert [step for step, _ in points(folder)] == [1, 2, 3]
+    assert "2 of 4 lines are damaged" in caplog.text
+
+
 def test_a_resumed_run_has_every_table_once(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     node = {"_target_": "xright.loggers.wandb_logger", "project": "t", "group": "t", "folder": str(tmp_path)}

@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xright.errors import UserError, check_number, disk_sentence
+from xright.errors import UserError, check_number, disk_sentence, printable
+from xright.logs import to_stderr
 from xright.run import CONF
 
 HEADINGS = ("task", "metric", "value", "95 % interval", "n")
@@ -31,7 +32,7 @@ HEADINGS = ("task", "metric", "value", "95 % interval", "n")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 2 bad input or no room on the disk, 130 interrupted, 1 anything else."""
-    logging.basicConfig(format="[xright] %(message)s", level=logging.WARNING)
+    to_stderr("[xright] %(message)s")
     logging.getLogger("xright").setLevel(logging.INFO)
     asked = _parser().parse_args(arguments).arguments
     subjects = [text for text in asked if "=" not in text or Path(text).exists()]
@@ -109,14 +110,15 @@ def show(found: Sequence[Any], names: Sequence[str]) -> None:
     if not console.is_terminal:
         console.width = 200  # lines of a file need not fit a screen
     for results in found:
-        table = Table(box=SIMPLE, title=Text(results.subject.name), title_justify="left")
+        table = Table(box=SIMPLE, title=Text(printable(results.subject.name)), title_justify="left")
         for heading in HEADINGS:
             table.add_column(heading, justify="left" if heading in HEADINGS[:2] else "right")
         for name in names:
             for metric, m in results.content["tasks"][name]["metrics"].items():
                 interval = f"[{m['low']:.4f}, {m['high']:.4f}]"
                 cells = (name, f"{metric} {'↑' if m['higher_is_better'] else '↓'}", f"{m['value']:.4f}", interval)
-                table.add_row(*map(Text, cells), str(m["n"]))  # Text: nothing from a file is markup
+                words = (Text(printable(cell)) for cell in cells)  # nothing from a file is markup
+                table.add_row(*words, str(m["n"]))
         console.print(table)
         print(results.file)
 
@@ -140,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
 def _epilog() -> str:
     """The tasks, each with the first line of its file, the configuration as it stands there, and examples."""
     tasks = "\n".join(
-        f"  {name:14} {(CONF / 'task' / f'{name}.yaml').read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}"
+        f"  {name:14} {(CONF / 'task' / f'{name}.yaml').read_text(encoding='utf-8').split(chr(10))[0].lstrip('# ')}"
         for name in task_names()
     )
     configuration = (CONF / "evaluate.yaml").read_text(encoding="utf-8")

@@ -5,7 +5,9 @@ What is logged, with units: `logged.py`.
 
 import csv
 import json
+import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +23,9 @@ from xright.build import build
 from xright.logged import LOGGED, STEP, TABLES, TRAJECTORY
 from xright.preemption import Preempted
 from xright.ranks import is_first
+
+ID = re.compile(rb"[0-9a-f]{12}")
+log = logging.getLogger(__name__)
 
 FLUSH = "x_transaction_log_flush_interval"  # of W&B's offline files, in newer versions
 
@@ -56,9 +61,7 @@ class Kept(WandbLogger):
         self.caught_up = True
         for group in dict.fromkeys(f"{key.split('/')[0]}/*" if "/" in key else key for key in LOGGED):
             self.experiment.define_metric(group, step_metric=STEP)
-        lines = self.kept.read_text().splitlines(keepends=True) if self.kept.exists() else []
-        entries = [json.loads(line) for line in lines if line.endswith("\n")]
-        entries = [entry for entry in entries if step is None or entry[0] < step]
+        entries = [entry for entry in _entries(self.kept) if step is None or entry[0] < step]
         scratch = self.kept.with_suffix(".tmp")
         scratch.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
         scratch.replace(self.kept)
@@ -83,6 +86,23 @@ class Kept(WandbLogger):
         title = f"{result['label']}: f_SFT over f_DPO (nats)"
         chart = wandb.plot.scatter(table, "f_dpo", "f_sft", title)
         self.experiment.log({TRAJECTORY: chart, STEP: result["steps"]})
+
+
+def _entries(kept: Path) -> list[tuple[int, dict[str, Any]]]:
+    """(step, metrics) of each line. Half a line at the end is forgotten; damage is told, for W&B will lack it."""
+    if not kept.exists():
+        return []
+    *lines, _ = kept.read_text(errors="replace").split("\n")
+    entries = []
+    for line in lines:
+        try:
+            step, metrics = json.loads(line)
+            entries.append((int(step), dict(metrics)))
+        except (ValueError, TypeError):
+            continue
+    if damaged := len(lines) - len(entries):
+        log.warning("%s: %d of %d lines are damaged; these points will lack in W&B", kept, damaged, len(lines))
+    return entries
 
 
 def _with_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +151,7 @@ def wandb_logger(project: str, group: str, folder: str) -> "Kept":
     # A service of the process that started this one would outlive a SIGKILL here, and hold the run's id ever after
     os.environ.pop("WANDB_SERVICE", None)
     id_file = Path(folder) / "wandb" / "run_id"
-    if not id_file.exists():
+    if not id_file.exists() or not ID.fullmatch(id_file.read_bytes()):  # a power cut may leave NUL bytes
         id_file.parent.mkdir(parents=True, exist_ok=True)
         id_file.write_text(uuid.uuid4().hex[:12])
     about = Path(folder) / "config.yaml"

@@ -1,7 +1,6 @@
 """`python -m xright.report DIR… [--out report]`: finished runs and evaluations compared, here and on a page."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from xright.analysis.statistics import reference_point
 from xright.analysis.style import number
 from xright.analysis.tables import Grid, per_method
 from xright.errors import UserError, printable
+from xright.logs import to_stderr
 
 SHOWN = (
     "method",
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Exit codes: 0 done, 1 done but for folders with damaged files (each is told, and listed on the page), 2 bad input.
     """
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    to_stderr("%(message)s")
     asked = _parser().parse_args(arguments)
     try:
         runs, benchmarks = read_report(asked.folders, asked.baseline, asked.metrics)

@@ -15,11 +15,15 @@ from pathlib import Path
 import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
 
-from xright.analysis.style import INK, SETTINGS
+from xright.analysis.style import INK, SETTINGS, cut
 from xright.analysis.tables import Grid
+from xright.errors import printable
 
 PNG_DPI = 160
+LINE = 120  # characters
 NO_METADATA = dict.fromkeys(["Creator", "Date", "Format", "Type"])
 
 
@@ -63,12 +67,36 @@ def draw(
 
 def save(figure: Figure, path: Path) -> None:
     """Write `figure` to `path`, in the format its name says."""
+    _print(figure)
     with ours():
         figure.savefig(path, dpi=PNG_DPI, facecolor="white")
 
 
+def _print(figure: Figure) -> None:
+    """Words come from data: whatever does not print (it would end matplotlib) is replaced, and long lines are cut."""
+    for text in figure.findobj(Text):
+        text.set_text(_words(text.get_text()))
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            names = axis.get_major_formatter()
+            if type(names) is FuncFormatter:  # of ticks that are names
+                axis.major.formatter = _Printing(names)
+
+
+class _Printing(FuncFormatter):
+    """As another one, in words that print."""
+
+    def __init__(self, names: FuncFormatter) -> None:
+        super().__init__(lambda x, place: _words(names(x, place)))
+
+
+def _words(text: str) -> str:
+    return "\n".join(cut(printable(line), LINE) for line in text.split("\n"))
+
+
 def _lay_out(figure: Figure) -> None:
     """Find the places of everything once; a figure that has a layout engine is drawn twice whenever it is saved."""
+    _print(figure)
     engine = figure.get_layout_engine()
     if engine is not None:
         with ours():

@@ -81,9 +81,9 @@ def _kept(file: Path, about: Mapping[str, Any]) -> dict[str, Answer]:
     content = file.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     try:
-        header, *lines = (json.loads(line) for line in whole.splitlines() or [json.dumps(about).encode()])
+        header, *lines = (json.loads(line) for line in whole.split(b"\n")[:-1] or [json.dumps(about).encode()])
         then, found = dict(header), [Answer(**line) for line in lines]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{file} is no file of answers ({error}); move it away.") from error
     changed = [
         f"{key}: {then.get(key)!r} there, {value!r} now" for key, value in about.items() if then.get(key) != value

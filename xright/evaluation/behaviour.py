@@ -11,7 +11,7 @@ of whole sentences: no key words, no second model. Only its style is not held ag
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from xright.build import build
 from xright.data.probes import PROBE_KINDS, Probe
@@ -21,6 +21,7 @@ from xright.evaluation.answers import Prompt, answers
 from xright.evaluation.subject import Subject
 from xright.evaluation.task import Result, Task, share
 
+WORLD = "xright.data.world.World"
 LONGEST_ANSWER = 24  # tokens; the longest right answer of the world has 15, so a longer one is broken anyway
 
 
@@ -83,8 +84,9 @@ class Behaviour(Task):
 
 def _probes(subject: Subject) -> list[Probe]:
     node = subject.config.get("data", {}).get("source")
-    source = build(node) if node else None
-    if source is None or not hasattr(source, "probes"):
+    # A config.yaml may be others': it does not say what code is run.
+    source = build(node) if isinstance(node, Mapping) and node.get("_target_") == WORLD else None
+    if source is None:
         raise UserError(
             f"{subject.name} was not trained on the generated world, whose probes this task asks; leave it out."
         )

@@ -33,7 +33,9 @@ class Results:
             try:
                 found = json.loads(self.file.read_text(encoding="utf-8"))
                 there, tasks = found["fingerprint"], dict(found["tasks"])
-            except (ValueError, KeyError, TypeError) as error:
+                if not all({"metrics", "settings"} <= entry.keys() for entry in tasks.values()):
+                    raise ValueError("a task without metrics or settings")
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise UserError(f"{self.file} is no file of results ({error!r}); move it away.") from error
             if there != subject.fingerprint:
                 raise UserError(

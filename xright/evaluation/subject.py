@@ -82,7 +82,7 @@ def subject_of(text: str, cfg: Mapping[str, Any]) -> Subject:
             template=Template(config["data"]["templates"]["sft"], config["data"].get("control_tokens") or "auto"),
             config=config,
             dtype=config["model"].get("dtype", "float32"), **common,
-            trust_remote_code=config["model"].get("trust_remote_code", False),
+            trust_remote_code=cfg["trust_remote_code"],
         )  # fmt: skip
     else:
         _check_model(text)
@@ -105,9 +105,15 @@ def _run_config(folder: Path) -> dict[str, Any]:
         return {}
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{file} is not readable as YAML; restore it.") from error
-    return config if isinstance(config, dict) and {"data", "model", "strategy"} <= config.keys() else {}
+    if not isinstance(config, dict) or not {"data", "model", "strategy"} <= config.keys():
+        return {}
+    model, data = config["model"], config["data"]
+    templates = data.get("templates") if isinstance(data, dict) else None
+    if not isinstance(model, dict) or not isinstance(templates, dict) or not isinstance(templates.get("sft"), str):
+        raise UserError(f"{file} does not say model and data.templates.sft, so the run cannot be asked; restore it.")
+    return config
 
 
 def _check_finished(folder: Path) -> None:
