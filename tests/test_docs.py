@@ -49,7 +49,7 @@ from xright.training import _check_clip
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-SECTIONS = ("configuration", "api", "experiments")  # made when the site is built
+SECTIONS = ("rows", "configuration", "api", "experiments")  # made when the site is built
 GENERATOR = ("mkdocs", "material", "mkdocstrings", "griffe")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

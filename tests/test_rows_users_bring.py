@@ -211,7 +211,7 @@ def test_the_last_turn_is_learnt_or_all_of_them(prepare):
             ["data.templates.sft=plain"],
             "1 dropped: tool calls, which template=plain does not write",
         ),
-        ("a.jsonl", [{"system": SYSTEM, **SFT[0]}], ["data.templates.sft=raw"], "as a system prompt makes it"),
+        ("a.jsonl", [{"system": SYSTEM, **SFT[0]}], ["data.templates.sft=raw"], "template=raw takes text prompts"),
         ("a.jsonl", SFT, ["data.control_tokens=no"], "data.control_tokens='no' must be auto, text or tokens"),
         ("a.jsonl", SFT, ["data.source.sft.turns=some"], "data.source.sft.turns='some' must be last or all"),
     ],

@@ -7,12 +7,14 @@ from typing import Any
 import api
 import configuration
 import results
+import rows
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
 Make = Callable[[], Mapping[str, str | bytes]]  # {file: content}
 SECTIONS: dict[str, tuple[str, Make]] = {  # by their folder on the site: heading, what makes its files
+    "rows": ("What happens to a row", lambda: rows.pages(ROOT / "xright" / "data")),
     "configuration": ("Configuration", lambda: configuration.pages(ROOT / "conf")),
     "api": ("API", lambda: api.pages(ROOT / "xright")),
     "experiments": ("Experiments", lambda: results.pages(ROOT / "experiments")),

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xright.data.canonical import CHUNK, LazyRows, Tables
-from xright.data.columns import NO_ANSWER, normalise
+from xright.data.columns import normalise
+from xright.data.counts import NO_ANSWER
 from xright.data.heldout import position
 from xright.data.tables import read
 from xright.errors import UserError

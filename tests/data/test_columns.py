@@ -3,7 +3,8 @@ import re
 
 import pytest
 
-from xright.data.columns import NO_ANSWER, detect, normalise
+from xright.data.columns import detect, normalise
+from xright.data.counts import NO_ANSWER
 from xright.data.messages import Unusable
 from xright.errors import UserError
 

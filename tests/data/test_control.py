@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from xright.data.control import MARK, mark, names, unmarked
+from xright.data.counts import AS_TEXT, AS_TOKENS
 from xright.data.messages import Unusable
 from xright.data.prompts import encode
 from xright.data.templates import Template
@@ -61,8 +62,7 @@ def test_a_row_makes_no_control_token_anywhere(chat_tokenizer, text):
         rendered, written = Template("chat", "tokens").write(chat_tokenizer, row["prompt"], [row["response"]])
         whole = rendered + written[0].removesuffix("<|im_end|>\n")
         assert chat_tokenizer.decode(found.prompt + found.responses[0][:-1]) == whole
-        said = [what for what, count in counts.control.items() if count]
-        assert bool(said) == any(special in text for special in SPECIALS)
+        assert (AS_TEXT in counts.said) == any(special in text for special in SPECIALS)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_tokens_of_ones_own_by_option_and_under_raw(byte_tokenizer):
         (found,), counts = encode([row], "sft", template, tokenizer, LONG)
         assert found.prompt.count(tokenizer.eos_token_id) == 1
         assert found.responses[0].count(tokenizer.eos_token_id) == 2
-        assert counts.control == {"which become those tokens": 1}
+        assert counts.said == {AS_TOKENS: 1}
     (found,), _ = encode([row], "sft", Template("raw", "text"), tokenizer, LONG)
     assert found.responses[0].count(tokenizer.eos_token_id) == 1
     with pytest.raises(UserError, match=r"data\.control_tokens='yes' must be auto, text or tokens"):
@@ -107,7 +107,7 @@ def test_an_eos_at_the_end_of_an_answer_ends_it(make_byte_tokenizer, template):
             [{"prompt": "2 + 2?", "response": response}], "sft", Template(template), tokenizer, 99
         )
         assert tokenizer.decode(found.responses[0]) == "4<|im_end|>"
-        assert not counts.control
+        assert not counts.said
 
 
 def test_turn_marks_that_are_no_special_tokens_are_kept_from_users_only(make_byte_tokenizer):

@@ -3,7 +3,8 @@ from collections import Counter
 
 import pytest
 
-from xright.data.columns import EACH, EARLIER, LATER, OWN_PROMPT, detect, normalise
+from xright.data.columns import detect, normalise
+from xright.data.counts import EACH, EARLIER, LATER, OWN_PROMPT
 from xright.data.messages import Unusable, opening, words
 from xright.errors import UserError
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
-from xright.data.columns import EACH, EARLIER, NO_ANSWER
+from xright.data.counts import EACH, EARLIER, NO_ANSWER
 from xright.data.sources import Files
 from xright.errors import UserError
 

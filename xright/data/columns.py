@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xright.data.counts import EACH, EARLIER, LATER, NO_ANSWER, OWN_PROMPT, TWO_SYSTEMS
 from xright.data.messages import Message, Prompt, Unusable, answer_of, as_list, history, turns, words, written_out
 from xright.errors import UserError
 
@@ -34,14 +35,6 @@ SHAPES = {  # ? marks what may be missing
 BESIDE = {"system": ["system", "system_prompt"], "history": ["history"], "tools": ["tools"]}  # {name: its columns}
 TEXT = ("instruction", "input", "output")  # never messages
 TURNS = ("last", "all")  # which assistant turns of a conversation are learnt
-
-# Why a row is dropped, and what is said of rows that are kept.
-NO_ANSWER = "conversations that do not end in one assistant turn after a shared prompt"
-TWO_SYSTEMS = "rows with a system turn and another system prompt beside it"
-EARLIER = "conversations with earlier assistant turns, which are prompt and not learnt (turns=all learns them)"
-LATER = "conversations with turns after the last answer, which are left out"
-EACH = "rows made of conversations beyond the first answer of each (turns=all)"
-OWN_PROMPT = "rows whose answers bring a prompt of their own, which is taken in the place of the column's"
 
 
 def detect(stream: str, found: Sequence[str], mapping: Mapping[str, str | None], where: str) -> dict[str, str]:

@@ -10,15 +10,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Why a row is dropped on its way from text to tokens; why before that is told where rows are read (`columns.py`).
+# Why a row is dropped.
 EMPTY = "empty response"
 TOO_LONG = "no room for a response within max_length"
 EQUAL = "chosen equals rejected"
+CONTENT = "content of type {}, and only text can be learnt from"
 REWRITTEN = "the chat template does not write the answered conversation as it writes the prompt"
+NO_ANSWER = "conversations that do not end in one assistant turn after a shared prompt"
+TWO_SYSTEMS = "rows with a system turn and another system prompt beside it"
 NO_CALLS = "tool calls, which {} does not write"
 NO_TOOLS = "tools, which {} does not write"
 REFUSED = "the chat template refuses: {}"
 MARK = "text with the character U+FDD0, which Unicode keeps for programs"
+
+# What is said of rows that are kept.
+EARLIER = "conversations with earlier assistant turns, which are prompt and not learnt (turns=all learns them)"
+LATER = "conversations with turns after the last answer, which are left out"
+EACH = "rows made of conversations beyond the first answer of each (turns=all)"
+OWN_PROMPT = "rows whose answers bring a prompt of their own, which is taken in the place of the column's"
+BEYOND = "more held out, beyond data.source.eval_rows.{}"
+AS_TEXT = "with control tokens in their text, which stay text (data.control_tokens)"
+AS_TOKENS = "with control tokens in their text, which become those tokens"
+ALTERED = "whose tokens do not give exactly the rendered text: see the tokenizer"
 
 MOST = 6  # reasons that are told apart: a chat template may put a row's own words into its refusal
 
@@ -38,10 +51,8 @@ class Counts:
     """rows = kept + all that were dropped, by reason. Of the kept ones, `truncated` lost tokens.
 
     columns, unused: of the data. keys: whether the template makes use of a message's key (which `tries` rows tell).
-    said: what else there is to say,
-    with how many rows it holds of. control: rows whose text has control tokens written in it. merges:
-    of the `checked` rows, those that one tokenisation of prompt and response together would cut otherwise. altered:
-    rows whose tokens do not give their text again.
+    said: what else there is to say, and of how many rows. merges: of the `checked` rows, those that one tokenisation of
+    prompt and response together would cut otherwise. altered: rows whose tokens do not give their text again.
     """
 
     rows: int = 0
@@ -52,7 +63,6 @@ class Counts:
     unused: list[str] = field(default_factory=list)
     keys: dict[str, bool] = field(default_factory=dict)
     said: dict[str, int] = field(default_factory=dict)
-    control: dict[str, int] = field(default_factory=dict)
     merges: int = 0
     checked: int = 0
     altered: int = 0
@@ -63,6 +73,10 @@ class Counts:
         if reason not in self.dropped and len(self.dropped) >= MOST:
             reason = "other reasons"
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def say(self, what: str) -> None:
+        """Count a row of which something is to be said."""
+        self.said[what] = self.said.get(what, 0) + 1
 
     def take(self, about: About | None, rows: int) -> None:
         """Begin with what the reader of `rows` rows says."""
@@ -81,9 +95,7 @@ class Counts:
         used = [key for key, taken in self.keys.items() if taken]
         parts += _used("message keys", used, [key for key in self.keys if key not in used])
         parts += [f"{count} {what}" for what, count in self.said.items()]
-        parts += [f"{count} with control tokens in their text, {what}" for what, count in self.control.items()]
-        if self.altered:
-            parts.append(f"{self.altered} whose tokens do not give exactly the rendered text: see the tokenizer")
+        parts += [f"{self.altered} {ALTERED}"] if self.altered else []
         if self.merges:
             parts.append(
                 f"in {self.merges} of {self.checked} looked at, one tokenisation of prompt and response would cut the "

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from xright.data.counts import CONTENT
 from xright.errors import UserError
 
 Message = dict[str, Any]
@@ -130,7 +131,7 @@ def _joined(content: str | list[Any] | None, where: str) -> str:
             raise UserError(f"{where} has the content {content!r:.60}; give text, or blocks of a type.")
         kind = block.get("type", "text")
         if kind != "text" or not isinstance(block.get("text"), str):
-            raise Unusable(f"content of type {kind}, and only text can be learnt from")
+            raise Unusable(CONTENT.format(kind))
         texts.append(block["text"])
     return "".join(texts)
 

@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xright.data.control import unmarked
-from xright.data.counts import EMPTY, EQUAL, TOO_LONG, Counts
+from xright.data.counts import AS_TEXT, AS_TOKENS, EMPTY, EQUAL, TOO_LONG, Counts
 from xright.data.messages import CALLS, Unusable, messages_of
 from xright.data.rows import Row, Rows
 from xright.data.templates import Template
@@ -124,8 +124,7 @@ def _write(
         counts.drop(str(reason))
         return None
     if template.meets_control_tokens(tokenizer, row["prompt"], responses):
-        what = "which stay text (data.control_tokens)" if template.as_text else "which become those tokens"
-        counts.control[what] = counts.control.get(what, 0) + 1
+        counts.say(AS_TEXT if template.as_text else AS_TOKENS)
     if stream == "text":
         prompt, texts = "", [prompt + texts[0]]
     return _Text(prompt, texts, template.is_chat)

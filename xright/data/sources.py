@@ -13,6 +13,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from xright.data.canonical import Canonical, LazyRows, Survey, Tables
+from xright.data.counts import BEYOND
 from xright.data.heldout import capped, split
 from xright.data.stream import Stream, at_least_one_row, stream_of
 from xright.data.tables import read
@@ -143,7 +144,7 @@ class Files:
             else:
                 kept, out = split(train.u_N, self.heldout)
             few = capped(apart.u_N[out], self.eval_rows.get(stream))
-            beyond = {f"more held out, beyond data.source.eval_rows.{stream}": len(out) - len(few)}
+            beyond = {BEYOND.format(stream): len(out) - len(few)}
             about = replace(apart.about, said={**apart.about.said, **{what: n for what, n in beyond.items() if n}})
             if apart is train:  # a row that is dropped is on neither side: the training rows' line counts it
                 about = replace(about, dropped={}, said={what: n for what, n in beyond.items() if n})

@@ -96,8 +96,7 @@ class Template:
         if self.spec == "raw":
             if not isinstance(prompt, str):
                 raise UserError(
-                    "template=raw takes text prompts, but this one is a list of messages, as a system prompt makes it; "
-                    "use chat or plain."
+                    "template=raw takes text prompts, but this one is a list of messages; use chat or plain."
                 )
             return turns[0]["content"]
         text = turns[0]["content"] if isinstance(prompt, str) else _transcript(turns)
