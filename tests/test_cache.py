@@ -1,5 +1,7 @@
 """The cache: hits and misses, processes at once, ranks, kills, damage, and disks that are full or read-only."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -17,6 +19,7 @@ import yaml
 from safetensors.torch import save_file
 
 from xright.cache import cache_root, cached_stage, lock_of, manifest, scratch_of
+from xright.cache.contents import entries, remove
 from xright.errors import UserError, disk_sentence
 
 KEY = {"rows": "abc", "steps": 3}
@@ -497,6 +500,7 @@ def test_full_disk_is_told_and_leaves_nothing(disk, write):
     with pytest.raises(UserError) as error:
         cached_stage("s", KEY, too_much)
     said = str(error.value)
+    assert error.value.code == 1  # it is no bad input
     assert said.startswith(f"{disk / 's'} cannot be written: ")
     if write is not WRITERS["safetensors"]:  # which removes its half-written file itself
         assert "(0.0 MB free there)" in said  # before what was half-written is removed
@@ -546,7 +550,7 @@ def test_a_full_disk_ends_all_ranks(disk):
     assert "No space left on device" in outcomes[0]
     assert code == 1
     assert other_code != 0
-    assert "UserError: " in said
+    assert "DiskFull: " in said
     for name in ("alone_full", "together_full"):
         assert {path.suffix for path in (disk / name).iterdir()} == {".lock"}
 
@@ -619,3 +623,49 @@ def test_root_by_environment(monkeypatch, tmp_path):
     assert cache_root() == tmp_path / "xright"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_root() == Path("~/.cache/xright").expanduser()
+
+
+# -- links and locks
+
+
+def test_a_link_in_the_place_of_an_entry_is_removed_and_what_it_points_to_stays(tmp_path):
+    """As people make who move a large entry to another disk."""
+    folder = cached_stage("s", KEY, builder([])).folder
+    moved = folder.rename(tmp_path / "moved")
+    folder.symlink_to(moved)
+    assert cached_stage("s", KEY, builder([])).folder == folder  # a hit
+    (found,) = entries(cache_root())
+    assert (found.size, remove(found)) == (0, True)
+    assert {path.suffix for path in folder.parent.iterdir()} == {".lock"}
+    assert (moved / "result.json").exists()
+    calls = []
+    cached_stage("s", KEY, builder(calls))
+    assert len(calls) == 1
+    assert not folder.is_symlink()
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_link_to_nothing_is_built_over(tmp_path, unfinished):
+    folder = cached_stage("s", KEY, builder([])).folder
+    shutil.rmtree(folder)
+    (scratch_of(folder) if unfinished else folder).symlink_to(tmp_path / "nowhere")
+    manifest.check.cache_clear()
+    assert cached_stage("s", KEY, builder([])).folder == folder
+    assert folder.is_dir()
+    assert not folder.is_symlink()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told(monkeypatch, code):
+    """As some network disks are; there is none here to mount."""
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with pytest.raises(
+        UserError, match=r"s cannot be locked, so that two processes could write .*XRIGHT_CACHE"
+    ) as error:
+        cached_stage("s", KEY, builder([]))
+    assert error.value.code == 2

@@ -4,13 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from xright import preemption
+from xright import files, preemption
 from xright.errors import UserError
 from xright.folders import RunFolder, why
 from xright.naming import LONGEST, cell_name
@@ -122,6 +121,17 @@ def test_a_damaged_result_is_named(tmp_path):
         folder.finished({})
 
 
+@pytest.mark.parametrize("content", [b"", b"a: [", bytes(40), b"\xff\xfe", b"- 1"])
+def test_a_damaged_configuration_is_named(tmp_path, content):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({})
+    (folder.path / "config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.yaml is damaged \(.*\); remove it and the same command goes on"):
+        folder.finished({})
+    (folder.path / "config.yaml").unlink()
+    assert folder.finished({}) is None
+
+
 def test_the_slurm_job_that_began_a_run_is_known(tmp_path):
     folder = RunFolder(tmp_path / "run")
     assert folder.begun_by() is None
@@ -216,10 +226,10 @@ def test_a_disk_that_is_full_does_not_hide_what_ended_the_run(tmp_path, monkeypa
     folder.begin({})
 
     def full(path, text):
-        path.touch()
+        path.with_suffix(".tmp").touch()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(files, "write", full)
     with pytest.raises(KeyError), folder.telling_why():
         raise KeyError
     assert [path.name for path in folder.path.iterdir()] == ["config.yaml"]

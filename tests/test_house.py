@@ -15,6 +15,7 @@ OBJECTIVES = {"dpo", "sft", "orpo"}  # strategy=dpo trains the objective alone
 MAY = {
     "errors": set(),
     "places": {"errors"},
+    "files": set(),
     "naming": {"places", "errors"},
     "worker": {"preemption", "folders"},
     "inputs": {"models", "places", "errors"},
@@ -37,7 +38,10 @@ MAY = {
     "preemption": set(),
     "means": {"objectives"},
     "module": {"objectives", "strategies", "optim", "means"},
-    "callbacks": {"callbacks", "metrics", "objectives", "evaluation.generate", "errors", "ranks", "preemption"},
+    "callbacks": {
+        *("callbacks", "metrics", "objectives", "evaluation.generate", "data.control"),
+        *("errors", "ranks", "preemption", "files"),
+    },
     "similarity": {"similarity", "data", "models", "analysis.style", "analysis.report", "errors", "quiet", "run"},
     "analysis": {"analysis", "metrics", "errors"},
 }

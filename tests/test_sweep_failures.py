@@ -42,9 +42,9 @@ def told(stderr: str) -> list[str]:
 def xright(command_line, tmp_path):
     """xright(*overrides): the command in a folder of its own; with start=True a job that runs."""
 
-    def run(*overrides: str, start: bool = False, **environment: str):
-        environment = {"XRIGHT_CACHE": str(tmp_path / "cache"), **environment}
-        return (command_line.start if start else command_line.run)(tmp_path, *FAST, *overrides, **environment)
+    def run(*overrides: str, start: bool = False, **options):
+        options = {"XRIGHT_CACHE": str(tmp_path / "cache"), **options}
+        return (command_line.start if start else command_line.run)(tmp_path, *FAST, *overrides, **options)
 
     return run
 
@@ -170,9 +170,10 @@ def test_another_run_in_a_cells_folder_is_told_before_anything_trains_and_its_re
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "-m")
 
 
+@pytest.mark.slow  # fresh interpreters import everything
 def test_joblib_too(tmp_path, xright):
     """Its own workers last: what dies is the cell's process below them."""
-    done = xright("epochs=2", "optim.lr=0.001,1e30,0.002", *JOBLIB)
+    done = xright("epochs=2", "optim.lr=0.001,1e30,0.002", *JOBLIB, timeout=300)
     assert done.returncode == 1, done.stderr
     assert finished(tmp_path) == {"0.001", "0.002"}
     assert [line.split()[0] for line in told(done.stderr)[1:-1]] == ["optim.lr=1e+30"]
@@ -181,9 +182,10 @@ def test_joblib_too(tmp_path, xright):
     assert (again.returncode, again.stderr.count("finished already")) == (1, 2)
 
 
+@pytest.mark.slow
 def test_joblib_and_a_signal(tmp_path, xright):
     job = xright("epochs=300", "callbacks.samples.every=1000", "optim.lr=0.001,0.002", *JOBLIB, start=True)
-    job.until(lambda: len(list(tmp_path.glob("runs/*/*/steps.csv"))) == 2)
+    job.until(lambda: len(list(tmp_path.glob("runs/*/*/steps.csv"))) == 2, timeout=180)
     processes = psutil.Process(job.pid).children(recursive=True)
     job.send(signal.SIGTERM)
     done = job.wait(30)

@@ -46,7 +46,8 @@ def cell(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int) 
     """One cell, in a process of its own: the run's ideal distance. Raises Unfinished."""
     try:
         hydra: Any = HydraConfig.get()
-        return worker.call("xright.cells.work", hydra.job_logging, hydra.verbose, cfg, strategy, overrides, number)
+        logs: Any = OmegaConf.to_container(OmegaConf.masked_copy(hydra, ["job_logging", "verbose"]), resolve=True)
+        return worker.call("xright.cells.work", logs, cfg, strategy, overrides, number)
     except worker.Ended as end:
         where = None
         with suppress(Exception):  # a configuration that cannot be resolved has no folder
@@ -55,11 +56,11 @@ def cell(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int) 
         raise Unfinished(end.code, (end.reason or _how(end.code)).removeprefix("UserError: "), where) from None
 
 
-def work(job_logging: DictConfig, verbose: Any, *told: Any) -> float | None:
+def work(logs: dict[str, Any], *told: Any) -> float | None:
     """In the worker, which may be older than this cell's logging: the job."""
     from xright.job import job  # brings torch
 
-    configure_log(job_logging, verbose)
+    configure_log(OmegaConf.create(logs["job_logging"]), logs["verbose"])
     return job(*told)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # full, and read-only
+LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)  # of flock, on some network disks
 PLACE = (errno.EACCES, errno.EPERM, errno.ENOTDIR)  # only of a file above or below where we write: not of data
 # What is left of "No space left on device" in numpy's tofile and in torch's zip writer.
 CUT_SHORT = re.compile(r"\d+ requested and \d+ written|basic_ios::clear|inline_container.*unexpected pos")
@@ -17,11 +18,19 @@ CUT_SHORT = re.compile(r"\d+ requested and \d+ written|basic_ios::clear|inline_c
 class UserError(Exception):
     """Bad input. The message is the whole story: the bad value, where it stands, and the remedy.
 
-    The commands print it without a traceback and exit with code 2. It is `printable`, since it names files and values.
+    The commands print it without a traceback and exit with its code. It is `printable`: it names files and values.
     """
+
+    code = 2
 
     def __init__(self, sentence: object = "") -> None:
         super().__init__(printable(str(sentence)))
+
+
+class DiskFull(UserError):
+    """There is no room left: no fault of the command's, which goes on when there is."""
+
+    code = 1
 
 
 def printable(text: str) -> str:
@@ -55,6 +64,11 @@ def disk_sentence(error: BaseException, path: Path | str) -> str | None:
     if isinstance(error, OSError) and error.errno in PLACE and error.filename is not None:
         place = Path(os.fsdecode(error.filename)).absolute()
         reason = error.strerror if place == path or place in path.parents or path in place.parents else None
+    if isinstance(error, OSError) and error.errno in LOCKS:
+        return (
+            f"{path} cannot be locked, so that two processes could write into it at once: {os.strerror(error.errno)}; "
+            "choose a place on a file system with locks (XRIGHT_CACHE for the cache, runs_dir= for runs)."
+        )
     found: BaseException | None = error
     while not reason and found is not None:
         said = [os.strerror(code) for code in DISK if getattr(found, "errno", None) == code]
@@ -68,6 +82,12 @@ def disk_sentence(error: BaseException, path: Path | str) -> str | None:
         f"{path} cannot be written: {reason} ({free / 1e6:,.1f} MB free there); make room, or let it be written to, or "
         "choose another place (XRIGHT_CACHE for the cache, runs_dir= for runs)."
     )
+
+
+def disk_error(sentence: str) -> UserError:
+    """A `disk_sentence` as an error: DiskFull, but for a place that was never to be written to (bad input)."""
+    bad_place = any(f": {os.strerror(code)}" in sentence for code in (errno.EROFS, *PLACE, *LOCKS))
+    return UserError(sentence) if bad_place else DiskFull(sentence)
 
 
 def memory_sentence(error: BaseException) -> str | None:

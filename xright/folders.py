@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from xright import preemption
+from xright import files, preemption
 from xright.errors import UserError
 from xright.naming import material
 from xright.ranks import barrier, is_first, lost
@@ -53,7 +53,7 @@ class RunFolder:
         file = self.path / "config.yaml"
         if not file.is_file():
             return
-        then, now = material(yaml.safe_load(file.read_text())), material(config)
+        then, now = material(_written(file)), material(config)
         changed = [
             f"{key}: {then.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} asked for"
             for key in sorted(then.keys() | now.keys())
@@ -100,15 +100,17 @@ class RunFolder:
     def begin(self, config: Mapping[str, Any], slurm_job: str | None = None) -> None:
         """Create the folder with its configuration; how the run ended before no longer counts."""
         self.path.mkdir(exist_ok=True)
+        files.sync(self.path.parent)
         self._forget_end()
         if slurm_job:
-            _write(self.path / "slurm_job", slurm_job)
-        _write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+            files.write(self.path / "slurm_job", slurm_job)
+        files.write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`, whole or not at all."""
         self._forget_end()
-        _write(self.path / "result.json", json.dumps(dict(result), indent=2, ensure_ascii=False) + "\n")
+        files.sync_all(self.path, without="checkpoints")  # a result stands for all that is beside it
+        files.write(self.path / "result.json", json.dumps(dict(result), indent=2, ensure_ascii=False) + "\n")
 
     @contextmanager
     def telling_why(self) -> Iterator[None]:
@@ -127,7 +129,7 @@ class RunFolder:
             return
         when = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         try:
-            _write(self.path / "ended.json", json.dumps({"reason": reason, "when": when}, indent=2) + "\n")
+            files.write(self.path / "ended.json", json.dumps({"reason": reason, "when": when}, indent=2) + "\n")
         except OSError:
             with suppress(OSError):
                 self._forget_end()
@@ -158,7 +160,16 @@ def why(error: BaseException) -> str:
     return words if len(words) <= LONGEST_REASON else words[: LONGEST_REASON - 1] + "…"
 
 
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(text)
-    scratch.replace(path)
+def _written(file: Path) -> Mapping[str, Any]:
+    """The configuration of a run that was begun. UserError for a file that is damaged."""
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if isinstance(found, Mapping):
+            return found
+        reason = "it holds no settings"
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:150]
+    raise UserError(
+        f"{file} is damaged ({reason}); remove it and the same command goes on, if the checkpoints beside it are of "
+        "this run."
+    )

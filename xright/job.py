@@ -40,7 +40,7 @@ def job(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int = 
             with processes(cfg, strategy, overrides, number):
                 return run(cfg, strategy, overrides)
         except UserError as error:
-            _end(str(error) if speaks else None, 2)
+            _end(str(error) if speaks else None, error.code)
         except RankDied as error:
             _end(str(error), 1)
         except preemption.Preempted as signal:

@@ -106,16 +106,16 @@ def first(decide: Callable[[], T]) -> T:
     """What `decide()` gives on rank 0, on all ranks; its errors, too, so that no rank waits for what never comes."""
     if _messages is None:
         return decide()
-    outcome: tuple[Any, str | None] = (None, None)
+    outcome: tuple[Any, UserError | None] = (None, None)
     if is_first():
         try:
             outcome = (decide(), None)
         except UserError as error:
-            outcome = (None, str(error))
+            outcome = (None, error)
         except Exception as error:
-            broadcast((None, f"the first rank failed: {type(error).__name__}: {error}"))
+            broadcast((None, UserError(f"the first rank failed: {type(error).__name__}: {error}")))
             raise
-    value, error_text = broadcast(outcome)
-    if error_text is not None:
-        raise UserError(error_text)
+    value, told = broadcast(outcome)
+    if told is not None:
+        raise told
     return value

@@ -14,6 +14,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from xright.errors import UserError
+from xright.places import cache_root
+
 # A checkout keeps conf/ at the top level; a wheel ships it inside the package.
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
@@ -51,4 +54,9 @@ if __name__ == "__main__":
     sys.argv = [arg[1:] if arg.startswith(("+debug=", "+experiment=")) else arg for arg in sys.argv]
     for arg in sys.argv[1:]:
         _refuse_null(arg)
+    try:
+        os.environ["XRIGHT_CACHE"] = str(cache_root())  # for the yaml, and for whatever this starts elsewhere
+    except UserError as error:
+        print(f"xright: {error}", file=sys.stderr)
+        sys.exit(error.code)
     main()

@@ -7,7 +7,6 @@ whatever it leaves behind, and the next job gets a fresh one.
 Signals that reach the process that waits are passed on. Asked to go once, it starts no other work.
 """
 
-import atexit
 import importlib
 import multiprocessing
 import os
@@ -17,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any
 
 from xright import preemption
@@ -61,14 +61,12 @@ def close() -> None:
         process.join()
 
 
-atexit.register(close)  # before multiprocessing's own exit, which waits for processes that wait for us
-
-
 def _start() -> tuple[Any, Connection]:
     ours, theirs = multiprocessing.Pipe()
     process: Any = multiprocessing.get_context("fork").Process(target=_work, args=(theirs, ours))
     process.start()
     theirs.close()
+    Finalize(None, close, exitpriority=1)  # else the exit of this process would wait for one that waits for it
     return process, ours
 
 

@@ -89,12 +89,16 @@ def test_prompts_of_ones_own_and_a_judge(train_tiny, tmp_path):
 
 def test_a_resumed_run_keeps_rows_up_to_its_checkpoint(tmp_path):
     watch = BehaviourCheck(tmp_path, ProbeCheck(WORLD, TEMPLATE), every=2)
-    lines = [",".join(watch.file.columns), *(f"{step},1,0,0,0,0" for step in (1, 100, 200)), "300,1"]
-    (tmp_path / "behaviour.csv").write_text("\n".join(lines))  # killed in the middle of a row
-    watch.load_state_dict({"evaluations": 3, "checked_at": 100})
     watch.on_fit_start(None, None)
+    watch.file.add({"step": step} for step in (1, 100))
+    watch.evaluations = 3
+    state = watch.state_dict()
+    watch.file.append("200,1,0,0,0,0\n300,1")  # killed in the middle of a row
+    again = BehaviourCheck(tmp_path, ProbeCheck(WORLD, TEMPLATE), every=2)
+    again.load_state_dict(state)
+    again.on_fit_start(None, None)
     assert [row["step"] for row in rows(tmp_path)] == ["1", "100"]
-    assert watch.state_dict() == {"evaluations": 3, "checked_at": 100}
+    assert again.state_dict() == state
 
 
 def test_samples_give_a_table_too(train_tiny, tmp_path):

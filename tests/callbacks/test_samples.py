@@ -44,20 +44,16 @@ def test_a_run_without_steps_is_looked_at_once(train_tiny, tmp_path):
 
 
 def test_a_resumed_run_keeps_lines_up_to_its_checkpoint(tmp_path):
-    text = "".join(json.dumps({"step": step, "prompt": "p", "completion": "c"}) + "\n" for step in (1, 100, 200))
-    (tmp_path / "samples.jsonl").write_text(text + '{"step": 200, "pro')  # killed in the middle of a line
     watch = Samples(tmp_path, every=2)
-    watch.load_state_dict({"evaluations": 3, "sampled_at": 100})
     watch.on_fit_start(None, None)
-    assert [line["step"] for line in lines(tmp_path)] == [1, 100]
-    assert watch.state_dict() == {"evaluations": 3, "sampled_at": 100}
-
-
-def test_a_line_ends_with_a_newline_and_nothing_else(tmp_path):
-    lines = [{"step": 1, "completion": "one\u2028two\u2029three\u0085four\x0bfive\x1csix"}, {"step": 100}]
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    (tmp_path / "samples.jsonl").write_text(text, encoding="utf-8")
-    watch = Samples(tmp_path)
-    watch.load_state_dict({"evaluations": 1, "sampled_at": 1})
-    watch.on_fit_start(None, None)
-    assert (tmp_path / "samples.jsonl").read_text(encoding="utf-8") == text.split("\n")[0] + "\n"
+    text = "one\u2028two\u2029three\u0085four\x0bfive\x1csix"  # all one line: "\n" alone ends one
+    kept = "".join(json.dumps({"step": step, "completion": text}, ensure_ascii=False) + "\n" for step in (1, 100))
+    watch.file.append(kept)
+    watch.evaluations = 3
+    state = watch.state_dict()
+    watch.file.append('{"step": 200}\n{"step": 300, "pro')  # killed in the middle of a line
+    again = Samples(tmp_path, every=2)
+    again.load_state_dict(state)
+    again.on_fit_start(None, None)
+    assert (tmp_path / "samples.jsonl").read_bytes() == kept.encode()
+    assert again.state_dict() == state

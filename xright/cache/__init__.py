@@ -26,8 +26,10 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from xright import files
 from xright.cache import manifest
-from xright.errors import UserError, disk_sentence
+from xright.errors import disk_error, disk_sentence
+from xright.places import cache_root
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +89,6 @@ def cached_stage(
         return first(lambda: finish(folder, result))
 
 
-def cache_root() -> Path:
-    """`$XRIGHT_CACHE`, by default `xright` in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "xright"
-    return Path(os.environ.get("XRIGHT_CACHE", default)).expanduser().absolute()
-
-
 def scratch_of(folder: Path) -> Path:
     """Where the entry `folder` is being built."""
     return folder.with_name(f"{folder.name}.building")
@@ -137,8 +133,7 @@ def _begin(name: str, folder: Path, key: Mapping[str, Any]) -> None:
     if _can_go_on(scratch):
         log.info("%s: building %s, from the checkpoint that an earlier process left", name, folder)
     else:
-        if scratch.exists():
-            shutil.rmtree(scratch)
+        files.remove(scratch)
         scratch.mkdir()
         log.info("%s: building %s", name, folder)
     text = yaml.safe_dump(dict(key), sort_keys=False, allow_unicode=True)
@@ -149,9 +144,10 @@ def _finish(folder: Path, result: dict[str, Any]) -> Stage:
     scratch = scratch_of(folder)
     (scratch / "result.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
     manifest.write(scratch, without="checkpoints")
-    if (scratch / "checkpoints").exists():  # only now: hashing a large model takes a while, in which we may be killed
-        shutil.rmtree(scratch / "checkpoints")
-    scratch.rename(folder)
+    files.remove(scratch / "checkpoints")  # only now: hashing a large model takes a while, in which we may be killed
+    if folder.is_symlink():  # to what is no longer there
+        folder.unlink()
+    files.replace(scratch, folder)
     manifest.check(folder)  # what is on the disk, not what we think we wrote
     return Stage(folder, manifest.read_json(folder, "result.json"))
 
@@ -177,7 +173,7 @@ def _disk_told(place: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if sentence := disk_sentence(error, place):
-            raise UserError(sentence) from error
+            raise disk_error(sentence) from error
         raise
 
 

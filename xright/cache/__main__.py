@@ -10,16 +10,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xright.cache import cache_root
 from xright.cache.contents import Entry, entries, is_held, remove
 from xright.errors import UserError, disk_sentence
+from xright.places import cache_root
 
 HEADINGS = ("stage", "hash", "MB", "built", "last used", "what")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what is asked; exit code 2 and one sentence for bad input and for a disk that does not let us."""
+    """Do what is asked; one sentence, and exit code 2 for bad input, 1 for a disk that does not let us."""
     asked = _parser().parse_args(arguments)
     try:
         found = entries(cache_root())
@@ -29,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _show(found)
     except UserError as error:
         print(error, file=sys.stderr)
-        return 2
+        return error.code
     except OSError as error:
-        print(disk_sentence(error, cache_root()) or f"{error.filename}: {error.strerror}.", file=sys.stderr)
-        return 2
+        print(disk_sentence(error, cache_root()) or f"{cache_root()}: {error}.", file=sys.stderr)
+        return 1
     return 0
 
 

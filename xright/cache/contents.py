@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 from filelock import Timeout
 
+from xright import files
 from xright.cache import lock_of, scratch_of
 
 ENTRY = re.compile(r"([0-9a-f]{16})(\.building)?")
@@ -68,11 +68,10 @@ def remove(entry: Entry) -> bool:
     try:
         with lock_of(entry.folder).acquire(blocking=False):
             scratch = scratch_of(entry.folder)
-            if scratch.exists():
-                shutil.rmtree(scratch)
-            if entry.built is not None and entry.folder.exists():  # nobody else has removed it since
+            files.remove(scratch)
+            if entry.built is not None and os.path.lexists(entry.folder):  # nobody else has removed it since
                 entry.folder.rename(scratch)  # gone at once: nobody finds half of it
-                shutil.rmtree(scratch)
+                files.remove(scratch)
     except Timeout:
         return False
     return True
@@ -80,10 +79,11 @@ def remove(entry: Entry) -> bool:
 
 def _entry(path: Path) -> Entry:
     folder = path.with_name(path.name.removesuffix(".building"))
-    files, own = list(_files(path)), path.stat().st_mtime
-    newest = max((file.st_mtime for file in files), default=own)
+    found, own = list(_files(path)), path.stat().st_mtime
+    newest = max((file.st_mtime for file in found), default=own)
     built, used = (newest, own) if path == folder else (None, newest)
-    return Entry(folder, sum(file.st_size for file in files), built, used, _about(path))
+    size = 0 if path.is_symlink() else sum(file.st_size for file in found)  # of a link, what it points to stays
+    return Entry(folder, size, built, used, _about(path))
 
 
 def _files(folder: Path) -> Iterator[os.stat_result]:

@@ -7,11 +7,11 @@ What is found changed, cut or missing is named, and never removed: it is the use
 
 import hashlib
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from xright import files
 from xright.errors import UserError
 
 FORMAT = 1  # of an entry: its layout, and what stages write into it
@@ -25,14 +25,13 @@ BLOCK = 2**20
 def write(folder: Path, without: str) -> None:
     """List all files of `folder` but those in its subfolder `without`. Flushed to the disk first: a full disk may be
     told as late as that, and a renamed folder must not be ahead of its bytes when the power fails."""
-    files = {}
+    files.sync_all(folder, without)
+    listed = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and name.parts[0] not in (without, NAME):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            files[name.as_posix()] = [path.stat().st_size, _sha256(path)]
-    (folder / NAME).write_text(json.dumps({"format": FORMAT, "files": files}, indent=1), encoding="utf-8")
+            listed[name.as_posix()] = [path.stat().st_size, _sha256(path)]
+    files.write(folder / NAME, json.dumps({"format": FORMAT, "files": listed}, indent=1))
 
 
 @cache  # jobs of a sweep in one process find the same entries again and again

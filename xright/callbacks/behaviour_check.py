@@ -14,6 +14,7 @@ import lightning as L
 
 from xright.callbacks.csvfile import CsvFile
 from xright.callbacks.tables import log_table
+from xright.data.control import unmarked
 from xright.errors import UserError
 from xright.evaluation.generate import complete, encode, positions
 from xright.ranks import is_first
@@ -30,7 +31,7 @@ class BehaviourCheck(L.Callback):
             raise UserError(f"every={every!r} of the behaviour check must be at least 1 evaluation.")
         self.check, self.every, self.max_new_tokens, self.batch_size = check, every, max_new_tokens, batch_size
         self.file = CsvFile(Path(folder) / "behaviour.csv", ["step", *check.metrics])
-        self.evaluations, self.checked_at = 0, -1
+        self.evaluations = 0
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """UserError for a prompt that leaves no room for a completion; better now than in the middle of a run."""
@@ -44,17 +45,16 @@ class BehaviourCheck(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the file, or go on behind the last check that the checkpoint knows of."""
-        self.file.start(self.checked_at + 1)
+        self.file.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
         """Check at the first, every `every`-th and the last evaluation."""
         if "evaluation" not in outputs:
             return
         steps_done = outputs["steps_done"]
-        if self.evaluations % self.every == 0 or steps_done == sum(pl_module.phases) or trainer.should_stop:
-            self.checked_at = steps_done
-            if is_first():
-                self._look(trainer, pl_module, steps_done)
+        due = self.evaluations % self.every == 0 or steps_done == sum(pl_module.phases) or trainer.should_stop
+        if due and is_first():
+            self._look(trainer, pl_module, steps_done)
         self.evaluations += 1
 
     def _look(self, trainer: L.Trainer, pl_module: Any, steps_done: int) -> None:
@@ -64,11 +64,11 @@ class BehaviourCheck(L.Callback):
             pl_module.policy, tokenizer, prompts, self.max_new_tokens, self.batch_size, is_chat=is_chat
         )
         verdicts, shares = self.check.judge(completions)
-        self.file.append([{"step": steps_done, **shares}])
+        self.file.add([{"step": steps_done, **shares}])
         for logger in trainer.loggers:
             logger.log_metrics({f"behaviour/{name}": value for name, value in shares.items()}, step=steps_done)
         rows = [
-            {"step": steps_done, "prompt": prompt, "completion": completion, "verdict": verdict}
+            {"step": steps_done, "prompt": unmarked(prompt), "completion": completion, "verdict": verdict}
             for prompt, completion, verdict in zip(prompts, completions, verdicts, strict=True)
         ]
         log_table(trainer, "behaviour/completions", rows, steps_done)
@@ -77,9 +77,10 @@ class BehaviourCheck(L.Callback):
         return [self.check.template.render(tokenizer, prompt) for prompt in self.check.prompts]
 
     def state_dict(self) -> dict[str, Any]:
-        """How many evaluations have passed, and at which step was the last check."""
-        return {"evaluations": self.evaluations, "checked_at": self.checked_at}
+        """How many evaluations have passed, and how far the file goes."""
+        return {"evaluations": self.evaluations, "file": list(self.file.mark)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.evaluations, self.checked_at = state_dict["evaluations"], state_dict["checked_at"]
+        self.evaluations = state_dict["evaluations"]
+        self.file.go_on(state_dict["file"])

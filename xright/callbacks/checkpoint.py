@@ -1,7 +1,8 @@
 """Checkpoints from which a run goes on as if nothing had happened: `last.ckpt`, and the one before it.
 
-A checkpoint is written beside its place, flushed to the disk, and renamed: a kill at any moment leaves a whole
-`last.ckpt`, or a whole `previous.ckpt` and none or a half-written `writing.ckpt` that nobody reads. A damaged
+A checkpoint is written beside its place, flushed to the disk together with the rows it counts on (all that is in the
+run folder), and renamed: a kill or a power cut at any moment leaves a whole `last.ckpt`, or a whole `previous.ckpt` and
+none or a half-written `writing.ckpt` that nobody reads. A damaged
 `last.ckpt` (a full or failing disk) is named and `previous.ckpt` used in its place. Each holds the identity of what it
 belongs to; one of something else is refused.
 
@@ -10,7 +11,6 @@ no state of theirs to save.
 """
 
 import logging
-import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -21,7 +21,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint as Last  # Lightning calls callbacks of this type after all others
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from xright import preemption
+from xright import files, preemption
 from xright.errors import UserError
 from xright.ranks import barrier, first, is_first
 
@@ -77,10 +77,11 @@ class Checkpoint(Last):
         writing, last, previous = (self.folder / f"{name}.ckpt" for name in ("writing", "last", "previous"))
         trainer.save_checkpoint(writing)
         if is_first():
-            _flush(writing)
+            files.sync_all(self.folder.parent)
             if last.exists():
                 _replace(last, previous)
             _replace(writing, last)
+            files.sync(self.folder)
         barrier()
         self.saved_at = trainer.global_step
 
@@ -121,13 +122,6 @@ def _is_whole(path: Path) -> bool:
             return archive.testzip() is None
     except (zipfile.BadZipFile, OSError, EOFError):
         return False
-
-
-def _flush(path: Path) -> None:
-    """To the disk, so that a rename cannot overtake the bytes."""
-    if path.is_file():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 
 import lightning as L
 
+from xright.callbacks.journal import Journal
 from xright.callbacks.tables import log_table
+from xright.data.control import unmarked
 from xright.evaluation.generate import complete
 from xright.ranks import is_first
 
@@ -25,10 +27,10 @@ class Samples(L.Callback):
     """every: evaluations between two looks (the last evaluation is always one). max_new_tokens: per completion."""
 
     def __init__(self, folder: str | Path, every: int = 5, max_new_tokens: int = 64) -> None:
-        self.path = Path(folder) / "samples.jsonl"
+        self.file = Journal(Path(folder) / "samples.jsonl")
         self.every, self.max_new_tokens = every, max_new_tokens
         self.prompts: Sequence[Mapping[str, Any]] = ()
-        self.evaluations, self.sampled_at = 0, -1
+        self.evaluations = 0
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Leave out prompts that leave no room for a completion, and say so; better now than in the middle of a run."""
@@ -43,25 +45,18 @@ class Samples(L.Callback):
         self.prompts = fit
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Drop what a run that was interrupted wrote after its last checkpoint, be it half a line."""
-        if is_first() and self.path.exists():
-            lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
-            *whole, _ = lines  # "\n" alone ends a line: text may hold U+2028; what comes after the last is cut off
-            scratch = self.path.with_suffix(".tmp")
-            kept = [line + "\n" for line in whole if json.loads(line)["step"] <= self.sampled_at]
-            scratch.write_text("".join(kept), encoding="utf-8")
-            scratch.replace(self.path)
+        """Begin the file, or go on where the checkpoint was."""
+        self.file.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
         """Complete the prompts at the first, every `every`-th and the last evaluation."""
         if "evaluation" not in outputs or not self.prompts:
             return
         steps_done = outputs["steps_done"]
-        if self.evaluations % self.every == 0 or steps_done == sum(pl_module.phases) or trainer.should_stop:
-            self.sampled_at = steps_done
-            if is_first():
-                lines = self._sample(pl_module, steps_done)
-                log_table(trainer, "samples", lines, steps_done)
+        due = self.evaluations % self.every == 0 or steps_done == sum(pl_module.phases) or trainer.should_stop
+        if due and is_first():
+            lines = self._sample(pl_module, steps_done)
+            log_table(trainer, "samples", lines, steps_done)
         self.evaluations += 1
 
     def _sample(self, pl_module: Any, steps_done: int) -> list[dict[str, Any]]:
@@ -69,17 +64,17 @@ class Samples(L.Callback):
         is_chat = [bool(prompt.get("is_chat")) for prompt in self.prompts]
         completions = complete(pl_module.policy, pl_module.tokenizer, texts, self.max_new_tokens, len(texts), is_chat)
         lines = [
-            {"step": steps_done, "prompt": prompt["prompt"], "kind": prompt["kind"], "completion": completion}
+            {"step": steps_done, "prompt": unmarked(prompt["prompt"]), "kind": prompt["kind"], "completion": completion}
             for prompt, completion in zip(self.prompts, completions, strict=True)
         ]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        self.file.append("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         return lines
 
     def state_dict(self) -> dict[str, Any]:
-        """How many evaluations have passed, and at which step completions were last written."""
-        return {"evaluations": self.evaluations, "sampled_at": self.sampled_at}
+        """How many evaluations have passed, and how far the file goes."""
+        return {"evaluations": self.evaluations, "file": list(self.file.mark)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.evaluations, self.sampled_at = state_dict["evaluations"], state_dict["sampled_at"]
+        self.evaluations = state_dict["evaluations"]
+        self.file.go_on(state_dict["file"])

@@ -9,6 +9,7 @@ weight on DPO: 1 always DPO, 0 never).
 
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ class Steps(L.Callback):
         self.file = CsvFile(Path(folder) / "steps.csv", COLUMNS)
         self.every = every
         self.buffer: list[dict[str, Any]] = []
+        self.loggers: Sequence[Any] = ()
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the file, or go on behind the checkpoint's step."""
-        self.file.start(trainer.global_step)
+        self.loggers = trainer.loggers
+        self.file.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Remember the step, if there was one; write when the buffer is full."""
@@ -37,19 +40,24 @@ class Steps(L.Callback):
             return
         self.buffer.append(outputs)
         if len(self.buffer) >= self.every:
-            self._flush(trainer)
+            self._flush()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is left."""
-        self._flush(trainer)
+        self._flush()
 
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict) -> None:
-        """A checkpoint stands for all rows before it: write them first."""
-        self._flush(trainer)
+    def state_dict(self) -> dict[str, Any]:
+        """How far the file goes. A checkpoint stands for all rows before it: they are written first."""
+        self._flush()
+        return {"file": list(self.file.mark)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.file.go_on(state_dict["file"])
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """The steps before a failure are what one wants to see."""
-        self._flush(trainer)
+        self._flush()
 
     def summary(self) -> dict[str, Any]:
         """Median seconds per step; tokens per second over the whole training time."""
@@ -61,10 +69,10 @@ class Steps(L.Callback):
             "tokens_per_second": tokens / sum(seconds) if rows else None,
         }
 
-    def _flush(self, trainer: L.Trainer) -> None:
+    def _flush(self) -> None:
         if not self.buffer:
             return
-        self.file.append([_row(outputs) for outputs in self.buffer])
+        self.file.add([_row(outputs) for outputs in self.buffer])
         values: dict[str, list[float]] = defaultdict(list)
         for outputs in self.buffer:
             for name, loss in outputs["losses"].items():
@@ -73,7 +81,7 @@ class Steps(L.Callback):
                     values[f"train/{metric}"].append(value)
             values["strategy/pick"].append(outputs["weights"].get("dpo", 0.0))
         means = {key: statistics.fmean(found) for key, found in values.items()}
-        for logger in trainer.loggers:
+        for logger in self.loggers:
             logger.log_metrics(means, step=self.buffer[-1]["step"] + 1)
         self.buffer.clear()
 

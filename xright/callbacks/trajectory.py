@@ -34,9 +34,8 @@ class Trajectory(L.Callback):
         self.last: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin the file, or go on behind the last row the checkpoint knows of (not its step's: that evaluation may
-        have been cut short, and be still to come)."""
-        self.file.start(self.last.get("step", -1) + 1)
+        """Begin the file, or go on behind the last row the checkpoint knows of."""
+        self.file.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Count; where an evaluation came along, write and log it."""
@@ -48,7 +47,7 @@ class Trajectory(L.Callback):
             return
         self.eval_seconds += outputs["eval_seconds"]
         self.last = self._row(outputs["evaluation"])
-        self.file.append([self.last])
+        self.file.add([self.last])
         logged = {f"val/{name}": value for name, value in outputs["evaluation"].items()}
         for metrics in outputs["evaluation_metrics"].values():
             logged |= {f"val/{name}": value for name, value in metrics.items()}
@@ -69,10 +68,10 @@ class Trajectory(L.Callback):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Counts and clocks; the rows themselves are in the file."""
+        """Counts and clocks; the rows themselves are in the file, up to its mark."""
         return {
             "steps_done": self.steps_done, "picks": dict(self.picks), "last": self.last,
-            "train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds,
+            "train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds, "file": list(self.file.mark),
         }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -80,6 +79,7 @@ class Trajectory(L.Callback):
         self.steps_done, self.last = state_dict["steps_done"], state_dict["last"]
         self.picks = Counter(state_dict["picks"])
         self.train_seconds, self.eval_seconds = state_dict["train_seconds"], state_dict["eval_seconds"]
+        self.file.go_on(state_dict["file"])
 
     def summary(self) -> dict[str, Any]:
         """The last evaluation, the picks, and the clocks."""
