@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 
 import pytest
@@ -127,3 +128,18 @@ def test_conversations_are_compared_by_their_last_turn():
     kept, dropped = apply(RealPreference(scores=None), rows)
     assert kept == rows[:1]
     assert dropped == {"equal answers": 1, "an empty answer": 2}
+
+
+def test_messages_in_every_form_are_compared_by_what_they_say():
+    turn = [{"role": "user", "content": "Hi"}]
+    say = lambda content, **more: [*turn, {"role": "assistant", "content": content, **more}]  # noqa: E731
+    blocks = [{"type": "text", "text": "Yo"}]
+    rows = [
+        {"prompt": "Hi", "chosen": say("Yo"), "rejected": say("No")},
+        {"prompt": "Hi", "chosen": say(blocks), "rejected": json.dumps(say("Yo "))},  # equal
+        {"prompt": "Hi", "chosen": say(None, tool_calls=["f"]), "rejected": say(None, tool_calls=["g"])},
+        {"prompt": "Hi", "chosen": say(None), "rejected": say("No")},  # empty
+    ]
+    kept = list(RealPreference(scores=None)(rows, dropped := Counter()))
+    assert kept == [rows[0], rows[2]]
+    assert dropped == {"equal answers": 1, "an empty answer": 1}

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from xright.data.messages import CALLS, Unusable, turns, written_out
 from xright.errors import UserError
 
 RawRow = Mapping[str, Any]
@@ -116,8 +117,14 @@ def _cell(row: RawRow, column: str, number: int) -> Any:
 
 
 def _last_words(answer: str | Sequence[Mapping[str, Any]] | None) -> str:
-    """What an answer says, without the space around it: of a conversation, its last turn."""
-    if not answer:
+    """What an answer says, without the space around it: of a conversation its last turn, with its calls."""
+    found = written_out(answer, "a row") if isinstance(answer, str) else answer
+    if isinstance(found, str):
+        return found.strip()
+    if not found:
         return ""
-    text = answer if isinstance(answer, str) else answer[-1].get("content")
-    return (text or "").strip()
+    try:
+        last = turns(list(found), "a row")[-1]
+    except Unusable:  # an image, say: the reader of these rows tells of it
+        return repr(found)
+    return (last["content"] + "".join(repr(last[key]) for key in CALLS if key in last)).strip()
