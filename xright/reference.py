@@ -5,6 +5,7 @@ reference is computed in fp32 whatever the policy's dtype, in batches that no se
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from xright.packing import choose_layout
 from xright.ranks import first, gather, is_first, rank, world_size
 from xright.rounding import rounding
 
+LIBRARIES = ("torch", "transformers")  # another version of a model's code may compute other values
 TOKENS = 2**13  # of a forward, if all its rows were as long as the longest
 
 
@@ -48,21 +50,23 @@ def reference_logps(model: nn.Module, rows: Sequence[Row], pad: int, layout: str
 def stored_logps(
     key: Mapping[str, Any], rows: Rows, model: Callable[[], nn.Module], pad: int, layout: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row ids (N,) and log-probs (N, R) for `Rows.with_reference`, computed where the cache has none for this key.
+    """Row ids (N,) and log-probs (N, R) for `Rows.with_reference`, computed where the cache has none for this key and
+    these versions of what computes, and held to `check_agrees`.
 
-    model: loads the reference, in fp32. Whoever has computed them, `check_agrees` asks it again.
+    model: loads the reference, in fp32; where the cache has its log-probs, it is not asked.
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        ids, logps = reference_logps(model(), rows, pad, layout)
+        reference = model()
+        ids, logps = reference_logps(reference, rows, pad, layout)
+        first(lambda: check_agrees(reference, rows.with_reference(ids.numpy(), logps.numpy()), pad, layout))
         if is_first():
             save_file({"ids": ids, "logps": logps}, folder / "logps.safetensors")
         return {"rows": len(rows)}
 
-    stored = load_file(cached_stage("reference_logps", key, compute).folder / "logps.safetensors")
-    table = stored["ids"], stored["logps"]
-    first(lambda: check_agrees(model(), rows.with_reference(*table), pad, layout))
-    return table
+    versions = {"versions": {name: version(name) for name in LIBRARIES}}
+    stored = load_file(cached_stage("reference_logps", {**key, **versions}, compute).folder / "logps.safetensors")
+    return stored["ids"], stored["logps"]
 
 
 @torch.no_grad()

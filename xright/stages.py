@@ -17,7 +17,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,6 @@ class Stages:
             "remote_code": self.cfg.model.trust_remote_code,
         }  # fmt: skip
 
-        @cache
         def model() -> nn.Module:
             model = self.reference.load("float32", self.cfg.model.trust_remote_code)
             check_fits(model, self.tokenizer, self.corpus.max_length)
