@@ -77,11 +77,11 @@ def _objection(model: nn.Module, before: str) -> str | None:
         inner.set_attn_implementation(PACKED)
     except Exception as error:  # whatever a model's own code does with an attention it does not know
         return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
-    if _is_not_told(inner.config.get_text_config(), windows):
-        return "its attention is not told of its window"
     own = _own_tokens(rows)
     if any(bool((gradient[~mask] != 0).any()) for gradient, mask in zip(packed[1], own, strict=True)):
         return "what a token says reaches other rows of the line"
+    if _is_not_told(inner.config.get_text_config(), windows):
+        return "its attention is not told of its window"
     difference, noise = _differences(packed, padded, alone, own)
     width = packed[1][0].shape[-1]
     bound = max(8 * noise, rounding(packed[1][0].dtype, getattr(inner.config, "num_hidden_layers", None), width))
