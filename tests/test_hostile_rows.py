@@ -107,7 +107,7 @@ class Done:
     others: Path
 
 
-@pytest.fixture(scope="module", params=["plain", "chat"])
+@pytest.fixture(scope="module", params=["chat", pytest.param("plain", marks=pytest.mark.slow)])
 def done(request, tmp_path_factory, command_line) -> Done:
     """Every command, once for each template; in a folder and with files whose names are hostile too."""
     template, place = request.param, tmp_path_factory.mktemp("hostile") / "{0} %s [red] ; $(mark)"
@@ -221,6 +221,7 @@ def test_no_command_sends_a_terminal_more_than_words(done):
 def test_the_page_shows_text(done):
     """`tests/analysis/test_report.py` looks at tags one by one, `test_browser.py` in a browser."""
     page = (done.place / "report" / "report.html").read_text(encoding="utf-8")
+    assert "<h4><bdi>" in page  # a change of direction ends with the prompt
     assert "<script>mark()" not in page
     assert "<img" not in page
     assert ">49<" not in page

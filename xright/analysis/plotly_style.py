@@ -15,8 +15,12 @@ from markupsafe import Markup
 
 
 def plain(text: object) -> str:
-    """Text that plotly shows as it is."""
-    return escape(str(text))
+    """Text that plotly shows as it is; of quotes it knows no other writing.
+
+    >>> plain('"<b>" & ...')
+    '"&lt;b&gt;" &amp; ...'
+    """
+    return escape(str(text), quote=False)
 
 
 def meta(key: dict) -> list[str]:
