@@ -136,18 +136,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def average(weights: Mapping[Path, float], dtype: str = "float32") -> PreTrainedModel:
+def average(weights: Mapping[Path, float], dtype: str = "float32", trust_remote_code: bool = False) -> PreTrainedModel:
     """Σ w·θ over the models in the folders given (adapters merged first); all of one architecture.
 
     Tied embeddings stay tied where they are in all of the models.
     """
     (first, weight), *rest = weights.items()
-    model = load_merged(first, dtype)
+    model = load_merged(first, dtype, trust_remote_code=trust_remote_code)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(weight)
         for folder, weight in rest:
-            other = load_merged(folder, dtype)
+            other = load_merged(folder, dtype, trust_remote_code=trust_remote_code)
             if is_tied(model) and not is_tied(other):
                 untie(model)
             others = dict(other.named_parameters(remove_duplicate=False))
@@ -165,6 +165,8 @@ def export(
     """
     scratch = folder.with_name(f"{folder.name}.writing")
     shutil.rmtree(scratch, ignore_errors=True)
+    for config in getattr(model, "peft_config", {}).values():  # a set is written in an order that no two processes share
+        vars(config).update({key: sorted(value) for key, value in vars(config).items() if isinstance(value, set)})
     model.save_pretrained(scratch)  # type: ignore[operator]
     tokenizer.save_pretrained(scratch)
     if carried is not None and is_adapter(scratch):

@@ -122,7 +122,8 @@ def _joint_run(
 def _start(cfg: DictConfig, stages: Stages, selector: Selector) -> nn.Module:
     """The model the run starts from: the base, or the average of the optima's models a selector asks for."""
     if weights := selector.start():
-        return models.average({stages.optimum(name).folder / "model": weight for name, weight in weights.items()})
+        folders = {stages.optimum(name).folder / "model": weight for name, weight in weights.items()}
+        return models.average(folders, trust_remote_code=cfg.model.trust_remote_code)
     return stages.policy(cfg.seed)
 
 
