@@ -44,6 +44,8 @@ def holds(value: Any, among: tuple[str, ...]) -> bool:
     """Does any text in `value` hold one of these names?"""
     if isinstance(value, str):
         return bool(among) and _anywhere(among).search(value) is not None
+    if value is None:
+        return False
     parts = chain(value, value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return any(holds(part, among) for part in parts)
 

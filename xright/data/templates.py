@@ -156,7 +156,7 @@ class Template:
         if not self.as_text or tokenizer is None:
             return turns, tools
         answer, other = names(tokenizer), names(tokenizer, self.is_chat)
-        if not holds([turns, tools], other) and not holds([turns, tools], (MARK,)):
+        if not holds([turns, tools], (*other, MARK)):
             return turns, tools
         said = [self._ended(tokenizer, turn) for turn in turns]
         return [mark(turn, answer if turn["role"] == "assistant" else other) for turn in said], mark(tools, other)

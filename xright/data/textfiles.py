@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -23,6 +24,7 @@ Row = dict[str, Any]
 
 MOST = 1 << 28  # bytes to which any .gz file may unpack …
 RATIO = 100  # … or so many times its size: text is seldom packed to less than a twentieth
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # the only way in which half a character can come
 
 
 def rows(path: Path, kind: str) -> Iterator[Row]:
@@ -139,12 +141,12 @@ def _object(text: str, place: int, above: int) -> tuple[Row, int]:
         raise ValueError(f"line {_line(text, place, above)}: JSON parse error: {what}") from None
     if not isinstance(found, dict):
         raise ValueError(f"line {_line(text, place, above)} holds {found!r:.40}, not an object {{column: cell}}")
-    try:
-        json.dumps(found, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError(
-            f"line {_line(text, place, above)}: JSON parse error: half of a surrogate pair, which is no character"
-        ) from None
+    if SURROGATE.search(text, place, end):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            what = "half of a surrogate pair, which is no character"
+            raise ValueError(f"line {_line(text, place, above)}: JSON parse error: {what}") from None
     return found, end
 
 
