@@ -28,7 +28,7 @@ MAY = {
     "rounding": set(),
     "told": {"errors"},
     "adapters": {"told", "errors"},
-    "models": {"adapters", "told", "errors"},
+    "models": {"adapters", "places", "told", "errors"},
     "fits": {"models", "objectives", "rounding", "told", "errors"},
     "attention": {"objectives"},
     "packing": {"attention", "data.collate", "data.rows", "fits", "models", "objectives", "rounding"},
@@ -40,7 +40,7 @@ MAY = {
     "module": {"objectives", "strategies", "optim", "means"},
     "callbacks": {
         *("callbacks", "metrics", "objectives", "evaluation.generate", "data.control"),
-        *("errors", "ranks", "preemption", "files"),
+        *("errors", "ranks", "preemption", "files", "places"),
     },
     "similarity": {"similarity", "data", "models", "analysis.style", "analysis.report", "errors", "quiet", "run"},
     "analysis": {"analysis", "metrics", "errors"},

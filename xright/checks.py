@@ -5,7 +5,6 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from xright.data.datamodule import check_batch_sizes
 from xright.data.prompts import Row, Template
 from xright.errors import UserError, check_number
 from xright.objectives import JOINT, Objective
+from xright.places import place
 from xright.training import make_trainer
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def _check_place(runs_dir: Any, name: Any) -> None:
         raise UserError(f"name={name!r} must be the name of a folder: no slash in it, and no dot in front.")
     if not isinstance(runs_dir, str) or not runs_dir:
         raise UserError(f"runs_dir={runs_dir!r} must be the path of a folder.")
-    path = Path(runs_dir).absolute() / str(name)
+    path = place(runs_dir) / str(name)
     nearest = next(place for place in (path, *path.parents) if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         problem = "may not be written to" if nearest.is_dir() else "is no folder"

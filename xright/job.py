@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from xright.checks import check_config
 from xright.errors import UserError, disk_sentence, memory_sentence
 from xright.pipeline import run
+from xright.places import place
 from xright.processes import RankDied, processes, told_by_first
 from xright.quiet import quiet
 from xright.training import environment
@@ -56,7 +57,7 @@ def job(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int = 
             if preemption.requested():  # another rank has gone first, and torch complains
                 preemption.requeue(speaks)
                 _end(None, preemption.EXIT_CODE)
-            if sentence := disk_sentence(error, cfg.runs_dir) or memory_sentence(error):
+            if sentence := disk_sentence(error, place(cfg.runs_dir)) or memory_sentence(error):
                 _end(sentence, 1)
             raise
 

@@ -31,6 +31,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from xright.adapters import base_of, carry, is_adapter, is_tied, load_adapter, merged, untie, with_adapter
 from xright.errors import UserError
+from xright.places import place
 from xright.told import told
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ RANDOM = ("dropout", "dropout_prob", "dropout_rate", "layerdrop", "pdrop", "drop
 
 def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder or on the hub; UserError where there is none."""
+    path = str(folder) if (folder := place(path)).is_dir() else path
     with told(f"no tokenizer could be loaded from {path!r}", "give a folder or hub name"):
         return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code, revision=revision)
 
@@ -165,7 +167,7 @@ def export(
     """
     scratch = folder.with_name(f"{folder.name}.writing")
     shutil.rmtree(scratch, ignore_errors=True)
-    for config in getattr(model, "peft_config", {}).values():  # a set is written in an order that no two processes share
+    for config in getattr(model, "peft_config", {}).values():  # sets are written in an order of chance
         vars(config).update({key: sorted(value) for key, value in vars(config).items() if isinstance(value, set)})
     model.save_pretrained(scratch)  # type: ignore[operator]
     tokenizer.save_pretrained(scratch)

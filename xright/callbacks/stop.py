@@ -13,6 +13,7 @@ import lightning as L
 
 from xright.errors import UserError
 from xright.metrics import pareto_front
+from xright.places import place
 
 
 class StoppingRule(L.Callback):
@@ -29,7 +30,7 @@ class StoppingRule(L.Callback):
         epsilon: float = 1e-4,
     ) -> None:
         self.optima = dict(optima) if optima else {}
-        self.front = _front_of_study(Path(front)) if isinstance(front, str) else [tuple(p) for p in front or []]
+        self.front = _front_of_study(place(front)) if isinstance(front, str) else [tuple(p) for p in front or []]
         self.epsilon = epsilon
         self.stopped_by: str | None = None
         if not self.optima and not self.front:
