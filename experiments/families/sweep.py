@@ -71,7 +71,7 @@ def outcome(family: str) -> dict[str, Any]:
         found(policy, choose_layout(policy, "packed"))
         line["lora"] = "yes"
     except UserError as error:
-        line["lora"] = str(error)
+        line["lora"] = str(error).partition(" Incompatible modules")[0]  # a set follows, in the order of its hashes
     except Exception as error:
         line["lora"] = f"traceback: {type(error).__name__}: {first_line(error)}"
     return line
