@@ -72,3 +72,15 @@ def test_a_finished_run_of_another_content_is_told_apart(command_line, place, ch
     afresh = run("overwrite=true")
     assert afresh.returncode == 0, afresh.stderr
     assert run().returncode == 0
+
+
+def test_names_that_look_like_interpolations_are_names(command_line, place):
+    """As a user writes them for Hydra, escaped; a name is never resolved again behind that."""
+    (place / "sft.jsonl").rename(place / "${oc.env:HOME}.jsonl")
+    escaped = r"\${oc.env:HOME}"
+    overrides = [f"data.source.sft.path='{escaped}.jsonl'", f"runs_dir='{place}/{escaped}'"]
+    done = command_line.run(place, *RUN, *overrides, XRIGHT_CACHE="cache", HOME="/nowhere")
+    assert done.returncode == 0, done.stderr
+    (result,) = place.glob("*/default/*/result.json")
+    assert result.parents[2].name == "${oc.env:HOME}"
+    assert "${oc.env:HOME}.jsonl" in json.loads(result.read_text())["inputs"]

@@ -84,7 +84,7 @@ def _joint_run(
     elif found := first(lambda: folder.finished(config)):  # another process was faster
         return found
     read = first(lambda: inputs(config))
-    cfg.run.folder = str(folder.path)
+    cfg.run.folder = str(folder.path).replace("${", r"\${")  # a folder's name is no interpolation
     cfg.run.identity = stages.identity(config)
     selector, callbacks = build(cfg.strategy), [build(node) for node in cfg.callbacks.values() if node]
     objectives = {name: build(cfg.objectives[name]) for name in {*selector.objectives, *JOINT}}
@@ -113,8 +113,6 @@ def _joint_run(
             if hasattr(stages.corpus.source, "probes"):
                 result["behaviour"] = _behaviour(policy, stages, cfg.eval_batch_size)
             result |= {"eval_on": cfg.eval_on, "reference": cfg.reference, "inputs": read, "versions": versions()}
-            for logger in loggers:
-                logger.experiment.summary.update(result)
             folder.finish(result)
     return broadcast(result)
 

@@ -4,6 +4,7 @@ Where they are kept is `tokenised.py`. Reference log-probs join the rows by row 
 without an entry is an error, never a recomputation.
 """
 
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from xright.build import build
 from xright.data.rows import Rows
 from xright.data.templates import Template
 from xright.data.tokenised import Tokenised, tokenised
+from xright.data.tokens import Tokens
 from xright.errors import UserError
 from xright.models import load_tokenizer
 
@@ -68,7 +70,8 @@ class Corpus:
             for stream in ("sft", "preference")
             for prompt in self._tokenised(stream, "eval" if self.eval_on == "heldout" else "train").first
         ]
-        return [prompt for prompt in prompts if len(self.tokenizer(prompt["prompt"])["input_ids"]) < self.max_length]
+        tokens = Tokens(self.tokenizer)
+        return [p for p in prompts if len(tokens.prompts([p["prompt"]], p["is_chat"])[0]) < self.max_length]
 
     def _shown(self, stream: str, prompt: Any, kind: str) -> dict[str, Any]:
         template = self.templates[stream]
@@ -87,7 +90,7 @@ class Corpus:
 
 def corpus_of(cfg: DictConfig) -> Corpus:
     """The corpus a configuration describes; jobs of one sweep in one process share it."""
-    data = OmegaConf.to_yaml(cfg.data, resolve=True)
+    data = json.dumps(OmegaConf.to_container(cfg.data, resolve=True))  # resolved once
     own = cfg.model.tokenizer == cfg.model.path  # the model's revision is that of its own tokenizer, of no other
     revision = cfg.model.revision if own else None
     return _corpus(data, cfg.model.tokenizer, revision, cfg.model.trust_remote_code, cfg.eval_on)
@@ -97,9 +100,9 @@ def corpus_of(cfg: DictConfig) -> Corpus:
 def _corpus(
     data: str, tokenizer_path: str | None, revision: str | None, trust_remote_code: bool, eval_on: str
 ) -> Corpus:
-    cfg: Any = OmegaConf.create(data)
-    source = build(cfg.source)
+    cfg = json.loads(data)
+    source = build(cfg["source"])
     tokenizer = load_tokenizer(tokenizer_path, trust_remote_code, revision) if tokenizer_path else source.tokenizer()
     if tokenizer is None:
         raise UserError("model.tokenizer is not given and the data has none of its own; name a folder or hub model.")
-    return Corpus(source, tokenizer, cfg.templates, cfg.max_length, eval_on, cfg.get("control_tokens") or "auto")
+    return Corpus(source, tokenizer, cfg["templates"], cfg["max_length"], eval_on, cfg.get("control_tokens") or "auto")
