@@ -1,6 +1,10 @@
 """Signals, to the real command line: it saves, ends with code 75, and the same command ends as if nothing had been."""
 
+import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -124,6 +128,25 @@ def test_overwrite_starts_afresh_but_not_when_slurm_starts_the_job_again(place, 
         folders = sorted(path for path in (place / "runs" / name).iterdir() if path.is_dir())
         assert len(folders) == (1 if environment else 2)
         assert_same_run(folders[0], run_of(place, "whole"))
+
+
+@pytest.mark.parametrize("sweep", [[], ["lam=0.25,0.75", "-m"]], ids=["run", "sweep"])
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_a_signal_while_everything_is_imported(tmp_path, sweep, seconds):
+    """Python itself takes some hundredths of a second to begin; from the first line of ours the code is 75."""
+    command = [sys.executable, "-m", "xright.run", "debug=fast", "trainer=cpu", "logger=csv", *sweep]
+    job = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"XRIGHT_CACHE": "cache"}, stderr=subprocess.PIPE)
+    caught = 1 << (signal.SIGTERM - 1)
+    while not int(re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{job.pid}/status").read_text())[1], 16) & caught:
+        time.sleep(0.002)
+    time.sleep(seconds)
+    job.send_signal(signal.SIGTERM)
+    _, said = job.communicate(timeout=60)
+    assert (job.returncode, said.decode().splitlines()[-1]) == (
+        75,
+        "xright: asked to go (SIGTERM); the same command goes on from here.",
+    )
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_number_of_a_slurm_job(monkeypatch):

@@ -13,6 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from xright.build import build
+from xright.callbacks.checkpoint import Checkpoint
+from xright.callbacks.trajectory import Trajectory
 from xright.data.collate import LAYOUTS, collate
 from xright.data.datamodule import check_batch_sizes
 from xright.data.prompts import Row, Template
@@ -70,7 +72,12 @@ def check_config(cfg: DictConfig) -> None:
     probe = cfg.copy()
     optima = {"dpo": 0.0, "sft": 0.0} if cfg.optima == "auto" else cfg.optima
     probe.run = {"folder": ".", "identity": None, "optima": optima, "steps_per_epoch": 1}
-    make_trainer(probe.trainer, [build(node) for node in probe.callbacks.values() if node], logger=False)
+    callbacks = [build(node) for node in probe.callbacks.values() if node]
+    for kind in (Trajectory, Checkpoint):
+        if not any(isinstance(callback, kind) for callback in callbacks):
+            name = kind.__name__.lower()
+            raise UserError(f"callbacks.{name} is switched off, but a run's result is made of it; leave it as it is.")
+    make_trainer(probe.trainer, callbacks, logger=False)
     objectives = {name: build(node) for name, node in probe.objectives.items() if node}
     if absent := [name for name in JOINT if name not in objectives]:
         raise UserError(f"objectives {absent} are not configured, but every run is evaluated on {' and '.join(JOINT)}.")

@@ -19,6 +19,7 @@ import wandb
 import yaml
 from lightning.pytorch.loggers import WandbLogger
 
+from xright import files
 from xright.build import build
 from xright.logged import LOGGED, STEP, TABLES, TRAJECTORY
 from xright.preemption import Preempted
@@ -62,9 +63,7 @@ class Kept(WandbLogger):
         for group in dict.fromkeys(f"{key.split('/')[0]}/*" if "/" in key else key for key in LOGGED):
             self.experiment.define_metric(group, step_metric=STEP)
         entries = [entry for entry in _entries(self.kept) if step is None or entry[0] < step]
-        scratch = self.kept.with_suffix(".tmp")
-        scratch.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-        scratch.replace(self.kept)
+        files.write(self.kept, "".join(json.dumps(entry) + "\n" for entry in entries))
         if self._offline:
             here = Path(self.experiment.settings.sync_dir)
             for then, metrics in entries:
@@ -111,36 +110,41 @@ def _with_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def wandb_runs(nodes: Mapping[str, Any]) -> Iterator[list["Kept"]]:
+def wandb_runs(nodes: Mapping[str, Any]) -> Iterator[list[Any]]:
     """The configured loggers, each with a run of its own that ends with the block, whatever happens in it.
 
     A run left open would be taken over by the next job of a sweep in this process. Only rank 0 logs.
     """
-    loggers = [build(node) for node in nodes.values()] if is_first() else []
-    for logger in loggers:
+    loggers = [build(node) for node in nodes.values() if node] if is_first() else []
+    ours = [
+        logger for logger in loggers if isinstance(logger, Kept)
+    ]  # another logger of Lightning's needs nothing more
+    for logger in ours:
         _ = logger.experiment  # starts W&B here: where that fails, there is nothing to finish
     code = 1
     try:
         yield loggers
         code = 0
-        for logger in loggers:
-            _chart(logger)
+        for logger in ours:
+            _sum_up(logger)
     except Preempted:
-        for logger in loggers:
+        for logger in ours:
             logger.experiment.mark_preempting()
         raise
     finally:
-        for logger in loggers:
+        for logger in ours:
             logger.catch_up()
             logger.experiment.finish(exit_code=code)
 
 
-def _chart(logger: "Kept") -> None:
-    """The trajectory, once the run is finished: its folder then has `result.json`."""
+def _sum_up(logger: Kept) -> None:
+    """The result and the trajectory, once the run is finished: its folder then has `result.json`."""
     folder = Path(str(logger.save_dir))
     if (folder / "result.json").exists():
-        with (folder / "trajectory.csv").open(newline="") as file:
-            logger.log_trajectory(json.loads((folder / "result.json").read_text()), csv.DictReader(file))
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        logger.experiment.summary.update(result)
+        with (folder / "trajectory.csv").open(newline="", encoding="utf-8") as file:
+            logger.log_trajectory(result, csv.DictReader(file))
 
 
 def wandb_logger(project: str, group: str, folder: str) -> "Kept":
