@@ -11,13 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import submitit
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, filter_overrides
+from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
+
+from xright.cells import Unfinished
+from xright.errors import printable
+from xright.preemption import EXIT_CODE, INTERRUPTED, Preempted
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +39,16 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         return result
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit all cells and wait for them. Ends the program with one sentence if not all of them finish."""
-        cells = [" ".join(filter_overrides(overrides)) for overrides in job_overrides]
+        """Submit all cells and wait for them. What did not finish is returned as failed (`cells.py` tells it)."""
         jobs = self._submit(job_overrides, initial_job_idx)
         number = jobs[0].job_id.split("_")[0]
         log.info("SLURM job %s: %d cells, logs in %s", number, len(jobs), jobs[0].paths.folder.parent)
         try:
             _wait(jobs, self.params["look_every_s"])
-        except KeyboardInterrupt:
-            _end(f"the cells go on without this command (SLURM job {number}; scancel {number} ends them).", 130)
-        lost = [f"{cell} ({job.paths.stderr})" for cell, job in zip(cells, jobs, strict=True) if not _finished(job)]
-        if lost:
-            _end(
-                f"{len(lost)} of {len(jobs)} cells did not finish, their logs say why: {', '.join(lost)}. "
-                "The same command goes on from their checkpoints.",
-                1,
-            )
-        return [job.results()[0] for job in jobs]
+        except (KeyboardInterrupt, Preempted) as left:
+            code = INTERRUPTED if isinstance(left, KeyboardInterrupt) else EXIT_CODE
+            _end(f"the cells go on without this command (SLURM job {number}; scancel {number} ends them).", code)
+        return [job.results()[0] if _finished(job) else _failed(job.paths.stderr) for job in jobs]
 
     def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[submitit.Job[Any]]:
         if shutil.which("sbatch") is None:
@@ -98,6 +96,14 @@ def _has_results(job: submitit.Job[Any]) -> bool:
 
 def _finished(job: submitit.Job[Any]) -> bool:
     return _has_results(job) and job.exception() is None
+
+
+def _failed(stderr: Path) -> JobReturn:
+    """A cell that did not finish, with the last sentence of ours in its log."""
+    said = stderr.read_text(errors="replace").split("\n") if stderr.exists() else []
+    sentences = [line.removeprefix("xright: ") for line in said if line.startswith("xright: ")]
+    reason = printable(sentences[-1]) if sentences else "its log says why, if it could"
+    return JobReturn(status=JobStatus.FAILED, _return_value=Unfinished(1, reason, stderr))
 
 
 def _end(sentence: str, code: int) -> None:

@@ -44,6 +44,8 @@ class CheckSweep(Callback):
                 worker.call("xright.sweep.check", config.hydra.job.config_name, batch)
             except worker.Ended as end:
                 sys.exit(end.code)
+            if config.hydra.launcher._target_ != PLAIN:
+                worker.close()  # the cells have theirs elsewhere
         for kind, (name, around) in AROUND.items():
             Plugins.instance().class_name_to_class[name] = around
             with flag_override(config, ["struct", "readonly"], [False, False]):

@@ -158,13 +158,12 @@ def test_no_step_is_trained_twice(story, lam):
 
 
 def test_cancelled_cell_is_named(story):
-    """In one sentence, with its log, and without a page of traceback."""
+    """In one line, with its log, and without a page of traceback."""
     said = story.said[0]
     assert "Traceback" not in said
-    (sentence,) = [line for line in said.splitlines() if line.startswith("xright: ")]
-    told = re.match(
-        r"xright: 1 of 3 cells did not finish, .*: [^(]*lam=0\.75 \(([^()]*)\)\. The same command", sentence
-    )
+    heading, row, _ = said.splitlines()[-3:]
+    assert heading == "xright: 1 of 3 cells did not finish:"
+    told = re.match(r"  lam=0\.75  (\S+)  ", row)
     assert told
     assert "CANCELLED" in Path(told[1]).read_text()
 
@@ -217,7 +216,10 @@ def test_bad_input_in_a_job(slurm, tmp_path):
     """What only a job can find out; a sweep of one cell is a job by itself, without an array."""
     said = end(start(tmp_path, *SETTINGS, "lam=0.25", "reference=nowhere", *SLURM, **slurm.environment), code=1)
     assert "Traceback" not in said
-    assert re.search(r"xright: 1 of 1 cells did not finish, .*reference=nowhere \(.*\)\. The same command", said)
+    heading, row, then = said.splitlines()[-3:]
+    assert heading == "xright: 1 of 1 cells did not finish:"
+    assert re.search(r"reference=nowhere  \S+\.err  .*nowhere", row)
+    assert then.startswith("The same command tries them again, and them alone")
     (sentence,) = [line for line in logs(tmp_path).splitlines() if line.startswith("xright: ")]
     assert "nowhere" in sentence
 
