@@ -1,8 +1,9 @@
 """Kills runs at random and at chosen moments, starts them again, and compares what they end with. `make chaos`.
 
 For each configuration a command runs once without interruption. Then trials: the same command in a folder of its own,
-with an empty cache or a full one, is ended by SIGKILL again and again, started again each time, and at last left alone.
-It must end as the uninterrupted one has: `compare.py`.
+with an empty cache or a full one, is ended by SIGKILL again and again (every second time by a power cut, too: what had
+not reached the disk is lost, `disk.py`), started again each time, and at last left alone. It must end as the
+uninterrupted one has: `compare.py`.
 
 Exits with 1 where anything differs, and where a moment that was aimed at never came.
 """
@@ -77,6 +78,8 @@ class Chaos:
                 moment = self.draw.uniform(0, self.seconds["full" if full_cache else "empty"])
                 kill = trial.kill_at(aim) if aim else trial.kill_after(moment)
                 if kill is not None:
+                    if len(self.kills) % 2:
+                        trial.power_cut(kill)
                     self.kills.append(kill)
                     print(f"kill {len(self.kills)}: {kill}", flush=True)
                 elif aim:

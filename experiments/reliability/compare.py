@@ -98,8 +98,8 @@ def _bytes(whole: Path, other: Path, pattern: str) -> list[str]:
 
 
 def _portable(file: Path) -> bytes:
-    """Content; an adapter and its model card name their base, which lies in the trial's own cache."""
-    return re.sub(rb"""[^\s"'`]*(?=/base/[0-9a-f]{16}/model)""", b"", file.read_bytes())
+    """Content; an adapter and its model card name their base, which lies in the trial's own cache or run folder."""
+    return re.sub(rb"""[^\s"'`]*(?=/base/[0-9a-f]{16}/model|/model/base\b)""", b"", file.read_bytes())
 
 
 def _changed(expected: Mapping[str, Any], got: Mapping[str, Any]) -> str:

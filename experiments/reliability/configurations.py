@@ -19,7 +19,7 @@ FILES = (
     *(f"data.templates.{stream}='<user> {{instruction}} <bot> '" for stream in ("sft", "preference")),
     f"model.tokenizer={ROWS}/tokenizer", "callbacks.steps.every=3", "callbacks.samples.every=2",
 )  # fmt: skip
-LORA = ("model.lora.r=4", "model.lora.dropout=0.1")
+LORA = ("model.lora.r=4", "model.lora.dropout=0.1", "model.lora.target_modules=[query_key_value,dense]")
 CONFIGURATIONS = {
     "sequential, SFT first, streams of different lengths": (
         "strategy=sequential", "strategy.first=sft", "strategy.epochs=[1,2]", "data.source.preference_rows=45",

@@ -124,6 +124,7 @@ def serve() -> dict[str, Any] | None:
 
 def become(request: dict[str, Any]) -> None:
     """Run the command in this fork, and end it with its exit code."""
+    from disk import Disk
     from places import Aim, Places
     from wandb.sdk.data_types._private import MEDIA_TMP
 
@@ -139,6 +140,7 @@ def become(request: dict[str, Any]) -> None:
     sys.argv = ["xright.run", *request["argv"]]
     # W&B's folder for tables was made with the import, and is removed by whichever process ends first
     MEDIA_TMP.name = tempfile.mkdtemp(suffix="wandb-media", dir=Path(request["log"]).parent)
+    Disk(Path(request["log"]).with_suffix(".disk")).watch()  # first: a rename that is died after has been noted
     with open(request["page"], "r+b") as file:
         places = Places(mmap.mmap(file.fileno(), PAGE), Aim(*request["aim"]) if request["aim"] else None)
     places.watch()

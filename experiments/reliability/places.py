@@ -67,13 +67,13 @@ class Places:
         import torch
         from lightning.pytorch import Trainer
 
-        from xright import models, pipeline, stages
+        from xright import models, pipeline, reference, stages
         from xright.data import tokenised
         from xright.folders import RunFolder
         from xright.module import JointModule
         from xright.objectives import Objective
 
-        for module in (stages, tokenised):
+        for module in (stages, reference, tokenised):
             self._wrap_stages(module)
         self._wrap(pipeline, "train", lambda *_, **__: "training")
         self._wrap(pipeline, "_behaviour", lambda *_, **__: "behaviour")

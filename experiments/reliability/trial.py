@@ -2,10 +2,11 @@
 
 import signal
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from configurations import CONFIGURATIONS, SMALL
+from disk import power_cut
 from forks import Forks, Run
 from places import Aim
 
@@ -14,13 +15,14 @@ PATIENCE = 300  # seconds for a run of two; more is a hang
 
 @dataclass
 class Kill:
-    """What was done: to which configuration, where it landed, where it was aimed (None: at a random moment), and how
-    many seconds after the start."""
+    """What was done: to which configuration, where it landed, where it was aimed (None: at a random moment), how many
+    seconds after the start, and which files lost bytes that had not reached the disk, where the power failed, too."""
 
     configuration: str
     place: list[str]
     aim: Aim | None
     seconds: float
+    lost: list[str] = field(default_factory=list)
 
     @property
     def owner(self) -> str:
@@ -42,7 +44,8 @@ class Kill:
 
     def __str__(self) -> str:
         how = f"aimed {self.aim}" if self.aim else f"at random, {self.seconds:.2f} s after its start"
-        return f"{self.configuration} | {' > '.join(self.place)} | {how}"
+        cut = f" | power cut: {', '.join(self.lost)}" if self.lost else ""
+        return f"{self.configuration} | {' > '.join(self.place)} | {how}{cut}"
 
 
 class Trial:
@@ -72,6 +75,11 @@ class Trial:
             return None
         run.kill()
         return Kill(self.name, run.place, None, seconds)
+
+    def power_cut(self, kill: Kill) -> None:
+        """After a kill: what had not reached the disk is lost."""
+        for folder in (self.folder / "runs", self.folder / "cache"):
+            kill.lost += power_cut(self.folder / "log.disk", folder)
 
     def finish(self) -> float:
         """Start it and leave it alone: seconds that it takes."""
