@@ -155,6 +155,14 @@ def test_a_reference_with_other_tokens_is_refused(family, word_tokenizer, tmp_pa
     assert "has no tokenizer; it is taken to know" in caplog.text
 
 
+def test_a_reserved_token_may_be_renamed(word_tokenizer, tmp_path):
+    for folder, name in (("mine", "<think>"), ("its", "<reserved_7>")):
+        tokenizer = copy.deepcopy(word_tokenizer)
+        tokenizer.add_tokens([name], special_tokens=True)
+        tokenizer.save_pretrained(tmp_path / folder)
+    check_same_tokens(str(tmp_path / "its"), None, models.load_tokenizer(str(tmp_path / "mine")), setting="model.path")
+
+
 def test_an_adapters_own_dropout_may_stay(family, word_tokenizer):
     lora = {"r": 2, "alpha": 4, "dropout": 0.5, "target_modules": ["q_proj"]}
     policy = models.trainable(family("llama"), lora, False, seed=0)

@@ -29,6 +29,8 @@ FOLDER_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")  # hidden folders 
 # Of Lightning's: with float16, gradients would be clipped while they are scaled; with bf16-true and the like, weights
 # would lose most updates to rounding.
 PRECISIONS = ("32-true", "32", 32, "bf16-mixed", "bf16", None)
+WHOLE = 2**63 - 1  # torch takes no larger seed
+THREADS = 1024  # with many more, OpenMP ends the process
 # Settings of Lightning's Trainer that would do nothing or harm here, and what is meant instead.
 INSTEAD = {
     "max_steps": "epochs", "max_epochs": "epochs", "limit_train_batches": "epochs", "fast_dev_run": "debug=fast",
@@ -54,9 +56,13 @@ def check_config(cfg: DictConfig) -> None:
     for key in ("epochs", "eval_every", "eval_batch_size", "checkpoint_every", "reference_training.epochs"):
         _whole(key, OmegaConf.select(cfg, key), at_least=1)
     _whole("seed", cfg.seed, at_least=0)
-    for key in ("model.micro_batch", "threads"):
+    for key, most in (("model.micro_batch", WHOLE), ("threads", THREADS)):
         if OmegaConf.select(cfg, key) is not None:
-            _whole(key, OmegaConf.select(cfg, key), at_least=1)
+            _whole(key, OmegaConf.select(cfg, key), at_least=1, at_most=most)
+    for key in ("reference", "model.path", "model.tokenizer"):
+        if not isinstance(value := OmegaConf.select(cfg, key), str) and (value is not None or key == "reference"):
+            words = "chosen, sft, base, or " if key == "reference" else ""
+            raise UserError(f"{key}={value!r} must be {words}a folder or hub name.")
     for key, options in (("stage", ("run", "prepare")), ("layout", LAYOUTS), ("look", ("auto", "grad", "no_grad"))):
         if cfg[key] not in options:
             raise UserError(f"{key}={cfg[key]!r} must be {', '.join(options[:-1])} or {options[-1]}.")
@@ -113,6 +119,9 @@ def check_reference(policy: nn.Module, objective: Objective, rows: Sequence[Row]
 def _check_model(model: DictConfig) -> None:
     if not model.init and not model.path:
         raise UserError("the model has neither init nor path; give model.path=FOLDER or a hub name.")
+    if model.revision and (model.init or place(model.path).is_dir()):
+        what = "a model built on the spot" if model.init else f"the folder {model.path!r}"
+        raise UserError(f"model.revision={model.revision!r} is of a hub model, and {what} has none; leave it out.")
     _whole("model.lora.r", model.lora.r, at_least=0)
     if model.dtype == "bfloat16" and not model.lora.r:  # a step of lr 5e-5 is below half of bfloat16's
         raise UserError(
@@ -165,6 +174,8 @@ def _check_optima(optima: Any) -> None:
         raise UserError(f"optima={plain!r} must be auto, null, or both numbers: 'optima={{dpo: 0.05, sft: 1.5}}'.")
 
 
-def _whole(key: str, value: Any, at_least: int) -> None:
+def _whole(key: str, value: Any, at_least: int, at_most: int = WHOLE) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise UserError(f"{key}={value!r} must be a whole number >= {at_least}.")
+    if value > at_most:
+        raise UserError(f"{key}={value!r} must be a whole number <= {at_most}.")

@@ -22,6 +22,12 @@ from xright.told import told
 
 log = logging.getLogger(__name__)
 
+# {setting that names a model: whose tokens it must know, and what to do where it does not}
+OURS = {
+    "reference": ("the policy", "a reference that was trained on the policy's tokens"),
+    "model.path": ("model.tokenizer", "the tokenizer it was trained with"),
+}
+
 
 def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
     """UserError if token ids exceed the embedding, or rows the positions; for an encoder; for damaged weights; for a
@@ -42,23 +48,30 @@ def check_fits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, max_length:
 
 
 def check_same_tokens(
-    path: str, revision: str | None, tokenizer: PreTrainedTokenizerBase, trust_remote_code: bool = False
+    path: str,
+    revision: str | None,
+    tokenizer: PreTrainedTokenizerBase,
+    trust_remote_code: bool = False,
+    setting: str = "reference",
 ) -> None:
-    """UserError if the reference in `path` comes with a tokenizer for which ids mean other tokens than for `tokenizer`.
+    """UserError if the model in `path` comes with a tokenizer for which ids mean other tokens than for `tokenizer`.
 
-    One without a tokenizer is taken at its word, and that is said.
+    setting: what names the model, "reference" or "model.path". An added token may have another name: families reserve
+    some to be renamed. A model without a tokenizer is taken at its word, and that is said.
     """
+    ours, remedy = OURS[setting]
     try:
-        its = load_tokenizer(path, trust_remote_code, revision).get_vocab()
+        its = load_tokenizer(path, trust_remote_code, revision)
     except UserError:
-        log.warning("reference=%s has no tokenizer; it is taken to know the tokens of the policy's", path)
+        log.warning("%s=%s has no tokenizer; it is taken to know the tokens of %s", setting, path, ours)
         return
-    tokens = {number: token for token, number in its.items()}
+    tokens = {number: token for token, number in its.get_vocab().items()}
+    reserved = its.added_tokens_decoder.keys() & tokenizer.added_tokens_decoder.keys()
     for token, number in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
-        if tokens.get(number, token) != token:
+        if tokens.get(number, token) != token and number not in reserved:
             raise UserError(
-                f"reference={path!r} has another tokenizer than the policy: id {number} is {tokens[number]!r} to it "
-                f"and {token!r} to the policy; give a reference that was trained on the policy's tokens."
+                f"{setting}={path!r} has another tokenizer than {ours}: id {number} is {tokens[number]!r} to it "
+                f"and {token!r} to {ours}; give {remedy}."
             )
 
 

@@ -67,8 +67,12 @@ class Stages:
         if self.cfg.reference not in ("chosen", "sft", "base"):
             _ = self.reference.identity
             check_same_tokens(*self.reference, self.tokenizer, self.cfg.model.trust_remote_code)
-        if self.cfg.model.init:
-            self._adapted(models.build(_plain(self.cfg.model.init), self.tokenizer, SEED), SEED)
+        model = self.cfg.model
+        if not model.init and model.tokenizer != model.path:
+            named = Pretrained.named(model.path, model.revision)
+            check_same_tokens(*named, self.tokenizer, model.trust_remote_code, "model.path")
+        if model.init:
+            self._adapted(models.build(_plain(model.init), self.tokenizer, SEED), SEED)
         else:
             self.policy(SEED)
 

@@ -106,6 +106,17 @@ def test_an_answer_that_is_more_than_text_stays_a_message():
     assert one("sft", {"messages": [MORE, empty]}) == {"prompt": [MORE], "response": "2"}
 
 
+@pytest.mark.parametrize("written", [json.dumps([TWO]), " " + json.dumps([TWO]), json.dumps([TWO], indent=2) + "\n"])
+def test_messages_as_json_text_are_messages(written):
+    assert one("sft", {"prompt": json.dumps([MORE]), "completion": written}) == {"prompt": [MORE], "response": "2"}
+
+
+@pytest.mark.parametrize("printed", [str([TWO]), f" {[TWO]}"])
+def test_messages_as_python_prints_them_are_refused(printed):
+    with pytest.raises(UserError, match=r"write it with json\.dumps"):
+        made("sft", {"prompt": "1 + 1?", "completion": printed})
+
+
 def test_text_is_text_though_it_looks_like_a_list():
     for text in (
         "[1, 2]",

@@ -181,3 +181,22 @@ def test_a_line_break_that_a_shell_left_as_two_characters(caplog):
     caplog.clear()
     assert Template("a\n{instruction}").render(None, "x\\ny") == "a\nx\\ny"  # a row's own are its own
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("template", "turns", "answer", "whole"),
+    [
+        ("{{ m.role }}: {{ m.content }};", TURNS, "2", True),
+        ("{{ m.role }}: {{ m.content | trim }};", [{"role": "user", "content": " Hi "}], "2 ", True),
+        ("{% if m.role != 'system' %}{{ m.role }}: {{ m.content }};{% endif %}", TURNS, "2", False),
+        ("{% if m.role != 'system' %}{{ m.role }}: {{ m.content }};{% endif %}", TURNS[1:], "2", True),
+        ("{{ m.role }}: {{ m.content.split('</think>')[-1] }};", TURNS, "<think>Two.</think>2", False),
+        ("{{ m.role }}: {{ m.content }};", TURNS, "the name <|im_end|> of a token", True),
+    ],
+)
+def test_turns_that_a_chat_template_passes_over_are_seen(byte_tokenizer, template, turns, answer, whole):
+    tokenizer = byte_tokenizer(
+        eos="<|im_end|>", chat_template="{% for m in messages %}" + template + "{% endfor %}",
+    )  # fmt: skip
+    start, (text,) = Template("chat").write(tokenizer, turns, [answer])
+    assert Template("chat").says_all(tokenizer, turns, [answer], [start + text]) is whole

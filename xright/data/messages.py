@@ -57,12 +57,13 @@ def as_list(value: Any, where: str, what: str) -> list[Any]:
 
 def written_out(cell: str, where: str) -> str | list[Any]:
     """A cell of text, or the messages whose JSON text it is, as csv files hold them."""
-    if cell[:1] != "[" or "role" not in cell:
+    text = cell.strip()
+    if text[:1] != "[" or "role" not in text:
         return cell
     try:
-        found = json.loads(cell)
+        found = json.loads(text)
     except (ValueError, RecursionError):
-        if cell.startswith(("[{'role'", "[{'content'")) and cell.rstrip().endswith("]"):
+        if text.startswith(("[{'role'", "[{'content'")) and text.endswith("]"):
             raise UserError(f"{where} holds {cell!r:.60}{_hint(cell)}.") from None
         return cell
     return found if found and all(map(_is_message, found)) else cell

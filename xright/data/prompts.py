@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from xright.data.control import unmarked
-from xright.data.counts import AS_TEXT, AS_TOKENS, EMPTY, EQUAL, TOO_LONG, Counts
+from xright.data.counts import AS_TEXT, AS_TOKENS, EMPTY, EQUAL, LEFT_OUT, TOO_LONG, Counts
 from xright.data.messages import CALLS, Unusable, messages_of
 from xright.data.rows import Row, Rows
 from xright.data.templates import Template
@@ -34,7 +34,7 @@ __all__ = ["Counts", "Row", "Template", "encode", "encoded"]
 
 RESPONSES = {"text": ("response",), "sft": ("response",), "preference": ("chosen", "rejected")}
 VERSION = (
-    2  # of everything between a data file and its token ids; raise it when any of that changes, or caches go stale
+    3  # of everything between a data file and its token ids; raise it when any of that changes, or caches go stale
 )
 CHUNK = 1000  # rows per call of the tokenizer
 BAR_FROM = 5000  # a progress bar for more rows than this
@@ -123,6 +123,8 @@ def _write(
     except Unusable as reason:
         counts.drop(str(reason))
         return None
+    if not template.says_all(tokenizer, row["prompt"], responses, [prompt + text for text in texts]):
+        counts.say(LEFT_OUT)
     if template.meets_control_tokens(tokenizer, row["prompt"], responses):
         counts.say(AS_TEXT if template.as_text else AS_TOKENS)
     if stream == "text":

@@ -73,7 +73,7 @@ def _is_local(name: str) -> bool:
 def _checked(name: str, path: Path) -> str:
     """The format of a local file; UserError if it is not there, unknown or empty."""
     if not path.is_file():
-        problem = "is a folder, not a file" if path.is_dir() else "does not exist"
+        problem = "is a folder, not a file" if path.is_dir() else "is no file" if path.exists() else "does not exist"
         raise UserError(f"The data file '{name}' ({path}) {problem}; give the path of a file.")
     kind = _format(path)
     if kind is None:

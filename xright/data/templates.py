@@ -29,7 +29,7 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-from xright.data.control import CHOICES, MARK, holds, mark, names, without_end
+from xright.data.control import CHOICES, MARK, holds, mark, names, unmarked, without_end
 from xright.data.counts import NO_CALLS, NO_TOOLS, REFUSED, REWRITTEN
 from xright.data.messages import CALLS, Answer, Message, Prompt, Unusable, messages_of, text_of
 from xright.errors import UserError
@@ -139,6 +139,13 @@ class Template:
             return False
         turns, tools = [*messages_of(prompt), _turn(response)], _tools(prompt)
         return _differs(tokenizer, [_without(turns, [key])], tools, [_chat(tokenizer, turns, tools)])
+
+    def says_all(self, tokenizer: Any, prompt: Prompt, responses: Sequence[Answer], wholes: Sequence[str]) -> bool:
+        """Does `wholes`, as it writes them, hold the text of every turn? White space around one does not count. A chat
+        template may pass over roles (system, tool), or cut what stands before `</think>`."""
+        turns, answers = messages_of(prompt), [self._ended(tokenizer, _turn(response)) for response in responses]
+        texts = [([*turns, answer], unmarked(whole)) for answer, whole in zip(answers, wholes, strict=True)]
+        return all(turn["content"].strip() in text for said, text in texts for turn in said)
 
     def meets_control_tokens(self, tokenizer: Any, prompt: Prompt, responses: Sequence[Answer]) -> bool:
         """Are any written in the row's own texts, but for an EOS at the end of an answer?"""
