@@ -197,6 +197,8 @@ def commit(path: str, revision: str | None = None) -> str:
 
     Read off the place of its config.json in the hub's cache, so that it needs no network where that is filled.
     """
+    if place(path).is_file():
+        raise UserError(f"{path!r} is a file, not a model; give a folder or hub name of one.")
     with told(f"{path!r} is neither a folder nor a hub model", "check the name, the revision, or the network"):
         found = extract_commit_hash(cached_file(path, "config.json", revision=revision), None)
     if found is None:

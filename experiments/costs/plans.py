@@ -22,7 +22,8 @@ from xright import models
 from xright.objectives.logprobs import language_model
 from xright.run import CONF
 
-NAMES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml") if file.stem != "real_rows"))
+OURS = ("real_rows", "smollm2")  # not the paper's
+NAMES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml") if file.stem not in OURS))
 USUAL = {"lam": 0.5, "strategy.k": 10, "strategy.first": "dpo"}  # in conf/, where a command does not say
 # As published with the weights.
 ARCHITECTURES: dict[str, dict[str, Any]] = {

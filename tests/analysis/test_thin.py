@@ -95,4 +95,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000)
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert (tmp_path / "report" / "report.html").stat().st_size < 7e6
-    assert int(done.stdout.split("\n")[-2]) < 800  # MB
+    assert int(done.stdout.split("\n")[-2]) < 1200  # MB; seen 540 to 880
