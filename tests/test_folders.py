@@ -270,3 +270,15 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     first.wait()
     with folder.lock():
         assert folder.result is None
+
+
+@pytest.mark.parametrize("absent", ["config.yaml", "trajectory.csv"])
+def test_a_finished_run_that_lost_what_tells_of_it(tmp_path, absent):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({"lam": 0.5})
+    (folder.path / "trajectory.csv").write_text("step\n")
+    folder.finish({"f_dpo": 0.5})
+    assert folder.finished({"lam": 0.5}) == {"f_dpo": 0.5}
+    (folder.path / absent).unlink()
+    with pytest.raises(UserError, match=rf"a finished run without its {absent}; put that back, or give overwrite=true"):
+        folder.finished({"lam": 0.5})

@@ -44,9 +44,17 @@ class RunFolder:
             ) from error
 
     def finished(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The result, where the folder holds this run and it is finished. UserError if it holds another."""
+        """The result, where the folder holds this run and it is finished. UserError if it holds another, or lacks what
+        tells which run it is and how it went."""
         self.check_holds(config)
-        return self.result
+        result = self.result
+        absent = [name for name in ("config.yaml", "trajectory.csv") if not (self.path / name).is_file()]
+        if result is not None and absent:
+            raise UserError(
+                f"{self.path} is a finished run without its {' and '.join(absent)}; put that back, or give "
+                "overwrite=true to start afresh (the old folder is kept aside)."
+            )
+        return result
 
     def check_holds(self, config: Mapping[str, Any]) -> None:
         """UserError showing the difference if the folder holds a run of another configuration."""
