@@ -143,3 +143,10 @@ def test_train_probe_needs_no_heldout_rows(of_files):
 def test_length_limit_makes_other_rows(corpus):
     shorter = corpus(max_length=8).train("sft")
     assert shorter.digest != corpus().train("sft").digest  # truncated: other tokens, other ids
+
+
+@pytest.mark.parametrize(("template", "told"), [("chat", 1), ("plain", 0)])
+def test_a_chat_template_that_writes_the_date_is_named(word_tokenizer, caplog, monkeypatch, template, told):
+    monkeypatch.setattr(word_tokenizer, "chat_template", "{{ strftime_now('%Y') }}")
+    Corpus(Plain(), word_tokenizer, dict.fromkeys(("sft", "preference"), template), 32, "heldout")
+    assert sum("writes today's date" in message for message in caplog.messages) == told

@@ -49,6 +49,8 @@ class Corpus:
         self.source, self.tokenizer, self.max_length, self.eval_on = source, tokenizer, max_length, eval_on
         self.templates = {stream: Template(spec, control_tokens) for stream, spec in templates.items()}
         self._splits: dict[tuple[str, str], Tokenised] = {}
+        if "strftime_now" in str(tokenizer.chat_template) and any(t.is_chat for t in self.templates.values()):
+            log.warning("the chat template writes today's date; rows in the cache keep the day of their tokenisation")
 
     def train(self, stream: str) -> Rows:
         """Training rows of a stream (`sft`, `preference`, `text`)."""
