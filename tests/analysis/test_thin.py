@@ -88,11 +88,12 @@ def test_long_runs_make_a_light_page(make, tmp_path):
     """3 × 100,000 evaluations: 49 MB and 1.1 GB without thinning; plotly.js alone is 4.6 MB."""
     long_runs(make, 100_000)
     code = f"""
-import resource
+from pathlib import Path
 from xright.report import main
 assert main([{str(tmp_path / "runs")!r}, "--out", {str(tmp_path / "report")!r}]) == 0
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000)
+print(next(line.split()[1] for line in Path("/proc/self/status").read_text().split("\\n") if line.startswith("VmHWM")))
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert (tmp_path / "report" / "report.html").stat().st_size < 7e6
-    assert int(done.stdout.split("\n")[-2]) < 1200  # MB; seen 540 to 880
+    # The process's own peak, in kB: ru_maxrss begins with that of the process that started it.
+    assert int(done.stdout.split("\n")[-2]) < 800_000
