@@ -1,6 +1,7 @@
 import os
 import random
 import signal
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -194,3 +195,34 @@ def assert_same_run():
             assert (folder / name).read_bytes() == (other / name).read_bytes(), name
 
     return check
+
+
+@pytest.fixture(scope="session")
+def holds():
+    """holds(path, words): are these bytes in the file, or in a member of the archive that it is (checkpoints are)?"""
+
+    def check(path: Path, words: bytes) -> bool:
+        if words in path.read_bytes():
+            return True
+        if not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return any(words in archive.read(member) for member in archive.namelist())
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def code_of_a_model():
+    """code_of_a_model(mark): `theirs.py`, the code that a model brings; who runs it leaves the file `mark`."""
+    return lambda mark: (
+        f"""
+from pathlib import Path
+from transformers import LlamaConfig, LlamaForCausalLM
+Path({str(mark)!r}).touch()
+class Config(LlamaConfig):
+    model_type = "theirs"
+class Model(LlamaForCausalLM):
+    config_class = Config
+"""
+    )

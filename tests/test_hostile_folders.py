@@ -59,18 +59,7 @@ def test_a_configuration_names_no_code(run, tmp_path, capsys):
     assert not mark.exists()
 
 
-CODE = """
-from pathlib import Path
-from transformers import LlamaConfig, LlamaForCausalLM
-Path({mark!r}).touch()
-class Config(LlamaConfig):
-    model_type = "theirs"
-class Model(LlamaForCausalLM):
-    config_class = Config
-"""
-
-
-def test_a_configuration_does_not_decide_that_a_model_s_code_is_run(run, tmp_path, capsys):
+def test_a_configuration_does_not_decide_that_a_model_s_code_is_run(run, tmp_path, capsys, code_of_a_model):
     mark = tmp_path / "mark"
     config = json.loads((run / "model/config.json").read_text())
     config |= {
@@ -78,7 +67,7 @@ def test_a_configuration_does_not_decide_that_a_model_s_code_is_run(run, tmp_pat
         "auto_map": {"AutoConfig": "theirs.Config", "AutoModelForCausalLM": "theirs.Model"},
     }
     (run / "model/config.json").write_text(json.dumps(config))
-    (run / "model/theirs.py").write_text(CODE.format(mark=str(mark)))
+    (run / "model/theirs.py").write_text(code_of_a_model(mark))
     change(run, model={"trust_remote_code": True})
     assert "trust_remote_code=true" in sentence(capsys, str(run), "tasks=[behaviour]")
     assert not mark.exists()

@@ -11,7 +11,6 @@ import random
 import re
 import subprocess
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,17 +151,7 @@ def done(request, tmp_path_factory, command_line) -> Done:
     return Done(template, place, run, said, command_line.outputs)
 
 
-def holds(path: Path, words: bytes) -> bool:
-    """Is it in the file, or in a member of the archive that the file is (checkpoints are)?"""
-    if words in path.read_bytes():
-        return True
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(words in archive.read(member) for member in archive.namelist())
-
-
-def test_the_secret_is_nowhere(done):
+def test_the_secret_is_nowhere(done, holds):
     files = [path for root in (done.place, done.others) for path in root.rglob("*") if path.is_file()]
     names = {path.name for path in files}
     assert {"samples.jsonl", "report.html", "evaluation.json", "similarity.json", "config.yaml", "last.ckpt"} <= names

@@ -147,23 +147,12 @@ def test_pickled_arrays_in_the_cache_are_refused_unread(place, mark, command_lin
     assert mark.exists()  # the attack was a real one
 
 
-CODE = """
-from pathlib import Path
-from transformers import LlamaConfig, LlamaForCausalLM
-Path({mark!r}).touch()
-class Config(LlamaConfig):
-    model_type = "theirs"
-class Model(LlamaForCausalLM):
-    config_class = Config
-"""
-
-
-def test_code_that_comes_with_a_model_runs_only_when_asked_for(place, mark, command_line):
+def test_code_that_comes_with_a_model_runs_only_when_asked_for(place, mark, command_line, code_of_a_model):
     config = json.loads((place / "model/config.json").read_text())
     config |= {"model_type": "theirs", "architectures": ["Model"]}
     config["auto_map"] = {"AutoConfig": "theirs.Config", "AutoModelForCausalLM": "theirs.Model"}
     (place / "model/config.json").write_text(json.dumps(config))
-    (place / "model/theirs.py").write_text(CODE.format(mark=str(mark)))
+    (place / "model/theirs.py").write_text(code_of_a_model(mark))
     command = [*FAST, *MODEL, "name=new", "stage=prepare"]
     done = command_line.run(place, *command, XRIGHT_CACHE="cache")
     refused(done, mark, "comes with code of its own; read that, and set model.trust_remote_code=true to run it")
@@ -193,7 +182,7 @@ class Words(PreTrainedTokenizerFast):
 SECRETS = ("WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY")
 
 
-def test_no_key_is_written_anywhere(tmp_path, command_line):
+def test_no_key_is_written_anywhere(tmp_path, command_line, holds):
     """Keys in the environment: not in a file of the run (W&B's included), the cache or the user's home; nor said."""
     keys = {name: hashlib.sha1(name.encode()).hexdigest() for name in SECRETS}  # 40 characters, as W&B's are
     home, place = tmp_path / "home", tmp_path / "place"
@@ -213,16 +202,6 @@ def test_no_key_is_written_anywhere(tmp_path, command_line):
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data", keys["HF_TOKEN"])
     assert holds(written, keys["HF_TOKEN"].encode())
-
-
-def holds(path: Path, secret: bytes) -> bool:
-    """Is it in the file, or in a member of the archive that the file is (checkpoints are)?"""
-    if secret in path.read_bytes():
-        return True
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(secret in archive.read(member) for member in archive.namelist())
 
 
 def bytes_level() -> PreTrainedTokenizerFast:

@@ -1,13 +1,18 @@
-"""Files that are whole after a kill and after a power cut: written beside their place, flushed, renamed, flushed.
+"""Files that are whole after a kill and after a power cut: written beside their place, flushed, renamed, flushed; and
+what identifies their content.
 
 A rename is seen at once by whoever looks, but on the disk it may come before the bytes of the file, or not at all; so
 the file reaches the disk before it is renamed, and its folder after that.
 """
 
+import hashlib
 import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
+
+BLOCK = 2**20  # bytes read at a time
 
 
 def write(path: Path, text: str) -> None:
@@ -47,6 +52,17 @@ def sync_all(folder: Path, without: str | None = None) -> None:
         for name in (*names, "."):
             with suppress(FileNotFoundError):
                 sync(Path(place, name))
+
+
+def sha256(path: Path, copy: IO[bytes] | None = None) -> str:
+    """The SHA-256 of a file's content, which is written to `copy` meanwhile."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            if copy is not None:
+                copy.write(block)
+    return digest.hexdigest()
 
 
 def remove(path: Path) -> None:

@@ -3,11 +3,10 @@
 A key of the cache and a finished run hold this beside the settings, so that neither is taken for another's.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from xright import models
+from xright import files, models
 from xright.errors import UserError
 from xright.places import place
 
@@ -30,13 +29,9 @@ def on_disk(node: Any) -> dict[str, str]:
     try:
         there = place(node)
         if there.is_file():
-            with there.open("rb") as file:
-                return {node: _sha256(file)}
+            return {node: files.sha256(there)}
         return {node: models.fingerprint(there)} if there.is_dir() else {}
-    except (
-        OSError,
-        UserError,
-    ):  # too long a name, no permission: its reader will tell
+    except (OSError, UserError):  # too long a name, or no permission: its reader will tell
         return {}
 
 
@@ -48,10 +43,3 @@ def check_same(where: Any, then: Mapping[str, str], now: Mapping[str, str]) -> N
             f"{where} was made from another content of {', '.join(map(repr, changed))}; give another name=, or "
             "overwrite=true to start afresh (the old folder is kept aside)."
         )
-
-
-def _sha256(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(2**20):
-        digest.update(block)
-    return digest.hexdigest()

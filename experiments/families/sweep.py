@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,18 +78,26 @@ def outcome(family: str) -> dict[str, Any]:
     return line
 
 
-class said:
+class Sentences(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(record.getMessage())
+
+
+@contextmanager
+def said() -> Iterator[list[str]]:
     """Inside, the list of what xright says."""
-
-    def __enter__(self) -> list[str]:
-        self.sentences: list[str] = []
-        self.handler = logging.Handler()
-        self.handler.emit = lambda record: self.sentences.append(record.getMessage())  # type: ignore[method-assign]
-        logging.getLogger("xright").addHandler(self.handler)
-        return self.sentences
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("xright").removeHandler(self.handler)
+    handler = Sentences()
+    logging.getLogger("xright").addHandler(handler)
+    try:
+        yield handler.found
+    finally:
+        logging.getLogger("xright").removeHandler(handler)
 
 
 Numbers = tuple[torch.Tensor, list[torch.Tensor]]

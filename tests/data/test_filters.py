@@ -132,7 +132,10 @@ def test_conversations_are_compared_by_their_last_turn():
 
 def test_messages_in_every_form_are_compared_by_what_they_say():
     turn = [{"role": "user", "content": "Hi"}]
-    say = lambda content, **more: [*turn, {"role": "assistant", "content": content, **more}]  # noqa: E731
+
+    def say(content, **more):
+        return [*turn, {"role": "assistant", "content": content, **more}]
+
     blocks = [{"type": "text", "text": "Yo"}]
     rows = [
         {"prompt": "Hi", "chosen": say("Yo"), "rejected": say("No")},

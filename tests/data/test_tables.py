@@ -124,7 +124,9 @@ def test_a_table_without_rows(tmp_path):
 
 
 def test_wrong_split_of_a_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r'Unknown split "test".*or split=\'test\'\.'):
+    with pytest.raises(
+        UserError, match=r"Unknown split \"test\".*or the split 'test': a file has train and slices of it"
+    ):
         read(write(tmp_path / "a.jsonl", ROWS), split="test")
 
 

@@ -5,7 +5,6 @@
 What is found changed, cut or missing is named, and never removed: it is the user's disk, and a cause to look into.
 """
 
-import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,6 @@ NAME = "manifest.json"
 # Larger files are compared by size alone: to hash a model of many gigabytes at every start would take minutes. A copy
 # or a write that was cut short shows in the size, and small files are the ones that people edit.
 HASHED = 64 * 2**20  # bytes
-BLOCK = 2**20
 
 
 def write(folder: Path, without: str) -> None:
@@ -30,7 +28,7 @@ def write(folder: Path, without: str) -> None:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_file() and name.parts[0] not in (without, NAME):
-            listed[name.as_posix()] = [path.stat().st_size, _sha256(path)]
+            listed[name.as_posix()] = [path.stat().st_size, files.sha256(path)]
     files.write(folder / NAME, json.dumps({"format": FORMAT, "files": listed}, indent=1))
 
 
@@ -44,7 +42,7 @@ def check(folder: Path) -> None:
         if (found := path.stat().st_size) != size:
             raise _damaged(folder, name, f"is damaged ({found:,} bytes, of {size:,} that were written)")
         try:
-            same = size > HASHED or _sha256(path) == digest
+            same = size > HASHED or files.sha256(path) == digest
         except OSError as error:
             raise _damaged(folder, name, f"cannot be read ({error.strerror})") from error
         if not same:
@@ -79,11 +77,3 @@ def _damaged(folder: Path, name: str, what: str) -> UserError:
         f"{folder / name} {what}; remove the entry with `python -m xright.cache prune {folder.name}`, or by deleting "
         f"the folder {folder}, and it will be built again."
     )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -7,7 +7,6 @@ beside the cache of `datasets`, named by that hash; a dataset of the hub is read
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -16,10 +15,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from xright import files
 from xright.data.textfiles import rows
-from xright.errors import UserError, disk_sentence
+from xright.errors import UserError, disk_error, disk_sentence
 from xright.places import place
 
 if TYPE_CHECKING:  # a second is saved where nothing is read, because the tokens are in the cache
@@ -62,8 +62,7 @@ def fingerprint(name: str, split: str = "train", subset: str | None = None) -> s
         return _hub(name, split, subset).fingerprint
     path = place(name)
     kind = _checked(name, path)
-    with path.open("rb") as file:
-        return f"{kind} {_hashed(file)} {split}"
+    return f"{kind} {files.sha256(path)} {split}"
 
 
 def _is_local(name: str) -> bool:
@@ -89,11 +88,11 @@ def _file(name: str, path: Path, split: str) -> Table:
     kind, folder = _checked(name, path), Path(datasets.config.HF_DATASETS_CACHE) / "xright"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch, path.open("rb") as file:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
             packed = ".gz" if path.suffix.lower() == ".gz" else ""
             copy = Path(scratch) / f"rows.{kind}{packed}"
             with copy.open("wb") as target:
-                sha256 = _hashed(file, target)
+                sha256 = files.sha256(path, target)
             arrow = folder / f"{VERSION}-{kind}{packed}-{sha256}.arrow"
             if not arrow.exists():
                 _convert(copy, kind, Path(scratch) / "rows.tmp")
@@ -103,8 +102,9 @@ def _file(name: str, path: Path, split: str) -> Table:
         dataset = _sliced(dataset, split)
     except Exception as error:  # the libraries raise a dozen unrelated types
         if sentence := disk_sentence(error, folder):
-            raise UserError(sentence) from error
-        remedy = "mend the file" if split == "train" else f"mend the file, or split='{split}'"
+            raise disk_error(sentence) from error
+        slices = f"mend the file, or the split '{split}': a file has train and slices of it, such as train[:100]"
+        remedy = "mend the file" if split == "train" else slices
         raise UserError(f"Cannot read '{name}' as {kind} ({_reason(error)}); {remedy}.") from error
     return Table(name, dataset, f"{kind} {sha256} {split}")
 
@@ -213,16 +213,6 @@ def _format(path: Path) -> str | None:
         inner = Path(path.stem).suffix.lower()
         return FORMATS[inner] if inner in GZIPPED else None
     return FORMATS.get(suffix)
-
-
-def _hashed(file: IO[bytes], target: IO[bytes] | None = None) -> str:
-    """The sha256 of a file's content, which is copied to `target` meanwhile."""
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-        if target is not None:
-            target.write(chunk)
-    return digest.hexdigest()
 
 
 def _no_rows(name: str) -> UserError:

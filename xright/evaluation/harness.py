@@ -9,8 +9,7 @@ The paper: MMLU 1-shot (the example is the subject's first development row), Hel
 
 import copy
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +20,7 @@ from xright.errors import UserError
 from xright.evaluation.definitions import definitions, quiet
 from xright.evaluation.subject import Subject
 from xright.evaluation.task import Result, Task, share
+from xright.told import told
 
 
 class Harness(Task):
@@ -67,7 +67,7 @@ class Harness(Task):
         with quiet(), tempfile.TemporaryDirectory() as folder:
             import lm_eval
 
-            with _told(f"the rows of {self.task} could not be used", "see data_dir= and rows="):
+            with told(f"the rows of {self.task} could not be used", "see data_dir= and rows="):
                 loaded = self._manager(folder).load([self.task])
             for task in loaded["tasks"].values():
                 self._check_metric(task)
@@ -126,15 +126,3 @@ def _wrapped(subject: Subject, task: str) -> Any:
     # A copy of the tokenizer, since the harness gives it a pad token.
     tokenizer = copy.deepcopy(subject.tokenizer)
     return Counting(subject.policy, tokenizer=tokenizer, batch_size=subject.batch_size, max_length=subject.max_length)
-
-
-@contextmanager
-def _told(problem: str, remedy: str) -> Iterator[None]:
-    """Whatever is raised in the block, as a UserError: `<problem> (<reason>); <remedy>.`"""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # the hub, the builders of `datasets` and the definitions' templates raise all sorts
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(" .")
-        raise UserError(f"{problem} ({reason}); {remedy}.") from error
