@@ -447,8 +447,8 @@ def test_large_files_are_compared_by_size(monkeypatch):
 def test_an_entry_is_verified_once_in_a_process(monkeypatch):
     cached_stage("s", KEY, builder([]))
     manifest.check.cache_clear()
-    hashed, sha256 = [], manifest._sha256
-    monkeypatch.setattr(manifest, "_sha256", lambda path: hashed.append(path.name) or sha256(path))
+    hashed, sha256 = [], manifest.files.sha256
+    monkeypatch.setattr(manifest.files, "sha256", lambda path: hashed.append(path.name) or sha256(path))
     for _ in range(3):
         cached_stage("s", KEY, builder([]))
     assert hashed == ["config.yaml", "result.json", "weights"]
