@@ -1,7 +1,7 @@
 """Rows of a json or csv file as they are written: a cell that is text stays that text, whatever it looks like.
 
 Nothing is guessed: no column's type from its first rows, no field's place from the number of commas. A line ends with
-"\\n" and nothing else. What cannot be read is told with its line, counted from 1 (a ValueError here, a sentence to users).
+"\\n" and nothing else. What cannot be read is told with its line, counted from 1 (here by a ValueError).
 
     >>> list(csv_rows([b"prompt,response\\n", b"007,None\\n"]))
     [{'prompt': '007', 'response': 'None'}]
