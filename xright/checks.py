@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,14 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from xright.build import build
-from xright.callbacks.checkpoint import Checkpoint
-from xright.callbacks.trajectory import Trajectory
 from xright.data.collate import LAYOUTS, collate
 from xright.data.datamodule import check_batch_sizes
 from xright.data.prompts import Row, Template
 from xright.errors import UserError, check_number
-from xright.objectives import JOINT, Objective
+from xright.objectives import Objective
 from xright.places import place
+from xright.strategies import Schedule
 from xright.training import make_trainer
 
 log = logging.getLogger(__name__)
@@ -68,52 +67,52 @@ def check_config(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg[key]!r} must be {', '.join(options[:-1])} or {options[-1]}.")
     _check_model(cfg.model)
     _check_data(cfg.data)
-    _check_optima(cfg.optima)
     if cfg.stage == "run":
         _check_place(cfg.runs_dir, cfg.name)
     _check_trainer(cfg.trainer)
     for name, node in cfg.callbacks.items():
         if node and "every" in node:
             _whole(f"callbacks.{name}.every", node["every"], at_least=1)
+    objectives = {name: build(node) for name, node in cfg.objectives.items() if node}
+    if not objectives:
+        raise UserError("objectives has no entry; a run needs one at least: objective@objectives.NAME=OPTION.")
+    _check_optima(cfg.optima, objectives)
     probe = cfg.copy()
-    optima = {"dpo": 0.0, "sft": 0.0} if cfg.optima == "auto" else cfg.optima
-    probe.run = {"folder": ".", "identity": None, "optima": optima, "steps_per_epoch": 1}
+    if probe.optima == "auto":
+        probe.optima = {name: 0.0 for name, objective in objectives.items() if not objective.surrogate}
     callbacks = [build(node) for node in probe.callbacks.values() if node]
-    for kind in (Trajectory, Checkpoint):
-        if not any(isinstance(callback, kind) for callback in callbacks):
-            name = kind.__name__.lower()
-            raise UserError(f"callbacks.{name} is switched off, but a run's result is made of it; leave it as it is.")
     make_trainer(probe.trainer, callbacks, logger=False)
-    objectives = {name: build(node) for name, node in probe.objectives.items() if node}
-    if absent := [name for name in JOINT if name not in objectives]:
-        raise UserError(f"objectives {absent} are not configured, but every run is evaluated on {' and '.join(JOINT)}.")
     build(probe.optim)
+    build(probe.start)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
-    selector = build(probe.strategy)
-    unknown = [name for name in selector.objectives if name not in objectives]
+    unknown = [name for name in Schedule.of(build(probe.strategy)).objectives if name not in objectives]
     if unknown:
         raise UserError(f"the strategy asks for objectives {unknown}, but only {sorted(objectives)} are configured.")
 
 
 @torch.no_grad()
-def check_reference(policy: nn.Module, objective: Objective, rows: Sequence[Row], cfg: DictConfig) -> None:
-    """With `reference=base` the policy starts as the reference, and f_DPO must be what it is there (DPO: log 2).
+def check_reference(
+    policy: nn.Module, objectives: Mapping[str, Objective], evaluation: Mapping[str, Sequence[Row]], dtype: str
+) -> None:
+    """With `reference=base` the policy starts as the reference, and each objective that is known there must be what it
+    is there (DPO: log 2).
 
-    The stored log-probs are the reference's (`reference.check_agrees`), so a difference is the policy's: its dtype, or
-    a forward that depends on the rows of a batch. UserError then.
+    evaluation: {objective: rows}. dtype: of the policy's weights. The stored log-probs are the reference's
+    (`reference.check_agrees`), so a difference is the policy's: its dtype, or a forward that depends on the rows of a
+    batch. UserError then.
     """
-    if objective.value_at_reference is None:
-        return
-    batch = collate(rows[:32], 0, "padded")
-    value = float(objective(policy, batch)[0]) / objective.size(batch)
-    exact = cfg.model.dtype == "float32"
-    if abs(value - objective.value_at_reference) > (1e-3 if exact else 5e-2) * objective.value_at_reference:
-        raise UserError(
-            f"policy and reference are the same model, so f_DPO must start at {objective.value_at_reference:.4f}, but "
-            f"it is {value:.4f}: in model.dtype={cfg.model.dtype} the policy computes other log-probs, by rounding or "
-            "since its attention depends on the rows of a batch; give model.dtype=float32, or another family."
-        )
-    log.info("check: f_DPO starts at %.4f, as it must with reference=base", value)
+    for name, objective in objectives.items():
+        if (expected := objective.value_at_reference) is None:
+            continue
+        batch = collate(evaluation[name][:32], 0, "padded")
+        value = float(objective(policy, batch)[0]) / objective.size(batch)
+        if abs(value - expected) > (1e-3 if dtype == "float32" else 5e-2) * expected:
+            raise UserError(
+                f"policy and reference are the same model, so f_{name.upper()} must start at {expected:.4f}, but it is "
+                f"{value:.4f}: in model.dtype={dtype} the policy computes other log-probs, by rounding or since its "
+                "attention depends on the rows of a batch; give model.dtype=float32, or another family."
+            )
+        log.info("check: f_%s starts at %.4f, as it must with reference=base", name.upper(), value)
 
 
 def _check_model(model: DictConfig) -> None:
@@ -165,13 +164,21 @@ def _check_place(runs_dir: Any, name: Any) -> None:
         raise UserError(f"runs_dir={runs_dir!r} cannot hold runs: {nearest} {problem}; give another runs_dir.")
 
 
-def _check_optima(optima: Any) -> None:
+def _check_optima(optima: Any, objectives: Mapping[str, Objective]) -> None:
+    """auto, null, or numbers by objective; UserError for anything else, and for an f* that no f can reach."""
     plain = OmegaConf.to_container(optima) if OmegaConf.is_config(optima) else optima
     if plain in ("auto", None):
         return
-    numbers: list[Any] = list(plain.values()) if isinstance(plain, dict) and plain.keys() == {"dpo", "sft"} else [None]
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
-        raise UserError(f"optima={plain!r} must be auto, null, or both numbers: 'optima={{dpo: 0.05, sft: 1.5}}'.")
+    names = [name for name, objective in objectives.items() if not objective.surrogate]
+    if not isinstance(plain, dict) or plain.keys() != set(names):
+        example = ", ".join(f"{name}: 0.5" for name in names)
+        raise UserError(f"optima={plain!r} must be auto, null, or a number for each objective: 'optima={{{example}}}'.")
+    for name, value in plain.items():
+        if value is not None:
+            bound = objectives[name].lower_bound
+            least = -math.inf if bound is None else bound
+            domain = "a number, or null where it is unknown" + (f", and >= {bound:g}: f_{name} is" if bound is not None else "")
+            check_number(f"optima.{name}", value, lambda x, least=least: x >= least, domain)  # type: ignore[misc]
 
 
 def _whole(key: str, value: Any, at_least: int, at_most: int = WHOLE) -> None:

@@ -24,6 +24,7 @@ from xright.pipeline import run
 from xright.places import place
 from xright.processes import RankDied, processes, told_by_first
 from xright.quiet import quiet
+from xright.settings import complete
 from xright.training import environment
 
 
@@ -37,6 +38,7 @@ def job(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int = 
     speaks = environment().global_rank() == 0 and os.environ.get("LOCAL_RANK", "0") == "0"  # the others say the same
     with preemption.listening():
         try:
+            complete(cfg, overrides)
             check_config(cfg)
             with processes(cfg, strategy, overrides, number):
                 return run(cfg, strategy, overrides)

@@ -1,9 +1,11 @@
-"""W&B through Lightning's logger: online when a key is configured, else offline in the run folder; never a question.
+"""Any of Lightning's loggers by its yaml; and W&B's: online when a key is configured, else offline in the run folder;
+never a question.
 
 What is logged, with units: `logged.py`.
 """
 
 import csv
+import inspect
 import json
 import logging
 import os
@@ -17,11 +19,12 @@ from typing import Any
 
 import wandb
 import yaml
+from hydra.utils import get_object
 from lightning.pytorch.loggers import WandbLogger
 
 from xright import files
 from xright.build import build
-from xright.logged import LOGGED, STEP, TABLES, TRAJECTORY
+from xright.logged import LOGGED, STEP, TRAJECTORY
 from xright.preemption import Preempted
 from xright.ranks import is_first
 
@@ -74,16 +77,20 @@ class Kept(WandbLogger):
                     shutil.rmtree(former.rename(former.with_name(f".{former.name}")))
 
     def log_trajectory(self, result: Mapping[str, Any], rows: Iterable[Mapping[str, str]]) -> None:
-        """The way through objective space as a chart: f_SFT over f_DPO, a point per evaluation.
+        """The way through objective space as a chart: the second objective over the first, a point per evaluation.
 
         result: of `result.json`; rows: of `trajectory.csv`. An empty cell is None.
         """
-        columns = TABLES[f"{TRAJECTORY}_table"]
+        axes = {name: each for name, each in result["objectives"].items() if not each["surrogate"]}
+        columns = ("run", "label", "lam", "seed", "step", *(f"f_{name}" for name in axes), "ideal_distance")
         about = {"run": self.experiment.name, **{key: result[key] for key in ("label", "lam", "seed")}}
         points = [about | {key: float(value) if value else None for key, value in row.items()} for row in rows]
+        if len(axes) < 2:
+            return
         table = wandb.Table(columns=list(columns), data=[[point[key] for key in columns] for point in points])
-        title = f"{result['label']}: f_SFT over f_DPO (nats)"
-        chart = wandb.plot.scatter(table, "f_dpo", "f_sft", title)
+        (x, first), (y, second) = list(axes.items())[:2]
+        title = f"{result['label']}: f_{second['label']} over f_{first['label']}"
+        chart = wandb.plot.scatter(table, f"f_{x}", f"f_{y}", title)
         self.experiment.log({TRAJECTORY: chart, STEP: result["steps"]})
 
 
@@ -110,15 +117,14 @@ def _with_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def wandb_runs(nodes: Mapping[str, Any]) -> Iterator[list[Any]]:
-    """The configured loggers, each with a run of its own that ends with the block, whatever happens in it.
+def running(nodes: Mapping[str, Any], folder: Path) -> Iterator[list[Any]]:
+    """The configured loggers, of which those of W&B have a run that ends with the block, whatever happens in it.
 
-    A run left open would be taken over by the next job of a sweep in this process. Only rank 0 logs.
+    nodes: {name: yaml of a logger, or null}; one that takes `save_dir` and names none writes into the run's folder. A
+    run left open would be taken over by the next job of a sweep in this process. Only rank 0 logs.
     """
-    loggers = [build(node) for node in nodes.values() if node] if is_first() else []
-    ours = [
-        logger for logger in loggers if isinstance(logger, Kept)
-    ]  # another logger of Lightning's needs nothing more
+    loggers = [_logger(node, folder) for node in nodes.values() if node] if is_first() else []
+    ours = [logger for logger in loggers if isinstance(logger, Kept)]  # another of Lightning's needs nothing more
     for logger in ours:
         _ = logger.experiment  # starts W&B here: where that fails, there is nothing to finish
     code = 1
@@ -137,6 +143,11 @@ def wandb_runs(nodes: Mapping[str, Any]) -> Iterator[list[Any]]:
             logger.experiment.finish(exit_code=code)
 
 
+def _logger(node: Mapping[str, Any], folder: Path) -> Any:
+    takes = inspect.signature(get_object(node["_target_"])).parameters
+    return build(node, **({"save_dir": str(folder)} if "save_dir" in takes and not node.get("save_dir") else {}))
+
+
 def _sum_up(logger: Kept) -> None:
     """The result and the trajectory, once the run is finished: its folder then has `result.json`."""
     folder = Path(str(logger.save_dir))
@@ -147,18 +158,18 @@ def _sum_up(logger: Kept) -> None:
             logger.log_trajectory(result, csv.DictReader(file))
 
 
-def wandb_logger(project: str, group: str, folder: str) -> "Kept":
-    """One W&B run for one run folder: its id is kept in `<folder>/wandb/run_id`, so a resumed run goes on in it.
+def wandb_logger(project: str, group: str, save_dir: str) -> "Kept":
+    """One W&B run for one run folder: its id is kept in `<save_dir>/wandb/run_id`, so a resumed run goes on in it.
 
     W&B's config of the run is `config.yaml`, and the units of what is logged.
     """
     # A service of the process that started this one would outlive a SIGKILL here, and hold the run's id ever after
     os.environ.pop("WANDB_SERVICE", None)
-    id_file = Path(folder) / "wandb" / "run_id"
+    id_file = Path(save_dir) / "wandb" / "run_id"
     if not id_file.exists() or not ID.fullmatch(id_file.read_bytes()):  # a power cut may leave NUL bytes
         id_file.parent.mkdir(parents=True, exist_ok=True)
         id_file.write_text(uuid.uuid4().hex[:12])
-    about = Path(folder) / "config.yaml"
+    about = Path(save_dir) / "config.yaml"
     online = configured()
     if not online:
         os.environ["WANDB_SILENT"] = "true"  # offline it has nothing to tell but where its files are: in the folder
@@ -170,8 +181,8 @@ def wandb_logger(project: str, group: str, folder: str) -> "Kept":
         project=project,
         group=group,
         config={**(yaml.safe_load(about.read_text()) if about.exists() else {}), "units": LOGGED},
-        name=Path(folder).name,
-        save_dir=folder,
+        name=Path(save_dir).name,
+        save_dir=save_dir,
         version=id_file.read_text(),
         offline=not online,
         mode="online" if online else "offline",  # WandbLogger says it by an environment variable, and too late

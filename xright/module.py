@@ -1,13 +1,14 @@
 """The joint step: arXiv 2410.15483's algorithm box as a LightningModule with manual optimization.
 
 Look if asked; get weights; for each chosen objective weight × loss, backward; clip; step; observe.
-What a strategy is called is not known here, nor how many objectives there are.
+What a rule is called is not known here, nor how many objectives there are.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -18,8 +19,7 @@ from xright.means import Interrupted, Rows, Totals, exact_means
 from xright.objectives import Batch, Objective
 from xright.optim import Optim
 from xright.strategies import Selector
-
-Losses = dict[str, float]
+from xright.strategies.schedule import Current, current
 
 
 @dataclass
@@ -36,13 +36,15 @@ class _Part:
 
 
 class JointModule(L.LightningModule):
-    """Updates one policy with the objectives a selector picks, step by step.
+    """Updates one policy with the objectives that rules pick, step by step.
 
-    objectives: {name: Objective}; collate: rows -> Batch; phases: lengths in steps, each with a fresh optimizer;
+    objectives: {name: Objective}; schedule: each phase's rule and length in steps; a phase begins with a fresh
+    optimizer, and its rule counts steps from there; collate: rows -> Batch;
     evaluation: {objective name: chunks of this rank's held-out rows, as many on every rank (a chunk may be empty)},
     evaluated after the first step, every `eval_every` steps and at the end; micro_batch: rows per forward (None: the
-    whole step at once); tokenizer, and showcase ([{prompt, kind, is_chat}], rendered): for callbacks that write text.
-    look: how a selector sees a loss before it chooses: `grad` (the training forward, kept, so that the chosen one is
+    whole step at once). For callbacks that write: folder, the run's; tokenizer, and showcase ([{prompt, kind, is_chat}],
+    rendered).
+    look: how a rule sees a loss before it chooses: `grad` (the training forward, kept, so that the chosen one is
     not computed again; all graphs exist at once), `no_grad` (an extra forward, in eval mode, as the authors do), or
     `auto` (grad where the step is one micro-batch).
     stop_requested: asked after each step and each evaluation chunk; one rank's yes ends the training on all of them
@@ -58,14 +60,15 @@ class JointModule(L.LightningModule):
         self,
         policy: nn.Module,
         objectives: Mapping[str, Objective],
-        selector: Selector,
-        collate: Callable[[Rows], Batch],
+        schedule: Sequence[tuple[Selector, int]],
         optim: Optim,
-        phases: Sequence[int],
+        *,
+        collate: Callable[[Rows], Batch],
         evaluation: Mapping[str, Sequence[Rows]],
         eval_every: int,
         seed: int,
         micro_batch: int | None = None,
+        folder: Path | None = None,
         tokenizer: Any = None,
         showcase: Sequence[Mapping[str, Any]] = (),
         look: str = "auto",
@@ -74,22 +77,24 @@ class JointModule(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.strict_loading = False  # checkpoints hold trainable parameters only
-        self.policy, self.objectives, self.selector = policy, objectives, selector
-        self.collate, self.optim, self.phases = collate, optim, phases
+        self.policy, self.objectives, self.schedule = policy, objectives, schedule
+        self.collate, self.optim, self.folder = collate, optim, folder
         self.evaluation, self.eval_every = evaluation, eval_every
         self.seed, self.micro_batch, self.look = seed, micro_batch, look
         self.tokenizer, self.showcase = tokenizer, showcase
         self.stop_requested = stop_requested
-        self.interrupted, self.steps_done, self.owes_evaluation = False, 0, not any(phases)
+        self.interrupted, self.steps_done, self.owes_evaluation = False, 0, not self.total_steps
 
     def training_step(self, batch: Mapping[str, Rows], batch_idx: int) -> dict[str, Any]:
         """One optimizer step on {stream: rows}."""
         started, step = time.perf_counter(), self.global_step
-        optimizer = self._begin_step(step)
-        looked = {name: self._part(name, batch) for name in self.selector.looks(step)}
+        phase = current(self.schedule, step)
+        rule, own_step = phase.rule, step - phase.start  # the rule counts from the start of its phase
+        optimizer = self._begin_step(step, phase)
+        looked = {name: self._part(name, batch) for name in rule.looks(own_step)}
         if looked:
-            self.selector.observe({name: self._look(part, step) for name, part in looked.items()})
-        weights = self.selector.weights(step)
+            rule.observe({name: self._look(part, step) for name, part in looked.items()})
+        weights = rule.weights(own_step)
         losses, metrics, tokens = {}, {}, 0
         *_, last = weights
         for name, weight in weights.items():
@@ -100,9 +105,9 @@ class JointModule(L.LightningModule):
         self._clip(optimizer)
         optimizer.step()
         optimizer.zero_grad()
-        self.selector.observe(losses)
+        rule.observe(losses)
         watched = {"step": step, "weights": weights, "losses": losses, "metrics": metrics, "tokens": tokens}
-        watched |= {"seen_gaps": self.selector.seen_gaps(), "seconds": time.perf_counter() - started}
+        watched |= {"seen_gaps": dict(rule.gaps), "seconds": time.perf_counter() - started}
         self.steps_done, self.owes_evaluation = step + 1, self._evaluation_due(step + 1)
         if self._asked_to_stop():
             return watched | {"interrupted": True}
@@ -136,35 +141,36 @@ class JointModule(L.LightningModule):
                     callback.on_train_batch_end(self.trainer, self, outputs, None, 0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One AdamW over everything trainable."""
+        """One optimizer over everything trainable."""
         return self.optim.build(p for p in self.policy.parameters() if p.requires_grad)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep trainable parameters only, the selector's memory, and what is still to be done."""
+        """Keep trainable parameters only, the rules' memory, and what is still to be done."""
         names = (name for name, parameter in self.policy.named_parameters() if parameter.requires_grad)
         trainable = {f"policy.{name.replace('_fsdp_wrapped_module.', '')}" for name in names}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trainable}
-        checkpoint["selector"] = self.selector.state_dict()
+        checkpoint["rules"] = [rule.state_dict() for rule, _ in self.schedule]
         checkpoint["owes_evaluation"] = self.owes_evaluation
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them."""
-        self.selector.load_state_dict(checkpoint["selector"])
+        for (rule, _), state in zip(self.schedule, checkpoint["rules"], strict=True):
+            rule.load_state_dict(state)
         self.steps_done, self.owes_evaluation = checkpoint["global_step"], checkpoint["owes_evaluation"]
 
-    def _begin_step(self, step: int) -> Any:
+    @property
+    def total_steps(self) -> int:
+        """Of all phases."""
+        return sum(steps for _, steps in self.schedule)
+
+    def _begin_step(self, step: int, phase: Current) -> Any:
         """Seed dropout for this step, set the learning rate, and forget the moments where a phase begins."""
         self._seed_dropout(step)
         optimizer: Any = self.optimizers()
-        start = 0
-        for length in self.phases:
-            if step < start + length:
-                break
-            start += length
-        if step == start and step > 0:
+        if step == phase.start and step > 0:
             optimizer.state.clear()
         for group in optimizer.param_groups:
-            group["lr"] = self.optim.lr_at(step - start, length)
+            group["lr"] = self.optim.lr_at(step - phase.start, phase.steps)
         return optimizer
 
     def _seed_dropout(self, step: int) -> None:
@@ -227,7 +233,7 @@ class JointModule(L.LightningModule):
         return [rows[i : i + size] for i in range(0, len(rows), size)]
 
     def _evaluation_due(self, steps_done: int) -> bool:
-        return steps_done == 1 or steps_done % self.eval_every == 0 or steps_done == sum(self.phases)
+        return steps_done == 1 or steps_done % self.eval_every == 0 or steps_done == self.total_steps
 
     def _asked_to_stop(self) -> bool:
         """Agreed over ranks: they stop together or not at all."""

@@ -29,13 +29,13 @@ def run_path(cfg: Mapping[str, Any], strategy: str, overrides: Sequence[str]) ->
 
 
 def cell_name(cfg: Mapping[str, Any], strategy: str, overrides: Sequence[str]) -> str:
-    """Folder name of a run: strategy, λ (where the strategy has one), seed, then the other overrides, sorted.
+    """Folder name of a run: strategy, λ (where weights are asked for), seed, then the other overrides, sorted.
 
-    >>> cell_name({"strategy": {"lam": 0.25}, "lam": 0.25, "seed": 0}, "alright", ["lam=0.250", "data.max_length=9"])
-    'strategy-alright_lam-0.25_seed-0_data.max_length-9'
+    >>> cell_name({"strategy": {"weights": {}}, "lam": 0.25, "seed": 0}, "mix", ["lam=0.250", "data.max_length=9"])
+    'strategy-mix_lam-0.25_seed-0_data.max_length-9'
     """
     parts = [f"strategy-{strategy}"]
-    if "lam" in cfg["strategy"]:
+    if any("weights" in cfg.get(part, {}) for part in ("strategy", "start")) and cfg["lam"] is not None:
         lam = float(cfg["lam"])
         parts.append(f"lam-{lam:g}" if float(f"{lam:g}") == lam else f"lam-{lam!r}")
     parts.append(f"seed-{cfg['seed']}")

@@ -15,18 +15,21 @@ from torch import nn
 from xright import models, preemption
 from xright.build import build
 from xright.callbacks.checkpoint import Checkpoint
+from xright.callbacks.trajectory import Trajectory
 from xright.checks import check_reference
 from xright.data.corpus import corpus_of
 from xright.evaluation.behaviour import LONGEST_ANSWER, behaviour
 from xright.evaluation.generate import complete
 from xright.folders import RunFolder
 from xright.inputs import check_same, inputs
-from xright.loggers import wandb_runs
-from xright.naming import run_path
-from xright.objectives import JOINT
+from xright.loggers import running
+from xright.naming import ARITHMETIC, run_path
 from xright.ranks import broadcast, first, is_first
+from xright.settings import Settings
 from xright.stages import Stages
-from xright.strategies import Selector
+from xright.starts import Start
+from xright.strategies import Schedule
+from xright.strategies.method import Method, method_of
 from xright.training import Plan, train, versions, whole
 
 log = logging.getLogger(__name__)
@@ -50,9 +53,10 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
     afresh = cfg.overwrite and not (job and first(folder.begun_by) == job)  # a job that SLURM starts again goes on
     result = None if afresh else first(lambda: folder.finished(config))
     if result is None:
-        stages = prepare(cfg)
+        stages, optima = prepare(cfg)
         with folder.lock():
-            result = _joint_run(cfg, strategy, folder, config, stages, afresh)
+            found = first(folder.set_aside) if afresh else first(lambda: folder.finished(config))
+            result = found or JointRun(cfg, strategy, folder, stages, optima).go(config)  # another process may be faster
     else:
         first(lambda: check_same(folder.path, result.get("inputs", {}), inputs(config)))
         log.info("finished already: %s", folder.path)
@@ -61,73 +65,84 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
     return result["ideal_distance"]
 
 
-def prepare(cfg: DictConfig) -> Stages:
-    """Build or find the shared stages, and fill in `cfg.run`: optima, steps per epoch."""
-    corpus = corpus_of(cfg)
-    stages = Stages(cfg, corpus)
+def prepare(cfg: DictConfig) -> tuple[Stages, dict[str, float | None]]:
+    """Build or find the shared stages; with them f* of each objective that is no surrogate, None where unknown."""
+    stages = Stages(Settings.of(cfg, ARITHMETIC), corpus_of(cfg))
     stages.check()
-    cfg.run.steps_per_epoch = stages.steps_per_epoch
-    if cfg.optima == "auto":
-        cfg.run.optima = {name: stages.optimum(name).result["optimum"] for name in JOINT}
-        log.info("optima: %s", ", ".join(f"f_{name}* = {value:.4f}" for name, value in cfg.run.optima.items()))
-    else:
-        cfg.run.optima = cfg.optima
-    return stages
+    names = [name for name, objective in stages.objectives.items() if not objective.surrogate]
+    given = stages.settings.optima
+    if isinstance(given, str):
+        optima = {name: stages.optimum(name).result["optimum"] for name in names}
+        log.info("optima: %s", ", ".join(f"f_{name}* = {value:.4f}" for name, value in optima.items()))
+        return stages, optima
+    return stages, {name: given.get(name) for name in names}
 
 
-def _joint_run(
-    cfg: DictConfig, strategy: str, folder: RunFolder, config: Mapping[str, Any], stages: Stages, afresh: bool
-) -> dict[str, Any]:
-    """Train (from the last checkpoint, if there is one), evaluate, write `model/` and `result.json`."""
-    if afresh:
-        first(folder.set_aside)
-    elif found := first(lambda: folder.finished(config)):  # another process was faster
-        return found
-    read = first(lambda: inputs(config))
-    cfg.run.folder = str(folder.path).replace("${", r"\${")  # a folder's name is no interpolation
-    cfg.run.identity = stages.identity(config)
-    selector, callbacks = build(cfg.strategy), [build(node) for node in cfg.callbacks.values() if node]
-    objectives = {name: build(cfg.objectives[name]) for name in {*selector.objectives, *JOINT}}
-    phases = selector.phases(stages.steps_per_epoch, cfg.epochs)
-    evaluation = {name: stages.evaluation(objectives[name]) for name in JOINT}
-    policy = _start(cfg, stages, selector)
-    if cfg.reference == "base" and not selector.start():
-        check_reference(policy, objectives["dpo"], evaluation["dpo"], cfg)
-    first(lambda: folder.begin(config, preemption.slurm_job()))
-    with folder.telling_why(), wandb_runs(cfg.logger) as loggers:
-        plan = Plan(stages.streams, stages.batch_size, phases, evaluation, stages.corpus.showcase())
-        train(
-            plan, policy, stages.tokenizer, objectives, selector, build(cfg.optim), cfg.seed, cfg, selector.label,
-            callbacks, loggers,
+class JointRun:
+    """A run whose stages are there: its method, its start, its callbacks and loggers."""
+
+    def __init__(
+        self, cfg: DictConfig, strategy: str, folder: RunFolder, stages: Stages, optima: Mapping[str, float | None]
+    ) -> None:
+        self.cfg, self.strategy, self.folder, self.stages, self.optima = cfg, strategy, folder, stages, optima
+        known = cfg.copy()
+        known.optima = dict(optima) if any(best is not None for best in optima.values()) else None
+        self.schedule = Schedule.of(build(known.strategy))
+        self.start: Start = build(known.start)
+        self.optim = build(known.optim)
+        self.callbacks = [build(node) for node in known.callbacks.values() if node]
+
+    def go(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Train (from the last checkpoint, if there is one), evaluate, write `model/` and `result.json`."""
+        stages, settings, folder = self.stages, self.stages.settings, self.folder
+        read = first(lambda: inputs(config))
+        schedule = self.schedule.steps(stages.steps_per_epoch, settings.epochs)
+        method = method_of(
+            self.schedule, stages.steps_per_epoch, settings.epochs, self.start.name, self.start.importance
+        )
+        trajectory = Trajectory(folder.path, stages.objectives, self.optima, stages.steps_per_epoch)
+        checkpoints = Checkpoint(folder.path / "checkpoints", settings.loop.checkpoint_every, stages.identity(config))
+        callbacks = [trajectory, *self.callbacks, checkpoints]
+        plan = Plan(
+            method.label, stages.objectives, stages.streams, stages.batch_size, schedule, self.optim, settings.seed,
+            stages.evaluation, stages.corpus.showcase(), folder.path,
         )  # fmt: skip
-        checkpoints = next(c for c in callbacks if isinstance(c, Checkpoint))
-        policy = whole(policy, cfg.trainer, lambda: _start(cfg, stages, selector), checkpoints)
-        result: dict[str, Any] = {}
-        if is_first():
-            carried = stages.base.path if stages.base.is_cached else None
-            models.export(policy, stages.tokenizer, folder.path / "model", carried)
-            about = {"strategy": strategy, "label": selector.label, "lam": cfg.strategy.get("lam"), "seed": cfg.seed}
-            result |= about | {"name": cfg.name, "stopped_by": "budget"}
-            for callback in callbacks:
-                result |= callback.summary() if hasattr(callback, "summary") else {}
-            if hasattr(stages.corpus.source, "probes"):
-                result["behaviour"] = _behaviour(policy, stages, cfg.eval_batch_size)
-            result |= {"eval_on": cfg.eval_on, "reference": cfg.reference, "inputs": read, "versions": versions()}
-            folder.finish(result)
-    return broadcast(result)
+        policy = self._fresh()
+        if settings.reference == "base" and self.start.is_reference:
+            check_reference(policy, stages.objectives, stages.evaluation, settings.model.dtype)
+        first(lambda: folder.begin(config, preemption.slurm_job()))
+        with folder.telling_why(), running(self.cfg.logger, folder.path) as loggers:
+            train(plan, policy, stages.tokenizer, settings.loop, callbacks=callbacks, loggers=loggers)
+            policy = whole(policy, settings.loop.trainer, self._fresh, checkpoints)
+            result: dict[str, Any] = {}
+            if is_first():
+                models.export(
+                    policy, stages.tokenizer, folder.path / "model", stages.base.path if stages.base.is_cached else None
+                )
+                result = self._about(method)
+                for callback in callbacks:
+                    result |= callback.summary() if hasattr(callback, "summary") else {}
+                if hasattr(stages.corpus.source, "probes"):
+                    result["behaviour"] = self._behaviour(policy)
+                result |= {"eval_on": self.cfg.eval_on, "reference": settings.reference, "inputs": read}
+                folder.finish(result | {"versions": versions()})
+        return broadcast(result)
 
+    def _fresh(self) -> nn.Module:
+        return self.start.policy(self.stages, self.stages.settings.seed)
 
-def _start(cfg: DictConfig, stages: Stages, selector: Selector) -> nn.Module:
-    """The model the run starts from: the base, or the average of the optima's models a selector asks for."""
-    if weights := selector.start():
-        folders = {stages.optimum(name).folder / "model": weight for name, weight in weights.items()}
-        return models.average(folders, trust_remote_code=cfg.model.trust_remote_code)
-    return stages.policy(cfg.seed)
+    def _about(self, method: Method) -> dict[str, Any]:
+        """Which run it is."""
+        return {
+            "strategy": self.strategy, "label": method.label, "lam": self.cfg.lam if method.weights else None,
+            "seed": self.cfg.seed, "name": self.cfg.name, "stopped_by": "budget", "method": method.as_data(),
+        }  # fmt: skip
 
-
-def _behaviour(policy: nn.Module, stages: Stages, batch_size: int) -> dict[str, float]:
-    """What the final model does when asked: the source's probes, completed greedily and judged."""
-    probes, template = stages.corpus.source.probes(), stages.corpus.templates["sft"]
-    prompts = [template.render(stages.tokenizer, probe.prompt) for probe in probes]
-    answers = complete(policy, stages.tokenizer, prompts, LONGEST_ANSWER, batch_size, template.is_chat)
-    return behaviour(probes, answers)
+    def _behaviour(self, policy: nn.Module) -> dict[str, float]:
+        """What the final model does when asked: the source's probes, completed greedily and judged."""
+        corpus = self.stages.corpus
+        probes, template = corpus.source.probes(), next(iter(corpus.templates.values()))
+        prompts = [template.render(corpus.tokenizer, probe.prompt) for probe in probes]
+        batch_size = self.stages.settings.loop.eval_batch_size
+        answers = complete(policy, corpus.tokenizer, prompts, LONGEST_ANSWER, batch_size, template.is_chat)
+        return behaviour(probes, answers)

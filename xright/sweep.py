@@ -60,6 +60,7 @@ def check(config_name: str, batch: Sequence[Sequence[str]]) -> None:
     from xright.folders import RunFolder
     from xright.naming import run_path
     from xright.quiet import quiet
+    from xright.settings import complete
 
     quiet()
     seen: dict[Path, str] = {}
@@ -70,6 +71,7 @@ def check(config_name: str, batch: Sequence[Sequence[str]]) -> None:
             task: Any = OmegaConf.to_container(cfg.hydra.overrides.task)
             with flag_override(cfg, ["struct", "readonly"], [False, False]):
                 del cfg["hydra"]
+            complete(cfg, task)
             check_config(cfg)
             config: Any = OmegaConf.to_container(cfg, resolve=True)
             folder = run_path(config, strategy, task)

@@ -4,9 +4,10 @@ import logging
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -36,6 +37,7 @@ from xright.module import JointModule
 from xright.objectives import Objective
 from xright.optim import Optim
 from xright.packing import choose_layout
+from xright.settings import LoopSettings
 from xright.strategies import Selector
 
 log = logging.getLogger(__name__)
@@ -43,21 +45,32 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train on, for how long, and what to evaluate.
+    """What to train, on what, and what to evaluate.
 
-    streams: {name: training rows}; batch_size: {name: rows or tokens per step}; phases: lengths in steps; evaluation:
-    {objective: rows}. showcase: prompts to watch completions of (`Corpus.showcase`).
+    title: for the progress bar. objectives: {name: Objective}; streams: {name: training rows}; batch_size: {name: rows
+    or tokens per step}; schedule: each phase's rule and length in steps; evaluation: {objective: rows}; seed: of the row
+    order and dropout. showcase: prompts to watch completions of (`Corpus.showcase`). folder: the run's.
     """
 
+    title: str
+    objectives: Mapping[str, Objective]
     streams: Mapping[str, Sequence[Row]]
     batch_size: Mapping[str, BatchSize]
-    phases: Sequence[int]
-    evaluation: Mapping[str, Sequence[Row]]
+    schedule: Sequence[tuple[Selector, int]]
+    optim: Optim
+    seed: int
+    evaluation: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     showcase: Sequence[Mapping[str, Any]] = ()
+    folder: Path | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all phases."""
+        return sum(steps for _, steps in self.schedule)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of the longer loader."""
+        """Batches of the longest loader."""
         return steps_per_epoch(self.streams, self.batch_size)
 
 
@@ -65,41 +78,35 @@ def train(
     plan: Plan,
     policy: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    objectives: Mapping[str, Objective],
-    selector: Selector,
-    optim: Optim,
-    seed: int,
-    cfg: Any,
-    title: str,
+    loop: LoopSettings,
+    *,
     callbacks: Sequence[L.Callback] = (),
     loggers: Sequence[Any] = (),
 ) -> None:
     """Train `policy` in place, from the beginning or from where a Checkpoint among the callbacks left it.
 
-    cfg: the run's configuration, for the trainer, evaluation and micro-batch sizes. callbacks watch. Raises UserError
-    if a loss stops being finite, and Preempted (after saving) if a signal asks this job to go.
+    callbacks watch. Raises UserError if a loss stops being finite, and Preempted (after saving) if a signal asks this
+    job to go.
     """
-    steps = sum(plan.phases)
-    trainer = make_trainer(cfg.trainer, max_steps=steps, callbacks=[*callbacks, Progress(title)], logger=list(loggers))
-    chunks = {name: evaluation_chunks(rows, cfg.eval_batch_size, trainer) for name, rows in plan.evaluation.items()}
-    _check_clip(trainer, optim)
+    watching = [*callbacks, Progress(plan.title)]
+    trainer = make_trainer(loop.trainer, max_steps=plan.steps, callbacks=watching, logger=list(loggers))
+    chunks = {name: evaluation_chunks(rows, loop.eval_batch_size, trainer) for name, rows in plan.evaluation.items()}
+    _check_clip(trainer, plan.optim)
     if not isinstance(trainer.strategy, FSDPStrategy):  # which shards it on its way to the GPU
         policy.to(trainer.strategy.root_device)  # where it will work, so that the layout is tried there
-    lay_out = partial(collate, pad_id=pad_id(tokenizer), layout=choose_layout(policy, cfg.layout))
+    lay_out = partial(collate, pad_id=pad_id(tokenizer), layout=choose_layout(policy, loop.layout))
     module = JointModule(
-        policy, objectives, selector, lay_out, optim, plan.phases, chunks,
-        cfg.eval_every, seed, cfg.model.micro_batch, tokenizer, plan.showcase, cfg.look, preemption.requested,
+        policy, plan.objectives, plan.schedule, plan.optim, collate=lay_out, evaluation=chunks, seed=plan.seed,
+        eval_every=loop.eval_every, micro_batch=loop.micro_batch, look=loop.look, folder=plan.folder,
+        tokenizer=tokenizer, showcase=plan.showcase, stop_requested=preemption.requested,
     )  # fmt: skip
     checkpoint = next((c.latest() for c in callbacks if isinstance(c, Checkpoint)), None)
     if checkpoint:
-        log.info("%s: going on from %s", title, checkpoint)
+        log.info("%s: going on from %s", plan.title, checkpoint)
+    data = JointData(plan.streams, plan.batch_size, plan.steps, plan.seed)
     try:
         with preemption.deferred():
-            if steps:
-                data = JointData(plan.streams, plan.batch_size, steps, seed)
-                trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-            else:
-                _evaluate_only(trainer, module, callbacks)
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except NonFiniteLoss as error:
         prompts = [tokenizer.decode(row.prompt)[-60:] for row in error.rows[:3]]
         raise UserError(
@@ -146,7 +153,7 @@ def make_trainer(trainer_cfg: Any, callbacks: Sequence[L.Callback] = (), **kwarg
     """
     if trainer_cfg.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
         raise UserError(
-            f"trainer.accelerator={trainer_cfg.accelerator} needs a GPU and torch sees none here; use trainer=cpu, or "
+            f"trainer.accelerator={trainer_cfg['accelerator']} needs a GPU and torch sees none here; use trainer=cpu, or "
             "trainer=ddp trainer.accelerator=cpu for several processes."
         )
     plugins = [*(build(node) for node in trainer_cfg.get("plugins") or []), environment()]
@@ -172,7 +179,7 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes."""
+    """The versions of xright, Python and the libraries that decide what a run computes."""
     names = ("torch", "lightning", "transformers", "peft", "datasets", "hydra-core", "wandb")
     return {
         "xright": __version__,
@@ -180,17 +187,3 @@ def versions() -> dict[str, str]:
         **{name: version(name) for name in names},
     }
 
-
-def _evaluate_only(trainer: L.Trainer, module: JointModule, callbacks: Sequence[L.Callback]) -> None:
-    """A run without steps: its starting point is its trajectory. Callbacks see what they would see of a training."""
-    trainer.strategy.connect(module)
-    module.trainer = trainer
-    module.to(trainer.strategy.root_device)
-    for callback in callbacks:
-        callback.setup(trainer, module, "fit")
-        callback.on_fit_start(trainer, module)
-        callback.on_train_start(trainer, module)
-    module.on_fit_start()
-    for callback in callbacks:
-        callback.on_train_end(trainer, module)
-        callback.teardown(trainer, module, "fit")

@@ -7,7 +7,6 @@ Columns: step (optimizer steps done), and the check's metrics: shares in [0, 1].
 table behaviour/completions (step, prompt, completion, verdict).
 """
 
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -25,16 +24,16 @@ class BehaviourCheck(L.Callback):
     max_new_tokens: per completion. batch_size: completions at a time."""
 
     def __init__(
-        self, folder: str | Path, check: Any, every: int = 1, max_new_tokens: int = 64, batch_size: int = 64
+        self, check: Any, every: int = 1, max_new_tokens: int = 64, batch_size: int = 64
     ) -> None:
         if every < 1:
             raise UserError(f"every={every!r} of the behaviour check must be at least 1 evaluation.")
         self.check, self.every, self.max_new_tokens, self.batch_size = check, every, max_new_tokens, batch_size
-        self.file = CsvFile(Path(folder) / "behaviour.csv", ["step", *check.metrics])
         self.evaluations = 0
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """UserError for a prompt that leaves no room for a completion; better now than in the middle of a run."""
+        self.file = CsvFile(pl_module.folder / "behaviour.csv", ["step", *self.check.metrics])
         prompts, room = self._written(pl_module.tokenizer), positions(pl_module.policy)
         for prompt, ids in zip(prompts, encode(pl_module.tokenizer, prompts, self.check.template.is_chat), strict=True):
             if room is not None and len(ids) + self.max_new_tokens > room:
@@ -52,7 +51,7 @@ class BehaviourCheck(L.Callback):
         if "evaluation" not in outputs:
             return
         steps_done = outputs["steps_done"]
-        due = self.evaluations % self.every == 0 or steps_done == sum(pl_module.phases) or trainer.should_stop
+        due = self.evaluations % self.every == 0 or steps_done == pl_module.total_steps or trainer.should_stop
         if due and is_first():
             self._look(trainer, pl_module, steps_done)
         self.evaluations += 1

@@ -9,7 +9,6 @@ step (optimizer steps done), prompt (as rendered for the model), kind, completio
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -26,14 +25,14 @@ log = logging.getLogger(__name__)
 class Samples(L.Callback):
     """every: evaluations between two looks (the last evaluation is always one). max_new_tokens: per completion."""
 
-    def __init__(self, folder: str | Path, every: int = 5, max_new_tokens: int = 64) -> None:
-        self.file = Journal(Path(folder) / "samples.jsonl")
+    def __init__(self, every: int = 5, max_new_tokens: int = 64) -> None:
         self.every, self.max_new_tokens = every, max_new_tokens
         self.prompts: Sequence[Mapping[str, Any]] = ()
         self.evaluations = 0
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Leave out prompts that leave no room for a completion, and say so; better now than in the middle of a run."""
+        self.file = Journal(pl_module.folder / "samples.jsonl")
         self.prompts = pl_module.showcase
         room = getattr(pl_module.policy.config, "max_position_embeddings", None)
         if room is None:
@@ -53,7 +52,7 @@ class Samples(L.Callback):
         if "evaluation" not in outputs or not self.prompts:
             return
         steps_done = outputs["steps_done"]
-        due = self.evaluations % self.every == 0 or steps_done == sum(pl_module.phases) or trainer.should_stop
+        due = self.evaluations % self.every == 0 or steps_done == pl_module.total_steps or trainer.should_stop
         if due and is_first():
             lines = self._sample(pl_module, steps_done)
             log_table(trainer, "samples", lines, steps_done)

@@ -1,37 +1,43 @@
 """Every optimizer step: `steps.csv` and `train/*`, buffered and written every `every` steps.
 
-Columns: step (t, from 0), pick (`dpo`, `sft`, `both`, or another objective's name), loss_* (nats, of the step's batch,
-before the update; empty where not computed), seen_gap_* (the selector's last-seen gaps), seconds (evaluation excluded),
-tokens (prompt and response tokens of the updated objectives, padding excluded).
-Logs train/<objective> (mean over the buffer of the steps that computed it), train/<metric>, and strategy/pick (mean
-weight on DPO: 1 always DPO, 0 never).
+Columns: step (t, from 0), pick (the objective's name; `both` where both of two were; several names joined by +), then
+for every objective of the run loss_* (in its unit, of the step's batch, before the update; empty where not computed) and
+seen_gap_* (the rule's last-seen gap); seconds (evaluation excluded), tokens (prompt and response tokens of the updated
+objectives, padding excluded), and weight_* (its weight in the step; empty: none).
+Logs train/<objective> (mean over the buffer of the steps that computed it), train/<metric>, weight/<objective> (mean
+over the buffer), and strategy/pick (mean weight on the first objective: 1 always, 0 never).
 """
 
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 
 from xright.callbacks.csvfile import CsvFile
+from xright.callbacks.trajectory import by_metric
 
-COLUMNS = ("step", "pick", "loss_dpo", "loss_sft", "seen_gap_dpo", "seen_gap_sft", "seconds", "tokens")
+BOTH = "both"
 
 
 class Steps(L.Callback):
-    """folder: where `steps.csv` goes. every: steps between two writes, ≥ 1."""
+    """every: steps between two writes, ≥ 1."""
 
-    def __init__(self, folder: str | Path, every: int = 10) -> None:
-        self.file = CsvFile(Path(folder) / "steps.csv", COLUMNS)
+    def __init__(self, every: int = 10) -> None:
         self.every = every
         self.buffer: list[dict[str, Any]] = []
         self.loggers: Sequence[Any] = ()
 
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """The file has columns for each objective of the run."""
+        self.names, self.loggers = tuple(pl_module.objectives), trainer.loggers
+        each = [f"{kind}_{name}" for kind in ("loss", "seen_gap") for name in self.names]
+        weights = [f"weight_{name}" for name in self.names]
+        self.file = CsvFile(pl_module.folder / "steps.csv", ["step", "pick", *each, "seconds", "tokens", *weights])
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin the file, or go on behind the checkpoint's step."""
-        self.loggers = trainer.loggers
         self.file.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
@@ -72,27 +78,27 @@ class Steps(L.Callback):
     def _flush(self) -> None:
         if not self.buffer:
             return
-        self.file.add([_row(outputs) for outputs in self.buffer])
+        self.file.add([self._row(outputs) for outputs in self.buffer])
         values: dict[str, list[float]] = defaultdict(list)
         for outputs in self.buffer:
-            for name, loss in outputs["losses"].items():
-                values[f"train/{name}"].append(loss)
-                for metric, value in outputs["metrics"][name].items():
-                    values[f"train/{metric}"].append(value)
-            values["strategy/pick"].append(outputs["weights"].get("dpo", 0.0))
+            for name, value in (outputs["losses"] | by_metric(outputs["metrics"])).items():
+                values[f"train/{name}"].append(value)
+            for name in self.names:
+                values[f"weight/{name}"].append(outputs["weights"].get(name, 0.0))
         means = {key: statistics.fmean(found) for key, found in values.items()}
+        means["strategy/pick"] = means[f"weight/{self.names[0]}"]
         for logger in self.loggers:
             logger.log_metrics(means, step=self.buffer[-1]["step"] + 1)
         self.buffer.clear()
 
-
-def _row(outputs: dict[str, Any]) -> dict[str, Any]:
-    picked = list(outputs["weights"])
-    return {
-        "step": outputs["step"],
-        "pick": picked[0] if len(picked) == 1 else "both",
-        **{f"loss_{name}": loss for name, loss in outputs["losses"].items() if f"loss_{name}" in COLUMNS},
-        **{f"seen_gap_{name}": gap for name, gap in outputs["seen_gaps"].items()},
-        "seconds": round(outputs["seconds"], 6),
-        "tokens": outputs["tokens"],
-    }
+    def _row(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        picked = list(outputs["weights"])
+        return {
+            "step": outputs["step"],
+            "pick": BOTH if len(picked) == len(self.names) == 2 else "+".join(picked),
+            **{f"loss_{name}": loss for name, loss in outputs["losses"].items()},
+            **{f"seen_gap_{name}": gap for name, gap in outputs["seen_gaps"].items()},
+            "seconds": round(outputs["seconds"], 6),
+            "tokens": outputs["tokens"],
+            **{f"weight_{name}": weight for name, weight in outputs["weights"].items()},
+        }

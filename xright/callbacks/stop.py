@@ -1,36 +1,39 @@
 """The stopping rule of arXiv 2410.15483, appendix B.2, checked at every evaluation.
 
-Stop when f_DPO ≤ f_DPO* + ε, or f_SFT ≤ f_SFT* + ε, or some point (s, d) of a reference Pareto front has
-f_SFT ≤ s + ε and f_DPO ≤ d + ε; ε in nats. Evaluations are the same on all ranks, so all stop together.
+Stop when f_i ≤ f_i* + ε for some objective i, or when some point p of a reference Pareto front has f_i ≤ p_i + ε for
+all i; ε in nats. Evaluations are the same on all ranks, so all stop together.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
-from xright.errors import UserError
+from xright.errors import UserError, check_number
 from xright.metrics import pareto_front
 from xright.places import place
 
 
 class StoppingRule(L.Callback):
-    """optima: {objective: f*}. front: points (f_SFT, f_DPO), or the folder of a study whose finished ALRIGHT runs give
-    them, or None. epsilon: ε ≥ 0. Does nothing for a strategy that may not stop early (Sequential).
+    """optima: {objective: f*}. front: points {objective: f}, or the folder of a study whose finished runs of the
+    strategy `of` give them, or None. epsilon: ε ≥ 0. Does nothing in a run of several phases, whose budget is its
+    phases (Sequential).
 
     Raises UserError when there is nothing to compare with.
     """
 
     def __init__(
         self,
-        optima: Mapping[str, float] | None,
-        front: Sequence[Sequence[float]] | str | None = None,
+        optima: Mapping[str, float | None] | None,
+        front: Sequence[Mapping[str, float]] | str | None = None,
+        of: str | None = None,
         epsilon: float = 1e-4,
     ) -> None:
-        self.optima = dict(optima) if optima else {}
-        self.front = _front_of_study(place(front)) if isinstance(front, str) else [tuple(p) for p in front or []]
+        self.optima = {name: best for name, best in (optima or {}).items() if best is not None}
+        self.front = _front_of_study(place(front), of) if isinstance(front, str) else [_point(p) for p in front or []]
         self.epsilon = epsilon
         self.stopped_by: str | None = None
         if not self.optima and not self.front:
@@ -40,7 +43,7 @@ class StoppingRule(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
         """End the run where the rule says so."""
-        if "evaluation" in outputs and pl_module.selector.may_stop_early:
+        if "evaluation" in outputs and len(pl_module.schedule) == 1:
             self.stopped_by = self.verdict(outputs["evaluation"])
             trainer.should_stop |= self.stopped_by is not None
 
@@ -61,8 +64,8 @@ class StoppingRule(L.Callback):
         for name, best in self.optima.items():
             if losses[name] <= best + self.epsilon:
                 return f"{name}_optimum"
-        for sft, dpo in self.front:
-            if losses["sft"] <= sft + self.epsilon and losses["dpo"] <= dpo + self.epsilon:
+        for point in self.front:
+            if all(losses[name] <= value + self.epsilon for name, value in point.items()):
                 return "front"
         return None
 
@@ -71,10 +74,22 @@ class StoppingRule(L.Callback):
         return {"stopped_by": self.stopped_by} if self.stopped_by else {}
 
 
-def _front_of_study(folder: Path) -> list[tuple[float, float]]:
-    """(f_SFT, f_DPO) of the finished ALRIGHT runs below a folder, dominated points left out."""
+def _point(given: Any) -> dict[str, float]:
+    if not isinstance(given, Mapping):
+        raise UserError(f"a point of callbacks.stop.front is {given!r}, but must be by objective: {{sft: f, dpo: f}}.")
+    return {name: check_number(f"callbacks.stop.front of {name}", f, lambda _: True, "a number") for name, f in given.items()}
+
+
+def _front_of_study(folder: Path, strategy: str | None) -> list[dict[str, float]]:
+    """{objective: f} of the finished runs of a strategy below a folder, dominated points left out."""
     results = [json.loads(file.read_text()) for file in sorted(folder.glob("*/result.json"))]
-    points = [(r["f_sft"], r["f_dpo"]) for r in results if r["strategy"] == "alright"]
+    points = [
+        {key[2:]: value for key, value in result.items() if re.fullmatch(r"f_(?!.*_opt$).+", key) and value is not None}
+        for result in results
+        if strategy in (None, result["strategy"])
+    ]
     if not points:
-        raise UserError(f"callbacks.stop.front={str(folder)!r} holds no finished ALRIGHT run to make a front of.")
-    return [points[index] for index in pareto_front(points)]
+        kind = f"{strategy} run" if strategy else "run"
+        raise UserError(f"callbacks.stop.front={str(folder)!r} holds no finished {kind} to make a front of.")
+    names = [name for name in points[0] if all(name in point for point in points)]
+    return [{name: points[place][name] for name in names} for place in pareto_front([[p[n] for n in names] for p in points])]

@@ -48,6 +48,7 @@ class Corpus:
             raise UserError(f"eval_on={eval_on!r} must be heldout or train_probe.")
         self.source, self.tokenizer, self.max_length, self.eval_on = source, tokenizer, max_length, eval_on
         self.templates = {stream: Template(spec, control_tokens) for stream, spec in templates.items()}
+        self.streams = dict(templates)
         self._splits: dict[tuple[str, str], Tokenised] = {}
         if "strftime_now" in str(tokenizer.chat_template) and any(t.is_chat for t in self.templates.values()):
             log.warning("the chat template writes today's date; rows in the cache keep the day of their tokenisation")

@@ -43,15 +43,16 @@ def preference_metrics(logps_RB: Tensor, log_ratios_RB: Tensor, beta: float) -> 
 
 
 class DPO(Objective):
-    """DPO on the preference stream; π_ref enters as log-probs stored with the rows.
+    """DPO on a stream of pairs; π_ref enters as log-probs stored with the rows.
 
     beta: > 0. label_smoothing: ε in [0, 0.5). Raises UserError outside these.
     """
 
-    stream = "preference"
-    value_at_reference = math.log(2)
+    unit, label = "nats per pair", "DPO"
+    needs_reference, lower_bound, value_at_reference = True, 0.0, math.log(2)
 
-    def __init__(self, beta: float = 0.1, label_smoothing: float = 0.0) -> None:
+    def __init__(self, beta: float = 0.1, label_smoothing: float = 0.0, stream: str = "preference") -> None:
+        self.stream = stream
         self.beta = check_beta(beta)
         self.label_smoothing = check_number(
             "label_smoothing", label_smoothing, lambda x: 0 <= x < 0.5, "a probability in [0, 0.5): of a flipped label"

@@ -19,11 +19,13 @@ def ipo_loss(margins_B: Tensor, beta: float) -> Tensor:
 
 
 class IPO(Objective):
-    """IPO on the preference stream. beta: > 0, else UserError."""
+    """IPO on a stream of pairs. beta: > 0, else UserError."""
 
-    stream = "preference"
+    unit, label = "(nats per token)² per pair", "IPO"
+    needs_reference, lower_bound = True, 0.0
 
-    def __init__(self, beta: float = 0.1) -> None:
+    def __init__(self, beta: float = 0.1, stream: str = "preference") -> None:
+        self.stream = stream
         self.beta = check_beta(beta)
         self.value_at_reference = (1 / (2 * beta)) ** 2
 

@@ -9,7 +9,8 @@ ones); N predicted tokens over all sequences; L × T the layout's token grid (L 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -70,12 +71,21 @@ def widest(device: torch.device) -> torch.dtype:
 class Objective(ABC):
     """From (policy, batch) to (loss, metrics), both summed over the batch's units.
 
-    stream: name of the data stream whose rows it takes (`"sft"` or `"preference"`).
-    value_at_reference: its value when the policy equals π_ref, where that is known; checked at start-up.
+    stream: name of the data stream whose rows it takes. unit: of f. label: what people call it.
+    needs_reference: does it read the rows' log-probs under π_ref?
+    lower_bound: what f cannot fall below, where that is known. value_at_reference: f when the policy equals π_ref, where
+    that is known; checked at start-up.
+    surrogate: is it trained in the place of other objectives (ORPO)? Then it is recorded and evaluated, but is no goal:
+    it has no optimum, and no axis in objective space.
     """
 
     stream: str
+    unit: str = "nats"
+    label: str = ""
+    needs_reference: bool = False
+    lower_bound: float | None = None
     value_at_reference: float | None = None
+    surrogate: bool = False
 
     @abstractmethod
     def size(self, batch: Batch) -> int:
@@ -84,3 +94,14 @@ class Objective(ABC):
     @abstractmethod
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (Σ ℓ_i as a scalar with gradient, {metric name: Σ over units, detached})."""
+
+
+def labels(objectives: Mapping[str, Objective]) -> dict[str, str]:
+    """What people call each objective of a run: its label; where several share one, the name that the run gives it."""
+    shared = Counter(objective.label for objective in objectives.values())
+    return {
+        name: objective.label
+        if objective.label and (shared[objective.label] == 1 or objective.label.lower() == name.lower())
+        else name
+        for name, objective in objectives.items()
+    }

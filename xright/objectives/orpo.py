@@ -23,11 +23,13 @@ def orpo_loss(mean_logps_RB: Tensor, weight: float) -> Tensor:
 
 
 class ORPO(Objective):
-    """ORPO on the preference stream. weight: ≥ 0, else UserError."""
+    """ORPO on a stream of pairs. weight: ≥ 0, else UserError."""
 
-    stream = "preference"
+    unit, label = "nats per pair", "ORPO"
+    lower_bound, surrogate = 0.0, True
 
-    def __init__(self, weight: float = 0.1) -> None:
+    def __init__(self, weight: float = 0.1, stream: str = "preference") -> None:
+        self.stream = stream
         self.weight = check_number("weight", weight, lambda x: x >= 0, "a number >= 0, for example 0.1")
 
     def size(self, batch: Batch) -> int:

@@ -12,9 +12,10 @@ from xright.objectives.objective import Batch, Objective
 class SFT(Objective):
     """Token-mean NLL of each row's first response.
 
-    stream: `"sft"` by default; the reference stage uses the preference stream's chosen responses, the base stage
-    whole texts.
+    stream: of completions; the reference stage uses the chosen responses of one of pairs, the base stage whole texts.
     """
+
+    unit, label, lower_bound = "nats per token", "SFT", 0.0
 
     def __init__(self, stream: str = "sft") -> None:
         self.stream = stream

@@ -1,37 +1,42 @@
 """ALRIGHT: each step is a DPO step with probability λ, else an SFT step (arXiv 2410.15483, alg 2, eq 10).
 
-i_t ~ Bernoulli(λ),   θ_{t+1} = θ_t − α_t (i_t ∇f_DPO(θ_t) + (1 − i_t) ∇f_SFT(θ_t))
+i_t ~ Categorical(w),   θ_{t+1} = θ_t − α_t ∇f_{i_t}(θ_t)          two objectives: w = (λ, 1 − λ)
 
-In expectation a step of the mixture λ f_DPO + (1−λ) f_SFT, at the price of one gradient. λ in [0, 1]; seed: the
-draws' seed; draw t is a pure function of (seed, t).
+In expectation a step of the mixture Σ w_i f_i, at the price of one gradient. weights: w ≥ 0; seed: the draws' seed;
+draw t is a pure function of (seed, t).
 
->>> ALRIGHT(lam=1.0, seed=0).weights(step=7)
+>>> ALRIGHT({"dpo": 1.0, "sft": 0.0}, seed=0).weights(step=7)
 {'dpo': 1.0}
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from xright.strategies.selector import Selector, check_lam
+from xright.strategies.selector import Selector
+from xright.strategies.weights import check_weights
 
 
 class ALRIGHT(Selector):
-    """The stateless coin. Raises UserError for λ outside [0, 1]."""
+    """The stateless draw. Raises UserError for weights that are none."""
 
-    objectives = ("dpo", "sft")
-
-    def __init__(self, lam: float, seed: int) -> None:
-        self.lam = check_lam(lam)
+    def __init__(self, weights: Mapping[str, float], seed: int) -> None:
+        self.importance = check_weights(weights)
         self.seed = seed
 
     @property
-    def label(self) -> str:
-        """ALRIGHT with its λ."""
-        return f"ALRIGHT λ={self.lam:g}"
+    def objectives(self) -> tuple[str, ...]:
+        """Those that have a weight."""
+        return tuple(self.importance)
 
     def weights(self, step: int) -> dict[str, float]:
-        """One-hot: DPO with probability λ."""
-        heads = np.random.default_rng((self.seed, step)).random() < self.lam
-        return {"dpo": 1.0} if heads else {"sft": 1.0}
+        """One-hot: objective i with probability w_i."""
+        drawn, reached = np.random.default_rng((self.seed, step)).random(), 0.0
+        for name, weight in self.importance.items():
+            reached += weight
+            if drawn < reached:
+                return {name: 1.0}
+        return {[name for name, weight in self.importance.items() if weight][-1]: 1.0}  # the sum is 1, but for rounding
 
     def __repr__(self) -> str:
-        return f"ALRIGHT(lam={self.lam}, seed={self.seed})"
+        return f"ALRIGHT({self.importance}, seed={self.seed})"

@@ -1,11 +1,11 @@
-"""MAXRIGHT: each step goes to the objective whose weighted optimality gap is larger (arXiv 2410.15483, alg 2 with
+"""MAXRIGHT: each step goes to the objective whose weighted optimality gap is largest (arXiv 2410.15483, alg 2 with
 alg 3, eqs 13-14 and 53-54).
 
-i_t = argmax { λ (f_DPO(θ_t; batch) − f_DPO*),  (1−λ) (f_SFT(θ_t; batch) − f_SFT*) };   a tie goes to DPO.
+i_t = argmax_i w_i (f_i(θ_t; batch) − f_i*);   a tie goes to the first.          two objectives: w = (λ, 1 − λ)
 
-Every k steps (t mod k = 0) both objectives are looked at on the step's batches. In between the last-seen values are
+Every k steps (t mod k = 0) all objectives are looked at on the step's batches. In between the last-seen values are
 used, and each step replaces the chosen objective's value by its own loss of that step, before the update. k = 1 is the
-exact algorithm. λ in [0, 1]; optima f*: nats, per token (SFT) and per pair (DPO).
+exact algorithm. weights: w ≥ 0; optima f*: nats, per token (SFT) and per pair (DPO).
 
 The last-seen gaps are the only state.
 """
@@ -14,58 +14,62 @@ from collections.abc import Mapping
 from typing import Any
 
 from xright.errors import UserError
-from xright.strategies.selector import Selector, check_lam
+from xright.strategies.selector import Selector
+from xright.strategies.weights import check_weights
+
+USUAL_K = 10
 
 
 class MAXRIGHT(Selector):
-    """Largest weighted gap first. Raises UserError for λ outside [0, 1], k < 1, or unknown optima."""
+    """Largest weighted gap first. Raises UserError for weights that are none, k < 1, or unknown optima."""
 
-    objectives = ("dpo", "sft")
-
-    def __init__(self, lam: float, optima: Mapping[str, float] | None, k: int = 10) -> None:
-        self.lam = check_lam(lam)
+    def __init__(
+        self, weights: Mapping[str, float], optima: Mapping[str, float | None] | None, k: int = USUAL_K
+    ) -> None:
+        self.importance = check_weights(weights)
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise UserError(
-                f"strategy.k={k!r} of MAXRIGHT must be a whole number >= 1: it looks at both objectives every k steps."
+                f"strategy.k={k!r} of MAXRIGHT must be a whole number >= 1: it looks at all objectives every k steps."
             )
-        if not optima or any(optima.get(name) is None for name in self.objectives):
+        known = {name: best for name, best in (optima or {}).items() if best is not None}
+        if missing := [name for name in self.importance if name not in known]:
             raise UserError(
-                f"MAXRIGHT needs the optima of both objectives but optima={optima!r}; leave optima=auto to compute "
-                "them, or give numbers: 'optima={dpo: 0.05, sft: 1.5}'."
+                f"MAXRIGHT needs the optima of its objectives, {', '.join(missing)} too, but optima={optima!r}; leave "
+                "optima=auto to compute them, or give numbers: 'optima={dpo: 0.05, sft: 1.5}'."
             )
-        self.importance = {"dpo": self.lam, "sft": 1.0 - self.lam}
-        self.optima = {name: float(optima[name]) for name in self.objectives}
+        self.optima = {name: float(known[name]) for name in self.importance}
         self.k = k
-        self._gaps: dict[str, float] = {}
+        self.gaps: dict[str, float] = {}
 
     @property
-    def label(self) -> str:
-        """MAXRIGHT with its λ, and k where it is not the usual 10."""
-        return f"MAXRIGHT λ={self.lam:g}" + ("" if self.k == 10 else f" k={self.k}")
+    def objectives(self) -> tuple[str, ...]:
+        """Those that have a weight."""
+        return tuple(self.importance)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """k."""
+        return {"k": (self.k, USUAL_K)}
 
     def looks(self, step: int) -> tuple[str, ...]:
-        """Both objectives when t mod k = 0."""
+        """All objectives when t mod k = 0."""
         return self.objectives if step % self.k == 0 else ()
 
     def observe(self, losses: Mapping[str, float]) -> None:
         """Remember f − f* of every loss told."""
-        self._gaps.update({name: loss - self.optima[name] for name, loss in losses.items()})
+        self.gaps.update({name: loss - self.optima[name] for name, loss in losses.items()})
 
     def weights(self, step: int) -> dict[str, float]:
-        """One-hot on the largest weighted gap; `max` keeps the first of equals, and DPO is first."""
-        return {max(self.objectives, key=lambda name: self.importance[name] * self._gaps[name]): 1.0}
-
-    def seen_gaps(self) -> dict[str, float]:
-        """Last-seen gaps, unweighted."""
-        return dict(self._gaps)
+        """One-hot on the largest weighted gap; `max` keeps the first of equals."""
+        return {max(self.objectives, key=lambda name: self.importance[name] * self.gaps[name]): 1.0}
 
     def state_dict(self) -> dict[str, Any]:
         """The last-seen gaps."""
-        return {"gaps": dict(self._gaps)}
+        return {"gaps": dict(self.gaps)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the last-seen gaps."""
-        self._gaps = dict(state["gaps"])
+        self.gaps = dict(state["gaps"])
 
     def __repr__(self) -> str:
-        return f"MAXRIGHT(lam={self.lam}, optima={self.optima}, k={self.k})"
+        return f"MAXRIGHT({self.importance}, optima={self.optima}, k={self.k})"

@@ -1,31 +1,31 @@
 """Mix: every step descends the weighted sum (the costly baseline of arXiv 2410.15483).
 
-G_λ(θ) = λ f_DPO(θ) + (1−λ) f_SFT(θ);   λ = 0 is SFT only, λ = 1 is DPO only.
+G_w(θ) = Σ_i w_i f_i(θ);   two objectives: λ f_DPO(θ) + (1−λ) f_SFT(θ).
 
->>> Mix(lam=0.25).weights(step=0)
+>>> Mix({"dpo": 0.25, "sft": 0.75}).weights(step=0)
 {'dpo': 0.25, 'sft': 0.75}
 """
 
-from xright.strategies.selector import Selector, check_lam
+from collections.abc import Mapping
+
+from xright.strategies.selector import Selector
+from xright.strategies.weights import check_weights
 
 
 class Mix(Selector):
-    """Both objectives every step; one whose weight is 0 is not computed. UserError for λ outside [0, 1]."""
+    """All objectives every step; one whose weight is 0 is not computed. UserError for weights that are none."""
 
-    objectives = ("dpo", "sft")
-
-    def __init__(self, lam: float) -> None:
-        self.lam = check_lam(lam)
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self.importance = check_weights(weights)
 
     @property
-    def label(self) -> str:
-        """Mix with its λ."""
-        return f"Mix λ={self.lam:g}"
+    def objectives(self) -> tuple[str, ...]:
+        """Those that have a weight."""
+        return tuple(self.importance)
 
     def weights(self, step: int) -> dict[str, float]:
-        """λ on DPO, 1 − λ on SFT."""
-        weights = {"dpo": self.lam, "sft": 1.0 - self.lam}
-        return {name: weight for name, weight in weights.items() if weight > 0}
+        """The same in every step."""
+        return {name: weight for name, weight in self.importance.items() if weight > 0}
 
     def __repr__(self) -> str:
-        return f"Mix(lam={self.lam})"
+        return f"Mix({self.importance})"

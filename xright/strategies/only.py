@@ -1,5 +1,5 @@
-"""Only: one objective, every step. Serves `strategy=sft`, `strategy=dpo` and `strategy=orpo`, and the stages that train
-a base, a reference, or find an objective's optimum f*.
+"""Only: one objective, every step. Serves `strategy=only`, `sft`, `dpo` and `orpo`, the phases of Sequential, and the
+stages that train a base, a reference, or find an objective's optimum f*.
 
 >>> Only("sft").weights(step=3)
 {'sft': 1.0}
@@ -15,14 +15,14 @@ class Only(Selector):
         self.objective = objective
 
     @property
+    def name(self) -> str:
+        """The objective's name in capitals."""
+        return f"{self.objective.upper()} only"
+
+    @property
     def objectives(self) -> tuple[str, ...]:
         """Its one objective."""
         return (self.objective,)
-
-    @property
-    def label(self) -> str:
-        """The objective's name in capitals."""
-        return f"{self.objective.upper()} only"
 
     def weights(self, step: int) -> dict[str, float]:
         """Weight 1 on the objective."""

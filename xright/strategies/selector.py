@@ -1,7 +1,7 @@
-"""The interface of a strategy: which objectives a step updates, and with which weights.
+"""The interface of a rule: which objectives a step updates, and with which weights.
 
-λ has one meaning everywhere: **lam = weight on DPO**, in [0, 1]; 1 − lam is the weight on SFT.
-Steps t count optimizer steps from 0. Losses and weights are dicts keyed by objective name.
+Steps t count the optimizer steps of the rule's phase, from 0. Losses and weights are dicts by objective name, of any
+number of objectives.
 
 The loop asks, for step t: `looks(t)` -> losses it should see first; `weights(t)` -> the update; then tells
 `observe(losses)`. Losses are averaged over the whole step and over ranks, so all ranks choose alike. A random choice is
@@ -12,18 +12,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from xright.errors import check_number
-
 
 class Selector(ABC):
-    """A selection rule. Only `weights` and `label` must be given; the defaults see nothing and ask for nothing."""
+    """A rule. Only `objectives` and `weights` must be given; the defaults see nothing and ask for nothing.
 
-    may_stop_early = True  # may a stopping rule end the run before its budget?
+    importance: the trade-off it is asked for, {objective: weight}, where it takes one. gaps: last-seen optimality gaps,
+    where it keeps any (for `steps.csv`).
+    """
+
+    importance: Mapping[str, float] | None = None
+    gaps: Mapping[str, float] = {}
 
     @property
-    @abstractmethod
-    def label(self) -> str:
-        """The name people read in tables and figures, with the hyper-parameters that tell runs apart."""
+    def name(self) -> str:
+        """What people call it in tables and figures, without its hyper-parameters."""
+        return type(self).__name__
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Hyper-parameters that tell two runs of this rule apart, beside `importance`; those at their usual value stay
+        out of labels, so they come as {name: (value, usual value)}."""
+        return {}
 
     @property
     @abstractmethod
@@ -41,28 +50,9 @@ class Selector(ABC):
     def observe(self, losses: Mapping[str, float]) -> None:
         """Told after a look, and after each update the losses that were updated (before the update)."""
 
-    def seen_gaps(self) -> dict[str, float]:
-        """Last-seen optimality gaps, where the rule keeps any (for `steps.csv`)."""
-        return {}
-
-    def start(self) -> dict[str, float]:
-        """Weights with which the optima's models are averaged into the start; {} starts from the base model."""
-        return {}
-
-    def phases(self, steps_per_epoch: int, epochs: int) -> tuple[int, ...]:
-        """Length in steps of each phase; a phase begins with a fresh optimizer state and schedule."""
-        return (steps_per_epoch * epochs,)
-
     def state_dict(self) -> dict[str, Any]:
         """What must be saved to go on exactly; empty for rules without memory."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore `state_dict()`."""
-
-
-def check_lam(lam: float) -> float:
-    """λ as a float in [0, 1], else UserError."""
-    return check_number(
-        "lam", lam, lambda x: 0 <= x <= 1, "a number in [0, 1]: the weight on DPO (0 SFT only, 1 DPO only)"
-    )

@@ -1,0 +1,30 @@
+"""Model averaging: the weights Σ w_i·θ_i of the models that were trained on one objective each ("Model Avg." in figs 3
+and 8 of arXiv 2410.15483: λ·θ_DPO + (1−λ)·θ_SFT)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from xright import models
+from xright.starts.start import Start
+from xright.strategies.weights import check_weights
+
+if TYPE_CHECKING:
+    from xright.stages import Stages
+
+
+class Average(Start):
+    """The models are those of the optima's stages. UserError for weights that are none."""
+
+    name = "Model average"
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self.importance = check_weights(weights)
+
+    def policy(self, stages: Stages, seed: int) -> nn.Module:
+        """The average; the seed decides nothing."""
+        folders = {stages.optimum(name).folder / "model": weight for name, weight in self.importance.items()}
+        return models.average(folders, trust_remote_code=stages.settings.model.trust_remote_code)

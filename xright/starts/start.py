@@ -1,0 +1,25 @@
+"""The interface of a start: the model that a run begins with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from xright.stages import Stages
+
+
+class Start(ABC):
+    """name: what people call it. importance: the trade-off it is asked for, {objective: weight}, where it takes one.
+    is_reference: is it the model that `reference=base` names? Then a loss that is known there is checked."""
+
+    name: str
+    importance: Mapping[str, float] | None = None
+    is_reference = False
+
+    @abstractmethod
+    def policy(self, stages: Stages, seed: int) -> nn.Module:
+        """A fresh model to train. stages: what runs share; seed: the run's."""
