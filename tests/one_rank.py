@@ -22,22 +22,23 @@ from xright.objectives import DPO, ORPO, SFT
 from xright.optim import Optim
 from xright.packing import choose_layout
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Sequential
+from xright.theory.problems import NAMES, trade_off
 from xright.training import evaluation_chunks, make_trainer
 
 SIZES = {"sft": 7, "preference": 5}  # neither is a multiple of two ranks
 OPTIMA = {"dpo": 0.0, "sft": 0.0}
 CASES = {
-    "alright": (ALRIGHT(0.5, seed=1), {}),
-    "maxright": (MAXRIGHT(0.7, OPTIMA, k=1), {}),
-    "maxright, k=3": (MAXRIGHT(0.7, OPTIMA, k=3), {"look": "no_grad"}),
-    "mix": (Mix(0.3), {}),
-    "mix, micro-batches": (Mix(0.3), {"micro_batch": 2}),
-    "mix, packed": (Mix(0.3), {"layout": "packed"}),
+    "alright": (ALRIGHT(trade_off(0.5), seed=1), {}),
+    "maxright": (MAXRIGHT(trade_off(0.7), OPTIMA, k=1), {}),
+    "maxright, k=3": (MAXRIGHT(trade_off(0.7), OPTIMA, k=3), {"look": "no_grad"}),
+    "mix": (Mix(trade_off(0.3)), {}),
+    "mix, micro-batches": (Mix(trade_off(0.3)), {"micro_batch": 2}),
+    "mix, packed": (Mix(trade_off(0.3)), {"layout": "packed"}),
     "sft": (Only("sft"), {"micro_batch": 1}),
     "dpo": (Only("dpo"), {"micro_batch": 3, "layout": "packed"}),
     "orpo": (Only("orpo"), {}),
-    "sequential": (Sequential("dpo", (1, 1)), {}),
-    "by tokens": (Mix(0.5), {"sizes": {"sft": TokenBudget(40), "preference": TokenBudget(80)}}),
+    "sequential": (Sequential("dpo", (1, 1), NAMES), {}),
+    "by tokens": (Mix(trade_off(0.5)), {"sizes": {"sft": TokenBudget(40), "preference": TokenBudget(80)}}),
 }
 
 

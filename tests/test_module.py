@@ -20,7 +20,8 @@ from xright.module import JointModule
 from xright.objectives import DPO, ORPO, SFT, Objective
 from xright.optim import Optim
 from xright.packing import choose_layout
-from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Sequential
+from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only
+from xright.theory.problems import trade_off
 from xright.training import Plan, make_trainer, train
 
 ROWS, BATCH_SIZE = 5, {"sft": 5, "preference": 5}  # each step takes all rows: a seed is only their order
@@ -110,7 +111,7 @@ def more_padding(rows, pad_id=39, columns=7):
     )
 
 
-@pytest.mark.parametrize("selector", [Only("sft"), Only("dpo"), Only("orpo"), Mix(0.3)], ids=repr)
+@pytest.mark.parametrize("selector", [Only("sft"), Only("dpo"), Only("orpo"), Mix(trade_off(0.3))], ids=repr)
 @pytest.mark.parametrize("optim", [SGD(lr=0.1), SGD(lr=0.1, clip=None)], ids=["clipped", "unclipped"])
 def test_the_update_depends_on_the_rows_alone(fit, tiny_model, selector, optim):
     policy, watch = fit(selector, optim=optim)
@@ -139,7 +140,7 @@ def test_the_ends_of_lam_are_single_objectives_to_the_bit(fit, selector, only):
 def test_mix_descends_the_weighted_sum(fit, tiny_model):
     """One plain step: θ_mix − θ = λ (θ_dpo − θ) + (1−λ) (θ_sft − θ)."""
     optim, start = SGD(lr=0.1, clip=None), tiny_model()
-    mix, dpo, sft = (fit(s, steps=1, optim=optim)[0] for s in (Mix(0.3), Only("dpo"), Only("sft")))
+    mix, dpo, sft = (fit(s, steps=1, optim=optim)[0] for s in (Mix(trade_off(0.3)), Only("dpo"), Only("sft")))
     for p, m, d, s in zip(*(model.parameters() for model in (start, mix, dpo, sft)), strict=True):
         assert torch.allclose(m - p, 0.3 * (d - p) + 0.7 * (s - p), atol=1e-6)
 
@@ -148,7 +149,7 @@ def test_mix_descends_the_weighted_sum(fit, tiny_model):
 def test_only_the_chosen_objectives_are_computed(fit, micro_batch):
     calls = []
     objectives = {"sft": Spied("sft", SFT(), calls), "dpo": Spied("dpo", DPO(), calls)}
-    _, watch = fit(ALRIGHT(0.5, seed=1), steps=8, objectives=objectives, micro_batch=micro_batch)
+    _, watch = fit(ALRIGHT(trade_off(0.5), seed=1), steps=8, objectives=objectives, micro_batch=micro_batch)
     picks = [name for outputs in watch.outputs for name in outputs["weights"]]
     assert set(picks) == {"sft", "dpo"}
     forwards = 1 if micro_batch is None else 3  # 5 rows by 2
@@ -170,7 +171,7 @@ def test_only_the_chosen_objectives_are_computed(fit, micro_batch):
 def test_maxright_looks_at_both_every_k_steps(fit, look, micro_batch, forwards, kept):
     calls = []
     objectives = {"sft": Spied("sft", SFT(), calls), "dpo": Spied("dpo", DPO(), calls)}
-    selector = MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}, k=2)
+    selector = MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 0.0}, k=2)
     _, watch = fit(selector, steps=4, objectives=objectives, look=look, micro_batch=micro_batch)
     both = [("dpo", kept)] * forwards + [("sft", kept)] * forwards
     picks = [[(name, True)] * forwards for outputs in watch.outputs for name in outputs["weights"]]
@@ -180,13 +181,13 @@ def test_maxright_looks_at_both_every_k_steps(fit, look, micro_batch, forwards, 
         ((name, loss),) = outputs["losses"].items()
         assert outputs["seen_gaps"][name] == loss
     first = watch.outputs[0]["seen_gaps"]
-    _, mix = fit(Mix(0.5), steps=1)
+    _, mix = fit(Mix(trade_off(0.5)), steps=1)
     assert first == pytest.approx(mix.outputs[0]["losses"], rel=1e-5)  # looked at the same batches
 
 
 @pytest.mark.parametrize("look", ["grad", "no_grad"])
 def test_a_look_leaves_no_trace_in_the_update(fit, look):
-    looked, watch = fit(MAXRIGHT(0.5, {"dpo": -1e9, "sft": 0.0}, k=1), look=look)  # DPO always
+    looked, watch = fit(MAXRIGHT(trade_off(0.5), {"dpo": -1e9, "sft": 0.0}, k=1), look=look)  # DPO always
     assert [list(outputs["weights"]) for outputs in watch.outputs] == [["dpo"]] * 3
     assert difference(looked, fit(Only("dpo"))[0]) == 0
 
@@ -195,7 +196,9 @@ def test_a_look_leaves_no_trace_in_the_update(fit, look):
 @pytest.mark.parametrize("micro_batch", [None, 2])
 def test_both_kinds_of_look_choose_and_train_alike(fit, layout, micro_batch):
     def trained(look):
-        selector = MAXRIGHT(0.5, {"dpo": 0.0, "sft": 2.5}, k=2)  # which of the two is larger changes on the way
+        selector = MAXRIGHT(
+            trade_off(0.5), {"dpo": 0.0, "sft": 2.5}, k=2
+        )  # which of the two is larger changes on the way
         return fit(selector, steps=8, look=look, layout=layout, micro_batch=micro_batch, optim=SGD(lr=0.2))
 
     (first, kept), (second, again) = trained("grad"), trained("no_grad")
@@ -217,7 +220,7 @@ def test_a_look_without_gradient_is_without_dropout(fit, adapter):
             for parameter in policy.parameters():
                 if parameter.requires_grad:
                     parameter.fill_(0.1)  # LoRA's B starts at zero, and hides what is dropped
-        _, watch = fit(MAXRIGHT(0.5, {"dpo": -1e9, "sft": 0.0}), steps=1, policy=policy, look=look)
+        _, watch = fit(MAXRIGHT(trade_off(0.5), {"dpo": -1e9, "sft": 0.0}), steps=1, policy=policy, look=look)
         return watch.outputs[0]["seen_gaps"]["sft"]  # looked at, not chosen
 
     assert seen("no_grad", 0.5) == pytest.approx(seen("no_grad", 0.0), rel=1e-6)
@@ -244,7 +247,7 @@ def test_the_graph_that_was_not_chosen_is_gone_before_the_update(fit, tiny_model
     at_update = []
     chosen, other = Spied("dpo", DPO(), [], note), Spied("sft", SFT(), [], note)
     fit(
-        MAXRIGHT(0.5, {"dpo": -1e9, "sft": 0.0}, k=1), steps=2, policy=adapter() if lora else tiny_model(), look="grad",
+        MAXRIGHT(trade_off(0.5), {"dpo": -1e9, "sft": 0.0}, k=1), steps=2, policy=adapter() if lora else tiny_model(), look="grad",
         objectives={"dpo": chosen, "sft": other}, optim=Watched(lr=0.1), micro_batch=micro_batch,
     )  # fmt: skip
     assert at_update == [False, False]
@@ -263,14 +266,20 @@ def test_mix_backpropagates_one_objective_after_the_other(fit, micro_batch):
 
     graphs, calls = [], []
     sft, dpo = Spied("sft", SFT(), calls, note), Spied("dpo", DPO(), calls, note)
-    fit(Mix(0.3), steps=1, objectives={"sft": sft, "dpo": dpo}, micro_batch=micro_batch)
+    fit(Mix(trade_off(0.3)), steps=1, objectives={"sft": sft, "dpo": dpo}, micro_batch=micro_batch)
     forwards = 1 if micro_batch is None else 3
     assert [name for name, _ in calls] == ["dpo"] * forwards + ["sft"] * forwards
     assert [accumulated for accumulated, _ in dpo.notes + sft.notes] == [False] + [True] * (2 * forwards - 1)
     assert sft.notes[0][1] == [False] * forwards
 
 
-TRAJECTORIES = [Only("sft"), Only("dpo"), Only("orpo"), Mix(0.3), MAXRIGHT(0.5, {"dpo": 0.0, "sft": 2.5}, k=2)]
+TRAJECTORIES = [
+    Only("sft"),
+    Only("dpo"),
+    Only("orpo"),
+    Mix(trade_off(0.3)),
+    MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 2.5}, k=2),
+]
 
 
 @pytest.mark.parametrize("selector", TRAJECTORIES, ids=repr)
@@ -300,7 +309,7 @@ def test_each_phase_has_a_fresh_optimizer_and_schedule(fit):
         return optimizer.param_groups[0]["lr"], moments
 
     optim = Optim(lr=0.01, betas=(0.9, 0.95), schedule="cosine")
-    _, watch = fit(Sequential("sft", epochs=(1, 2)), steps=2, optim=optim, watch=state)
+    _, watch = fit(Sequential("sft", (1, 2), NAMES), steps=2, optim=optim, watch=state)
     assert [list(outputs["weights"]) for outputs in watch.outputs] == [["sft"]] * 2 + [["dpo"]] * 4
     # (1 + cos(π t/n))/2 with n = 2, then n = 4
     factors = [1, 0.5, 1, 0.853553, 0.5, 0.146447]
@@ -332,12 +341,12 @@ def bad_streams(streams):
 def test_a_loss_that_is_not_finite_stops_before_the_update(fit, tiny_model, bad_streams):
     policy = tiny_model()
     with pytest.raises(NonFiniteLoss, match="the dpo loss of step 2 is not finite"):
-        fit(Sequential("sft", epochs=(1, 1)), steps=2, policy=policy, rows=bad_streams)
+        fit(Sequential("sft", (1, 1), NAMES), steps=2, policy=policy, rows=bad_streams)
     assert difference(policy, fit(Only("sft"), steps=2)[0]) == 0
     with pytest.raises(NonFiniteLoss, match="the dpo loss of step 0"):
-        fit(MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}), policy=policy, rows=bad_streams)  # in a look
+        fit(MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 0.0}), policy=policy, rows=bad_streams)  # in a look
     with pytest.raises(NonFiniteLoss, match="the dpo loss of step 0"):
-        fit(Mix(0.5), policy=policy, rows=bad_streams)
+        fit(Mix(trade_off(0.5)), policy=policy, rows=bad_streams)
     assert difference(policy, fit(Only("sft"), steps=2)[0]) == 0
 
 
@@ -347,7 +356,7 @@ def test_the_user_is_told_objective_and_step(tiny_model, word_tokenizer, bad_str
         "look": "auto",
     })  # fmt: skip
     del cfg.trainer["enable_progress_bar"], cfg.trainer["logger"]  # train() has its own
-    selector = Sequential("sft", epochs=(1, 1))
+    selector = Sequential("sft", (1, 1), NAMES)
     plan = Plan(bad_streams, BATCH_SIZE, selector.phases(2, 1), {})
     objectives = {"sft": SFT(), "dpo": DPO()}
     with pytest.raises(UserError, match=r"the dpo loss became NaN or infinite at step 2 .*w\d+"):
@@ -376,7 +385,7 @@ def test_evaluation_is_the_exact_mean_whatever_the_chunks(fit, make_rows):
     rows, pairs = make_rows(7, seed=1), make_rows(6, responses=2, seed=1)
     for size in (1, 4, 100):
         evaluation = {"sft": length_sorted_chunks(rows, size), "dpo": length_sorted_chunks(pairs, size)}
-        policy, watch = fit(Mix(0.5), steps=5, evaluation=evaluation, eval_every=2)
+        policy, watch = fit(Mix(trade_off(0.5)), steps=5, evaluation=evaluation, eval_every=2)
         evaluated = [outputs["step"] + 1 for outputs in watch.outputs if "evaluation" in outputs]
         assert evaluated == [1, 2, 4, 5]  # after the first step, every second, and at the end
         assert watch.outputs[-1]["evaluation"] == pytest.approx(means_by_hand(policy, rows, pairs), rel=1e-4)
@@ -386,7 +395,9 @@ def test_evaluation_is_the_exact_mean_whatever_the_chunks(fit, make_rows):
 
 def test_evaluation_does_not_change_the_training(fit, make_rows):
     evaluation = {"sft": [make_rows(3, seed=1)], "dpo": [make_rows(3, responses=2, seed=1)]}
-    assert difference(fit(Mix(0.5), evaluation=evaluation, eval_every=1)[0], fit(Mix(0.5))[0]) == 0
+    assert (
+        difference(fit(Mix(trade_off(0.5)), evaluation=evaluation, eval_every=1)[0], fit(Mix(trade_off(0.5)))[0]) == 0
+    )
 
 
 @pytest.fixture
@@ -401,7 +412,7 @@ def adapter(tiny_model):
 def test_evaluation_is_without_dropout(fit, adapter, make_rows):
     rows, pairs = make_rows(7, seed=1), make_rows(6, responses=2, seed=1)
     policy, watch = fit(
-        Mix(0.5), steps=5, policy=adapter(dropout=0.5), evaluation={"sft": [rows], "dpo": [pairs]}, eval_every=5
+        Mix(trade_off(0.5)), steps=5, policy=adapter(dropout=0.5), evaluation={"sft": [rows], "dpo": [pairs]}, eval_every=5
     )  # fmt: skip
     assert policy.training
     expected = means_by_hand(copy.deepcopy(policy).eval(), rows, pairs)
@@ -412,7 +423,7 @@ def test_checkpoints_hold_what_is_trained_and_what_is_remembered(fit, adapter, t
     def save(trainer, module):
         trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
 
-    selector = MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}, k=4)
+    selector = MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 0.0}, k=4)
     policy, watch = fit(selector, steps=4, policy=adapter(), watch=save)
     checkpoint = torch.load(tmp_path / "4.ckpt", weights_only=True)
     trained = {f"policy.{name}": p for name, p in policy.named_parameters() if p.requires_grad}
@@ -425,7 +436,10 @@ def test_checkpoints_hold_what_is_trained_and_what_is_remembered(fit, adapter, t
 @pytest.mark.parametrize("stop", [1, 2, 3, 5])
 @pytest.mark.parametrize(
     ("selector", "steps"),
-    [(MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}, k=3), 6), (Sequential("dpo", epochs=(1, 1)), 3)],  # its switch: step 3
+    [
+        (MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 0.0}, k=3), 6),
+        (Sequential("dpo", (1, 1), NAMES), 3),
+    ],  # its switch: step 3
     ids=repr,
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(fit, adapter, tmp_path, selector, steps, stop):

@@ -166,7 +166,7 @@ def _check_place(runs_dir: Any, name: Any) -> None:
 
 def _check_optima(optima: Any, objectives: Mapping[str, Objective]) -> None:
     """auto, null, or numbers by objective; UserError for anything else, and for an f* that no f can reach."""
-    plain = OmegaConf.to_container(optima) if OmegaConf.is_config(optima) else optima
+    plain: Any = OmegaConf.to_container(optima) if OmegaConf.is_config(optima) else optima
     if plain in ("auto", None):
         return
     names = [name for name, objective in objectives.items() if not objective.surrogate]
@@ -177,7 +177,9 @@ def _check_optima(optima: Any, objectives: Mapping[str, Objective]) -> None:
         if value is not None:
             bound = objectives[name].lower_bound
             least = -math.inf if bound is None else bound
-            domain = "a number, or null where it is unknown" + (f", and >= {bound:g}: f_{name} is" if bound is not None else "")
+            domain = "a number, or null where it is unknown" + (
+                f", and >= {bound:g}: f_{name} is" if bound is not None else ""
+            )
             check_number(f"optima.{name}", value, lambda x, least=least: x >= least, domain)  # type: ignore[misc]
 
 

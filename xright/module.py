@@ -42,7 +42,7 @@ class JointModule(L.LightningModule):
     optimizer, and its rule counts steps from there; collate: rows -> Batch;
     evaluation: {objective name: chunks of this rank's held-out rows, as many on every rank (a chunk may be empty)},
     evaluated after the first step, every `eval_every` steps and at the end; micro_batch: rows per forward (None: the
-    whole step at once). For callbacks that write: folder, the run's; tokenizer, and showcase ([{prompt, kind, is_chat}],
+    whole step at once). For callbacks that write: folder, the run's; tokenizer; showcase ([{prompt, kind, is_chat}],
     rendered).
     look: how a rule sees a loss before it chooses: `grad` (the training forward, kept, so that the chosen one is
     not computed again; all graphs exist at once), `no_grad` (an extra forward, in eval mode, as the authors do), or

@@ -18,7 +18,7 @@ from xright.errors import UserError, check_number
 class Optim:
     """optimizer: makes one from parameters and lr=, as those of torch do; null: AdamW as in the paper. lr: > 0.
     clip: gradient norm, > 0, or null. schedule: constant or cosine. warmup: fraction of a phase, in [0, 1). final: the
-    cosine's floor as a fraction of lr, in [0, 1]. Raises UserError outside these, and for what the optimizer refuses."""
+    cosine's floor as a fraction of lr, in [0, 1]. Raises UserError outside these, and for what an optimizer refuses."""
 
     def __init__(
         self,
@@ -42,7 +42,9 @@ class Optim:
         except Exception as error:  # whatever an optimizer raises for what it was given
             raise UserError(f"optim.optimizer cannot be made: {' '.join(str(error).split())}.") from error
         if not isinstance(made, torch.optim.Optimizer):
-            raise UserError(f"optim.optimizer must be an optimizer of torch's kind, with _partial_: true, not {made!r}.")
+            raise UserError(
+                f"optim.optimizer must be an optimizer of torch's kind, with _partial_: true, not {made!r}."
+            )
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer over the parameters given."""

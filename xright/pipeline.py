@@ -56,7 +56,9 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
         stages, optima = prepare(cfg)
         with folder.lock():
             found = first(folder.set_aside) if afresh else first(lambda: folder.finished(config))
-            result = found or JointRun(cfg, strategy, folder, stages, optima).go(config)  # another process may be faster
+            result = found or JointRun(cfg, strategy, folder, stages, optima).go(
+                config
+            )  # another process may be faster
     else:
         first(lambda: check_same(folder.path, result.get("inputs", {}), inputs(config)))
         log.info("finished already: %s", folder.path)

@@ -115,7 +115,8 @@ def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
             f"weights names {', '.join(map(str, unknown))}, but the objectives of this run are {', '.join(names)}; "
             f"give 'weights={_example(names)}', or an objective of that name."
         )
-    cfg.weights = check_weights(OmegaConf.to_container(cfg.weights, resolve=True)) if names else {}
+    given_weights: Any = OmegaConf.to_container(cfg.weights, resolve=True)
+    cfg.weights = check_weights(given_weights) if names else {}
     cfg.lam = lam_of(cfg.weights)
 
 

@@ -51,7 +51,10 @@ log = logging.getLogger(__name__)
 
 SEED = 0  # stages are shared by all seeds of a study
 FULL = {"r": 0}  # no adapter
-TEXT, NLL = "text", "nll"  # the stream that all rows together make, and what is minimised on one where nobody chose a name
+TEXT, NLL = (
+    "text",
+    "nll",
+)  # the stream that all rows together make, and what is minimised on one where nobody chose a name
 BASE, CHOSEN = "base", "chosen"  # reference=: the base itself, or SFT on chosen responses; or on a stream, by its name
 
 
@@ -154,7 +157,9 @@ class Stages:
         pairs = [name for name in self.sizes if self.corpus.train(name).lengths_NS.shape[1] == 3]
         names = pairs if kind == CHOSEN else [kind]
         if not names:
-            raise UserError("reference=chosen is SFT on chosen responses, but no stream has pairs; give reference=base.")
+            raise UserError(
+                "reference=chosen is SFT on chosen responses, but no stream has pairs; give reference=base."
+            )
         rows = [self.corpus.train(name).chosen_only() for name in names]
         return reduce(Rows.union, rows), self.sizes[names[0]]
 

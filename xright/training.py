@@ -48,7 +48,7 @@ class Plan:
     """What to train, on what, and what to evaluate.
 
     title: for the progress bar. objectives: {name: Objective}; streams: {name: training rows}; batch_size: {name: rows
-    or tokens per step}; schedule: each phase's rule and length in steps; evaluation: {objective: rows}; seed: of the row
+    or tokens per step}; schedule: each phase's rule and length in steps; evaluation: {objective: rows}; seed: of row
     order and dropout. showcase: prompts to watch completions of (`Corpus.showcase`). folder: the run's.
     """
 
@@ -153,8 +153,8 @@ def make_trainer(trainer_cfg: Any, callbacks: Sequence[L.Callback] = (), **kwarg
     """
     if trainer_cfg.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
         raise UserError(
-            f"trainer.accelerator={trainer_cfg['accelerator']} needs a GPU and torch sees none here; use trainer=cpu, or "
-            "trainer=ddp trainer.accelerator=cpu for several processes."
+            f"trainer.accelerator={trainer_cfg['accelerator']} needs a GPU and torch sees none here; use trainer=cpu, "
+            "or trainer=ddp trainer.accelerator=cpu for several processes."
         )
     plugins = [*(build(node) for node in trainer_cfg.get("plugins") or []), environment()]
     saves = any(isinstance(callback, Last) for callback in callbacks)
@@ -186,4 +186,3 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in names},
     }
-

@@ -13,6 +13,7 @@ from trl_steps import Trl, trl_trainer
 
 from xright.packing import choose_layout
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only
+from xright.theory.problems import trade_off
 
 TECHNIQUES: dict[str, tuple[str, bool, str]] = {  # name: layout, live reference, logits of
     "naive": ("padded", True, "all"),
@@ -27,14 +28,14 @@ AHEAD = {name: {"dpo": 0.0, "sft": 0.0} | {name: -1e9} for name in ("dpo", "sft"
 OURS: dict[str, Ours] = {
     "dpo/ours": Ours(Only("dpo")),
     "sft/ours": Ours(Only("sft")),
-    "Mix": Ours(Mix(0.5)),
-    "ALRIGHT": Ours(ALRIGHT(0.5, seed=0)),
+    "Mix": Ours(Mix(trade_off(0.5))),
+    "ALRIGHT": Ours(ALRIGHT(trade_off(0.5), seed=0)),
 }
 for name, optima in AHEAD.items():
     OURS |= {
-        f"MAXRIGHT look, {name} wins": Ours(MAXRIGHT(0.5, optima, k=1)),
-        f"MAXRIGHT look without gradient, {name} wins": Ours(MAXRIGHT(0.5, optima, k=1), "no_grad"),
-        f"MAXRIGHT between looks, {name} wins": Ours(MAXRIGHT(0.5, optima, k=10**6)),
+        f"MAXRIGHT look, {name} wins": Ours(MAXRIGHT(trade_off(0.5), optima, k=1)),
+        f"MAXRIGHT look without gradient, {name} wins": Ours(MAXRIGHT(trade_off(0.5), optima, k=1), "no_grad"),
+        f"MAXRIGHT between looks, {name} wins": Ours(MAXRIGHT(trade_off(0.5), optima, k=10**6)),
     }
 
 

@@ -16,6 +16,7 @@ from xright.evaluation.generate import complete
 from xright.evaluation.judges import StringMatch
 from xright.evaluation.questions import Questions
 from xright.strategies import Mix
+from xright.theory.problems import trade_off
 
 TEMPLATE = "<user> {instruction} <bot> "
 WORLD = World(probes_per_kind=2, text_rows=8, sft_rows=8, preference_rows=8, eval_sft_rows=4, eval_preference_rows=4)
@@ -48,7 +49,9 @@ def rows(folder):
 def test_probes_at_the_first_every_nth_and_the_last_evaluation(train_tiny, parts, tmp_path):
     check, tables = ProbeCheck(WORLD, TEMPLATE), Tables()
     watch = BehaviourCheck(tmp_path, check, every=2, max_new_tokens=4, batch_size=3)
-    policy = train_tiny(Mix(0.5), [watch], steps=7, eval_every=2, loggers=[tables])  # evaluations: 1, 2, 4, 6, 7
+    policy = train_tiny(
+        Mix(trade_off(0.5)), [watch], steps=7, eval_every=2, loggers=[tables]
+    )  # evaluations: 1, 2, 4, 6, 7
     found = rows(tmp_path)
     assert [row["step"] for row in found] == ["1", "4", "7"]
     prompts = [Template(TEMPLATE).render(parts.tokenizer, probe.prompt) for probe in WORLD.probes()]
@@ -74,7 +77,7 @@ def test_prompts_of_ones_own_and_a_judge(train_tiny, tmp_path):
     ]
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
     check = RefusalCheck(Questions(str(tmp_path / "own.jsonl")), StringMatch(), TEMPLATE)
-    train_tiny(Mix(0.5), [BehaviourCheck(tmp_path, check, max_new_tokens=3)], steps=2, eval_every=2)
+    train_tiny(Mix(trade_off(0.5)), [BehaviourCheck(tmp_path, check, max_new_tokens=3)], steps=2, eval_every=2)
     assert [row["step"] for row in rows(tmp_path)] == ["1", "2"]
     assert list(rows(tmp_path)[0]) == [
         "step", "over_refusal", "safe/full_compliance", "safe/partial_refusal", "safe/full_refusal",
@@ -103,7 +106,9 @@ def test_a_resumed_run_keeps_rows_up_to_its_checkpoint(tmp_path):
 
 def test_samples_give_a_table_too(train_tiny, tmp_path):
     tables, prompts = Tables(), [{"prompt": "<user> what is 3 plus 5 ? <bot> ", "kind": "task"}]
-    train_tiny(Mix(0.5), [Samples(tmp_path, every=1, max_new_tokens=2)], steps=2, loggers=[tables], showcase=prompts)
+    train_tiny(
+        Mix(trade_off(0.5)), [Samples(tmp_path, every=1, max_new_tokens=2)], steps=2, loggers=[tables], showcase=prompts
+    )
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert [(key, step) for key, _, _, step in tables.tables] == [("samples", 1), ("samples", 2)]
     for (_, columns, table, _), line in zip(tables.tables, lines, strict=True):
@@ -126,7 +131,9 @@ def test_what_cannot_be_checked(train_tiny, tmp_path):
     with pytest.raises(UserError, match="has no probes to check"):
         ProbeCheck(object(), TEMPLATE)
     with pytest.raises(UserError, match="leaves no room for max_new_tokens=60"):
-        train_tiny(Mix(0.5), [BehaviourCheck(tmp_path, ProbeCheck(WORLD, TEMPLATE), max_new_tokens=60)], steps=1)
+        train_tiny(
+            Mix(trade_off(0.5)), [BehaviourCheck(tmp_path, ProbeCheck(WORLD, TEMPLATE), max_new_tokens=60)], steps=1
+        )
     assert list(tmp_path.iterdir()) == []
 
 

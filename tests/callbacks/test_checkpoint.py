@@ -7,10 +7,11 @@ import torch
 from xright.callbacks.checkpoint import Checkpoint
 from xright.errors import UserError
 from xright.strategies import MAXRIGHT
+from xright.theory.problems import trade_off
 
 
 def rule():
-    return MAXRIGHT(0.5, {"dpo": 0.0, "sft": 0.0}, k=3)
+    return MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 0.0}, k=3)
 
 
 def weights(policy):

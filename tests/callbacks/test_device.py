@@ -6,12 +6,13 @@ import pytest
 from xright.callbacks.device import Device
 from xright.errors import UserError
 from xright.strategies import Mix
+from xright.theory.problems import trade_off
 
 
 def test_a_real_run(train_tiny, recorder):
     watch = Device(interval=0.01, every=2)
     before = threading.active_count()
-    train_tiny(Mix(0.5), [watch], steps=5, loggers=[recorder])
+    train_tiny(Mix(trade_off(0.5)), [watch], steps=5, loggers=[recorder])
     assert threading.active_count() == before
     assert watch.utilization.total() >= 2
     assert all(0 <= value <= 200 for value in watch.utilization)  # ticks of the clock: may exceed 100
@@ -28,7 +29,7 @@ def test_a_real_run(train_tiny, recorder):
 
 def test_a_very_short_run_has_one_sample(train_tiny):
     watch = Device(interval=60.0)
-    train_tiny(Mix(0.5), [watch], steps=1)
+    train_tiny(Mix(trade_off(0.5)), [watch], steps=1)
     assert watch.utilization.total() == 1
     assert watch.summary()["peak_memory_gb"] > 0
 
@@ -36,7 +37,7 @@ def test_a_very_short_run_has_one_sample(train_tiny):
 def test_sampling_ends_with_a_failed_run(train_tiny):
     before = threading.active_count()
     with pytest.raises(UserError, match="NaN"):
-        train_tiny(Mix(0.5), [Device(interval=0.01)], steps=20, lr=1e30)
+        train_tiny(Mix(trade_off(0.5)), [Device(interval=0.01)], steps=20, lr=1e30)
     assert threading.active_count() == before
 
 

@@ -1,16 +1,17 @@
 import math
 
 import pytest
-
 from xright.callbacks.ideal_distance import IdealDistance
+
 from xright.callbacks.trajectory import Trajectory
 from xright.strategies import Mix
+from xright.theory.problems import trade_off
 
 
 def test_logs_the_trajectorys_figures(train_tiny, recorder, tmp_path):
     optima = {"dpo": 0.25, "sft": 4.5}
     trajectory = Trajectory(tmp_path, optima, 5)
-    train_tiny(Mix(0.5), [IdealDistance(optima), trajectory], loggers=[recorder])
+    train_tiny(Mix(trade_off(0.5)), [IdealDistance(optima), trajectory], loggers=[recorder])
     rows = trajectory.file.read()
     assert len(rows) == 3
     for key in ("gap_dpo", "gap_sft", "ideal_distance"):
@@ -22,10 +23,10 @@ def test_logs_the_trajectorys_figures(train_tiny, recorder, tmp_path):
 
 
 def test_unknown_optima_log_nothing(train_tiny, recorder):
-    train_tiny(Mix(0.5), [IdealDistance(None)], loggers=[recorder])
+    train_tiny(Mix(trade_off(0.5)), [IdealDistance(None)], loggers=[recorder])
     assert recorder.logged == []
 
 
 def test_a_run_without_steps_is_logged_at_step_0(train_tiny, recorder):
-    train_tiny(Mix(0.5), [IdealDistance({"dpo": 0.0, "sft": 0.0})], steps=0, loggers=[recorder])
+    train_tiny(Mix(trade_off(0.5)), [IdealDistance({"dpo": 0.0, "sft": 0.0})], steps=0, loggers=[recorder])
     assert recorder.values("gap/dpo") == [(0, pytest.approx(math.log(2), abs=1e-5))]

@@ -5,6 +5,7 @@ import torch
 from xright.callbacks.samples import Samples
 from xright.evaluation.generate import complete
 from xright.strategies import Mix
+from xright.theory.problems import trade_off
 
 PROMPTS = [
     {"prompt": "<user> what is 3 plus 5 ? <bot> ", "kind": "task"},
@@ -18,7 +19,9 @@ def lines(folder):
 
 def test_first_every_nth_and_last_evaluation(train_tiny, parts, tmp_path):
     watch = Samples(tmp_path, every=2, max_new_tokens=3)
-    policy = train_tiny(Mix(0.5), [watch], steps=7, eval_every=2, showcase=PROMPTS)  # evaluated after 1, 2, 4, 6, 7
+    policy = train_tiny(
+        Mix(trade_off(0.5)), [watch], steps=7, eval_every=2, showcase=PROMPTS
+    )  # evaluated after 1, 2, 4, 6, 7
     found = lines(tmp_path)
     assert [line["step"] for line in found] == [1, 1, 4, 4, 7, 7]
     assert [line["prompt"] for line in found[:2]] == [prompt["prompt"] for prompt in PROMPTS]
@@ -28,18 +31,18 @@ def test_first_every_nth_and_last_evaluation(train_tiny, parts, tmp_path):
 
 
 def test_watching_changes_nothing(train_tiny, tmp_path):
-    watched = train_tiny(Mix(0.5), [Samples(tmp_path, every=1, max_new_tokens=2)], showcase=PROMPTS)
-    alone = train_tiny(Mix(0.5), [])
+    watched = train_tiny(Mix(trade_off(0.5)), [Samples(tmp_path, every=1, max_new_tokens=2)], showcase=PROMPTS)
+    alone = train_tiny(Mix(trade_off(0.5)), [])
     assert all(torch.equal(a, b) for a, b in zip(watched.parameters(), alone.parameters(), strict=True))
 
 
 def test_no_prompts_no_file(train_tiny, tmp_path):
-    train_tiny(Mix(0.5), [Samples(tmp_path)], steps=1)
+    train_tiny(Mix(trade_off(0.5)), [Samples(tmp_path)], steps=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_without_steps_is_looked_at_once(train_tiny, tmp_path):
-    train_tiny(Mix(0.5), [Samples(tmp_path, every=5, max_new_tokens=2)], steps=0, showcase=PROMPTS)
+    train_tiny(Mix(trade_off(0.5)), [Samples(tmp_path, every=5, max_new_tokens=2)], steps=0, showcase=PROMPTS)
     assert [line["step"] for line in lines(tmp_path)] == [0, 0]
 
 

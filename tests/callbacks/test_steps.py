@@ -7,11 +7,12 @@ from xright.callbacks.steps import Steps
 from xright.data.sampler import StepBatches
 from xright.errors import UserError
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Sequential
+from xright.theory.problems import NAMES, trade_off
 
 
 def test_one_row_per_step(train_tiny, parts, recorder, tmp_path):
     watch = Steps(tmp_path, every=2)
-    selector = ALRIGHT(0.5, seed=1)
+    selector = ALRIGHT(trade_off(0.5), seed=1)
     train_tiny(selector, [watch], steps=5, loggers=[recorder])
     rows = watch.file.read()
     assert list(rows[0]) == [
@@ -44,7 +45,7 @@ def test_one_row_per_step(train_tiny, parts, recorder, tmp_path):
 
 def test_both_objectives_and_their_tokens(train_tiny, parts, recorder, tmp_path):
     watch = Steps(tmp_path, every=10)
-    train_tiny(Mix(0.25), [watch], steps=1, loggers=[recorder])
+    train_tiny(Mix(trade_off(0.25)), [watch], steps=1, loggers=[recorder])
     (row,) = watch.file.read()
     assert row["pick"] == "both"
     assert float(row["loss_dpo"]) == pytest.approx(0.693147, abs=1e-5)  # before the first update: log 2
@@ -58,7 +59,7 @@ def test_both_objectives_and_their_tokens(train_tiny, parts, recorder, tmp_path)
 
 def test_seen_gaps(train_tiny, tmp_path):
     watch = Steps(tmp_path)
-    train_tiny(MAXRIGHT(0.5, {"dpo": 0.5, "sft": 1.0}, k=2), [watch], steps=3)
+    train_tiny(MAXRIGHT(trade_off(0.5), {"dpo": 0.5, "sft": 1.0}, k=2), [watch], steps=3)
     for row in watch.file.read():
         best = {"dpo": 0.5, "sft": 1.0}[row["pick"]]
         assert float(row[f"seen_gap_{row['pick']}"]) == pytest.approx(float(row[f"loss_{row['pick']}"]) - best)
@@ -67,7 +68,7 @@ def test_seen_gaps(train_tiny, tmp_path):
 
 
 def test_the_steps_before_a_failure_are_written(train_tiny, parts, tmp_path):
-    watch, selector = Steps(tmp_path, every=100), Sequential("sft", (1, 1))
+    watch, selector = Steps(tmp_path, every=100), Sequential("sft", (1, 1), NAMES)
     selector.phases(3, 0)  # the fourth step is the first to see the pairs
     spoilt = [replace(row, reference=(math.nan, math.nan)) for row in parts.streams["preference"]]
     with pytest.raises(UserError, match="the dpo loss became NaN or infinite at step 3"):
@@ -77,6 +78,6 @@ def test_the_steps_before_a_failure_are_written(train_tiny, parts, tmp_path):
 
 def test_a_run_without_steps_has_no_rows(train_tiny, tmp_path):
     watch = Steps(tmp_path)
-    train_tiny(Mix(0.5), [watch], steps=0)
+    train_tiny(Mix(trade_off(0.5)), [watch], steps=0)
     assert watch.file.read() == []
     assert watch.summary() == {"step_seconds_median": None, "tokens_per_second": None}

@@ -7,6 +7,7 @@ from xright.callbacks.stop import StoppingRule
 from xright.callbacks.trajectory import Trajectory
 from xright.errors import UserError
 from xright.strategies import Mix, Sequential
+from xright.theory.problems import NAMES, trade_off
 
 OPTIMA = {"dpo": 0.2, "sft": 1.0}
 
@@ -75,7 +76,7 @@ def test_ends_a_run_at_an_evaluation_and_the_others_see_the_end(train_tiny, tmp_
     trajectory = Trajectory(tmp_path, None, 5)
     samples = Samples(tmp_path, every=100, max_new_tokens=2)
     showcase = [{"prompt": "<user> what is", "kind": "task"}]
-    train_tiny(Mix(0.1), [rule, trajectory, samples], steps=60, eval_every=4, lr=3e-3, showcase=showcase)
+    train_tiny(Mix(trade_off(0.1)), [rule, trajectory, samples], steps=60, eval_every=4, lr=3e-3, showcase=showcase)
     rows = trajectory.file.read()
     values = [float(row["f_sft"]) for row in rows]
     assert all(value > 5.3001 for value in values[:-1])
@@ -88,7 +89,7 @@ def test_ends_a_run_at_an_evaluation_and_the_others_see_the_end(train_tiny, tmp_
 
 
 def test_sequential_never_stops(train_tiny, tmp_path):
-    selector = Sequential("dpo", (1, 1))
+    selector = Sequential("dpo", (1, 1), NAMES)
     selector.phases(2, 0)
     rule, trajectory = StoppingRule({"dpo": 99.0, "sft": 99.0}), Trajectory(tmp_path, None, 2)
     train_tiny(selector, [rule, trajectory], steps=4)
@@ -98,5 +99,5 @@ def test_sequential_never_stops(train_tiny, tmp_path):
 
 def test_budget_is_no_stop(train_tiny):
     rule = StoppingRule({"dpo": -1.0, "sft": -1.0})
-    train_tiny(Mix(0.5), [rule], steps=2)
+    train_tiny(Mix(trade_off(0.5)), [rule], steps=2)
     assert rule.summary() == {}

@@ -6,6 +6,7 @@ import pytest
 from xright.callbacks.trajectory import Trajectory
 from xright.metrics import ideal_distance
 from xright.strategies import Mix, Only
+from xright.theory.problems import trade_off
 
 COLUMNS = [
     "step", "epoch", "f_dpo", "f_sft", "gap_dpo", "gap_sft", "ideal_distance", "dpo_steps", "sft_steps",
@@ -23,7 +24,7 @@ def outputs(step, pick, evaluation=None, seconds=0.5):
 
 def test_a_real_run(train_tiny, recorder, tmp_path):
     watch = Trajectory(tmp_path, {"dpo": 0.5, "sft": 4.0}, steps_per_epoch=5)
-    train_tiny(Mix(0.5), [watch], steps=5, eval_every=2, loggers=[recorder])
+    train_tiny(Mix(trade_off(0.5)), [watch], steps=5, eval_every=2, loggers=[recorder])
     rows = watch.file.read()
     assert list(rows[0]) == COLUMNS
     assert [row["step"] for row in rows] == ["1", "2", "4", "5"]  # after the first, every second and the last step

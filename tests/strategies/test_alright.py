@@ -5,13 +5,14 @@ import pytest
 
 from xright.errors import UserError
 from xright.strategies import ALRIGHT
+from xright.theory.problems import trade_off
 
 STEPS = 4000
 
 
 def picks(lam: float, seed: int) -> np.ndarray:
     """1 where DPO was drawn."""
-    selector = ALRIGHT(lam, seed)
+    selector = ALRIGHT(trade_off(lam), seed)
     return np.array([selector.weights(step) == {"dpo": 1.0} for step in range(STEPS)], dtype=float)
 
 
@@ -31,18 +32,18 @@ def test_neighbouring_steps_and_seeds_are_uncorrelated(seed):
 
 
 def test_a_draw_is_a_pure_function_of_seed_and_step():
-    forward, selector = picks(0.5, seed=3), ALRIGHT(0.5, seed=3)
+    forward, selector = picks(0.5, seed=3), ALRIGHT(trade_off(0.5), seed=3)
     backward = [selector.weights(step) == {"dpo": 1.0} for step in reversed(range(STEPS))]
     assert backward[::-1] == forward.astype(bool).tolist()
 
 
 @pytest.mark.parametrize(("lam", "always"), [(0, "sft"), (1, "dpo")])
 def test_the_ends_of_lam_never_draw_the_other(lam, always):
-    assert all(ALRIGHT(lam, seed=0).weights(step) == {always: 1.0} for step in range(STEPS))
+    assert all(ALRIGHT(trade_off(lam), seed=0).weights(step) == {always: 1.0} for step in range(STEPS))
 
 
 def test_asks_for_nothing():
-    selector = ALRIGHT(0.5, seed=0)
+    selector = ALRIGHT(trade_off(0.5), seed=0)
     assert selector.looks(0) == ()
     assert selector.state_dict() == {}
     assert selector.phases(steps_per_epoch=10, epochs=3) == (30,)
@@ -51,4 +52,4 @@ def test_asks_for_nothing():
 @pytest.mark.parametrize("lam", [-0.01, 1.01, math.nan, "0.5", True, None])
 def test_lam_must_be_in_the_unit_interval(lam):
     with pytest.raises(UserError, match=r"lam=.* must be a number in \[0, 1\]"):
-        ALRIGHT(lam, seed=0)
+        ALRIGHT(trade_off(lam), seed=0)

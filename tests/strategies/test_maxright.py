@@ -4,6 +4,7 @@ import pytest
 
 from xright.errors import UserError
 from xright.strategies import MAXRIGHT
+from xright.theory.problems import trade_off
 
 OPTIMA = {"dpo": 0.1, "sft": 1.0}
 LOSSES = [  # (f_DPO, f_SFT) of each step's batches; gaps (f − f*) beside them
@@ -31,17 +32,17 @@ def drive(selector, steps=range(6)):
 
 
 def test_k_1_compares_the_step_s_own_gaps():
-    selector = MAXRIGHT(0.5, OPTIMA, k=1)
+    selector = MAXRIGHT(trade_off(0.5), OPTIMA, k=1)
     assert drive(selector) == ["dpo", "sft", "sft", "dpo", "sft", "dpo"]
 
 
 def test_lam_weighs_the_gaps():
     # 0.25·gap_DPO vs 0.75·gap_SFT: .15 .30 | .05 .675 | .10 .375 | .20 .15 | .0375 .225 | .075 .0375
-    assert drive(MAXRIGHT(0.25, OPTIMA, k=1)) == ["sft", "sft", "sft", "dpo", "sft", "dpo"]
+    assert drive(MAXRIGHT(trade_off(0.25), OPTIMA, k=1)) == ["sft", "sft", "sft", "dpo", "sft", "dpo"]
 
 
 def test_k_3_lives_on_last_seen_gaps():
-    selector = MAXRIGHT(0.5, OPTIMA, k=3)
+    selector = MAXRIGHT(trade_off(0.5), OPTIMA, k=3)
     assert [selector.looks(step) for step in range(4)] == [("dpo", "sft"), (), (), ("dpo", "sft")]
     # t    seen (dpo, sft)      pick   then its own loss replaces the chosen gap
     # 0    .60 .40 (look)       dpo    .60
@@ -55,7 +56,7 @@ def test_k_3_lives_on_last_seen_gaps():
 
 
 def test_a_tie_goes_to_dpo():
-    selector = MAXRIGHT(0.5, {"dpo": 0.0, "sft": 1.0}, k=1)
+    selector = MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 1.0}, k=1)
     selector.observe({"sft": 1.5, "dpo": 0.5})
     assert selector.weights(0) == {"dpo": 1.0}
     selector.observe({"sft": 1.5000001})
@@ -63,14 +64,14 @@ def test_a_tie_goes_to_dpo():
 
 
 def test_gaps_below_the_optimum_count_as_they_are():
-    selector = MAXRIGHT(0.5, OPTIMA)
+    selector = MAXRIGHT(trade_off(0.5), OPTIMA)
     selector.observe({"dpo": 0.05, "sft": 0.99})  # −0.05 and −0.01
     assert selector.weights(0) == {"sft": 1.0}
 
 
 @pytest.mark.parametrize("stop", range(1, 6))
 def test_goes_on_from_its_state(stop):
-    whole, first, second = (MAXRIGHT(0.5, OPTIMA, k=3) for _ in range(3))
+    whole, first, second = (MAXRIGHT(trade_off(0.5), OPTIMA, k=3) for _ in range(3))
     expected = drive(whole)
     picks = drive(first, range(stop))
     second.load_state_dict(first.state_dict())
@@ -79,7 +80,7 @@ def test_goes_on_from_its_state(stop):
 
 
 def test_the_saved_state_does_not_change_afterwards():
-    selector = MAXRIGHT(0.5, OPTIMA)
+    selector = MAXRIGHT(trade_off(0.5), OPTIMA)
     selector.observe({"dpo": 0.3, "sft": 1.5})
     state = selector.state_dict()
     selector.observe({"dpo": 9.0})
@@ -89,16 +90,16 @@ def test_the_saved_state_does_not_change_afterwards():
 @pytest.mark.parametrize("k", [0, -1, 2.5, True, None])
 def test_k_must_be_a_whole_number(k):
     with pytest.raises(UserError, match=r"strategy\.k="):
-        MAXRIGHT(0.5, OPTIMA, k=k)
+        MAXRIGHT(trade_off(0.5), OPTIMA, k=k)
 
 
 @pytest.mark.parametrize("optima", [None, {}, {"dpo": 0.1}, {"dpo": 0.1, "sft": None}])
 def test_optima_must_be_known(optima):
     with pytest.raises(UserError, match="needs the optima of both objectives"):
-        MAXRIGHT(0.5, optima)
+        MAXRIGHT(trade_off(0.5), optima)
 
 
 @pytest.mark.parametrize("lam", [-0.1, 1.1, math.nan])
 def test_lam_must_be_in_the_unit_interval(lam):
     with pytest.raises(UserError, match="lam="):
-        MAXRIGHT(lam, OPTIMA)
+        MAXRIGHT(trade_off(lam), OPTIMA)

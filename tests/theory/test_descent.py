@@ -9,7 +9,7 @@ import pytest
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, ModelAverage, Only, Selector, Sequential
 from xright.theory.descent import ball, descend, descend_side_by_side, inverse_sqrt
 from xright.theory.objectives import SFT
-from xright.theory.problems import Problem, table_1, table_2
+from xright.theory.problems import NAMES, Problem, table_1, table_2, trade_off
 
 OPTIMA = {"dpo": 0.0, "sft": 0.0}
 FIRST_TWO = {1: ("sft", "dpo"), 2: ("dpo", "sft"), 3: ("dpo", "dpo")}  # ALRIGHT's at λ = .5: .512 .332, .262 .895, …
@@ -39,7 +39,7 @@ def test_alright_steps_on_what_the_coin_says(seed):
     assert [np.random.default_rng((seed, step)).random() < 0.5 for step in (0, 1)] == [
         name == "dpo" for name in FIRST_TWO[seed]
     ]
-    end = descend(table_1(), ALRIGHT(0.5, seed), steps=2, step_size=0.7).theta
+    end = descend(table_1(), ALRIGHT(trade_off(0.5), seed), steps=2, step_size=0.7).theta
     assert end == pytest.approx([by_hand(FIRST_TWO[seed], size=0.7)], abs=1e-14)
 
 
@@ -48,12 +48,12 @@ def test_mix_steps_on_the_weighted_sum():
     second = first - 2 * (0.25 * gradient("dpo", first) + 0.75 * gradient("sft", first))
     # ½ σ(5) = .496654 and ½ σ(0) = .25, so the first step is −2 (.124163 − .1875) = .126673
     assert first == pytest.approx(0.126673, abs=1e-6)
-    assert descend(table_1(), Mix(0.25), steps=2, step_size=2.0).theta == pytest.approx([second], abs=1e-14)
+    assert descend(table_1(), Mix(trade_off(0.25)), steps=2, step_size=2.0).theta == pytest.approx([second], abs=1e-14)
 
 
 @pytest.mark.parametrize(("first", "second"), [("dpo", "sft"), ("sft", "dpo")])
 def test_sequential_switches_once(first, second):
-    path = descend(table_1(), Sequential(first, (1, 2)), steps=2, step_size=1.5, visit=[2, 6])
+    path = descend(table_1(), Sequential(first, (1, 2), NAMES), steps=2, step_size=1.5, visit=[2, 6])
     names = [first] * 2 + [second] * 4
     assert path.theta == pytest.approx([by_hand(names, size=1.5)], abs=1e-13)
     assert path.visited[2] == pytest.approx([by_hand(names[:2], size=1.5)], abs=1e-14)
@@ -62,7 +62,9 @@ def test_sequential_switches_once(first, second):
 
 
 def test_epochs_multiply_steps():
-    once, thrice = (descend(table_1(), Mix(0.5), steps, 1.0, epochs=epochs) for steps, epochs in ((6, 1), (2, 3)))
+    once, thrice = (
+        descend(table_1(), Mix(trade_off(0.5)), steps, 1.0, epochs=epochs) for steps, epochs in ((6, 1), (2, 3))
+    )
     assert thrice.theta.tolist() == once.theta.tolist()
 
 
@@ -111,7 +113,7 @@ def test_a_schedule_starts_afresh_in_each_phase():
         asked.append(step)
         return 1.0 / (step + 1)
 
-    end = descend(table_1(), Sequential("dpo", (1, 1)), steps=3, step_size=schedule).theta
+    end = descend(table_1(), Sequential("dpo", (1, 1), NAMES), steps=3, step_size=schedule).theta
     assert asked[1:] == [0, 1, 2, 0, 1, 2]  # the first question is for the shape
     theta = 0.0
     for name in ("dpo", "sft"):
@@ -132,7 +134,7 @@ def test_a_stage_ends_at_the_first_iterate_below():
 def test_a_stage_that_is_below_already_takes_no_step():
     # f_DPO(−40) = log(1 + e^−15), f_SFT(−40) = 20
     start = table_1(start=-40.0)
-    path = descend(start, Sequential("dpo", (1, 1)), 3, 1.0, stage_ends_below=0.05, visit=range(7))
+    path = descend(start, Sequential("dpo", (1, 1), NAMES), 3, 1.0, stage_ends_below=0.05, visit=range(7))
     assert path.theta == pytest.approx([by_hand(["sft"] * 3, -40.0)], abs=1e-13)
     assert sorted(path.visited) == [0, 1, 2, 3]
 
@@ -141,14 +143,14 @@ def test_only_the_losses_that_are_descended_can_end_a_stage():
     start = table_1(start=10.0)  # f_SFT(10) = .0067, f_DPO(10) = 10
     ends = {
         name: descend(start, rule, 1, 1.0, stage_ends_below=0.05).theta.item()
-        for name, rule in (("sft", Only("sft")), ("dpo", Only("dpo")), ("mix", Mix(0.5)))
+        for name, rule in (("sft", Only("sft")), ("dpo", Only("dpo")), ("mix", Mix(trade_off(0.5))))
     }
     assert ends["sft"] == 10.0
     assert ends["dpo"] == pytest.approx(by_hand(["dpo"], 10.0))
     assert ends["mix"] == pytest.approx(10 - (gradient("dpo", 10) + gradient("sft", 10)) / 2)  # both must be below
 
 
-RULES = [Mix(0.3), Sequential("sft", (1, 2)), ALRIGHT(0.5, seed=4), ModelAverage(0.25)]
+RULES = [Mix(trade_off(0.3)), Sequential("sft", (1, 2), NAMES), ALRIGHT(trade_off(0.5), seed=4), ModelAverage(0.25)]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
@@ -169,15 +171,15 @@ def test_several_step_sizes_at_once_equal_one_by_one(problem, rule):
 
 def test_a_rule_that_looks_drives_one_run():
     with pytest.raises(ValueError, match=r"^MAXRIGHT\(lam=0.5.*\) looks at losses, so it drives one run, not 2 step"):
-        descend(table_1(), MAXRIGHT(0.5, OPTIMA), 5, np.array([[0.1], [0.2]]))
+        descend(table_1(), MAXRIGHT(trade_off(0.5), OPTIMA), 5, np.array([[0.1], [0.2]]))
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.05])
 @pytest.mark.parametrize("lam", [0.25, 0.5])
 def test_side_by_side_is_one_by_one(lam, decay):
     for problem, tolerance in ((table_1(), 0), (table_2(), 1e-13)):  # a sum of two products may be rounded otherwise
-        together = descend_side_by_side(problem, [ALRIGHT(lam, seed) for seed in range(6)], 80, 0.4, decay)
-        alone = [descend(problem, ALRIGHT(lam, seed), 80, 0.4, decay=decay).theta for seed in range(6)]
+        together = descend_side_by_side(problem, [ALRIGHT(trade_off(lam), seed) for seed in range(6)], 80, 0.4, decay)
+        alone = [descend(problem, ALRIGHT(trade_off(lam), seed), 80, 0.4, decay=decay).theta for seed in range(6)]
         assert together.shape == (6, len(problem.start))
         np.testing.assert_allclose(together, alone, rtol=0, atol=tolerance)
         assert len(np.unique(together[:, 0])) > 2  # different coins
@@ -185,14 +187,16 @@ def test_side_by_side_is_one_by_one(lam, decay):
 
 def test_side_by_side_with_several_step_sizes():
     column = np.array([[0.1], [0.5], [2.0]])
-    together = descend_side_by_side(table_2(), [ALRIGHT(0.5, seed) for seed in range(4)], 50, column, decay=0.01)
-    alone = [descend(table_2(), ALRIGHT(0.5, seed), 50, column, decay=0.01).theta for seed in range(4)]
+    together = descend_side_by_side(
+        table_2(), [ALRIGHT(trade_off(0.5), seed) for seed in range(4)], 50, column, decay=0.01
+    )
+    alone = [descend(table_2(), ALRIGHT(trade_off(0.5), seed), 50, column, decay=0.01).theta for seed in range(4)]
     assert together.shape == (4, 3, 2)
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-13)
 
 
 def test_side_by_side_takes_any_selector_that_never_looks():
-    rules = [Mix(0.25), Only("dpo"), ALRIGHT(0.5, 0)]
+    rules = [Mix(trade_off(0.25)), Only("dpo"), ALRIGHT(trade_off(0.5), 0)]
     together = descend_side_by_side(table_1(), rules, 30, 0.5)
     np.testing.assert_allclose(together, [descend(table_1(), rule, 30, 0.5).theta for rule in rules], atol=1e-13)
 

@@ -10,7 +10,7 @@ from xright.strategies import ALRIGHT, Mix, Sequential
 from xright.theory import forgetting
 from xright.theory.descent import descend, inverse_sqrt
 from xright.theory.expectation import by_enumeration, expected_gap
-from xright.theory.problems import table_1
+from xright.theory.problems import NAMES, table_1, trade_off
 
 FLOOR = 0.271042  # G(θ = 0)
 
@@ -77,7 +77,7 @@ def test_sequential_dips_then_never_comes_near_the_optimum_again():
     sizes = np.geomspace(1e-3, 3, 200)[:, None]
     rows = [row for horizon in range(2, 120) for row in forgetting.sequential(horizon).values()]
     for updates in (500, 2_000):
-        path = descend(table_1(), Sequential("dpo", (1, 1)), updates, sizes, visit=[updates])
+        path = descend(table_1(), Sequential("dpo", (1, 1), NAMES), updates, sizes, visit=[updates])
         columns = zip(path.visited[updates][:, 0], path.theta[:, 0], forgetting.gaps(path.theta), strict=True)
         rows += [{"theta_dpo": dpo, "theta_seq": seq, "gap": gap} for dpo, seq, gap in columns]
     dips = min(row["gap"] for row in rows)
@@ -101,14 +101,17 @@ def test_mix_takes_every_step_on_the_mean():
     first, second = forgetting.mix(100, [1.0, 10.0])
     assert second == pytest.approx({"theta": theta, "gap": even_gap(theta)}, abs=1e-12)
     assert first["gap"] == pytest.approx(even_gap(first["theta"]), abs=1e-12)
-    assert first["theta"] == pytest.approx(descend(table_1(), Mix(0.5), 99, 0.1).theta.item(), abs=1e-13)
+    assert first["theta"] == pytest.approx(descend(table_1(), Mix(trade_off(0.5)), 99, 0.1).theta.item(), abs=1e-13)
 
 
 def test_alright_is_one_run_per_seed_and_step_size():
     drawn = forgetting.alright(50, [1.0, 10.0], seeds=[3, 8, 5])
     assert drawn.shape == (3, 2)
     for row, seed in zip(drawn, [3, 8, 5], strict=True):
-        ends = [descend(table_1(), ALRIGHT(0.5, seed), 49, inverse_sqrt(alpha, 50)).theta for alpha in (1.0, 10.0)]
+        ends = [
+            descend(table_1(), ALRIGHT(trade_off(0.5), seed), 49, inverse_sqrt(alpha, 50)).theta
+            for alpha in (1.0, 10.0)
+        ]
         assert row == pytest.approx([even_gap(end.item()) for end in ends], abs=1e-12)
 
 

@@ -8,7 +8,7 @@ import pytest
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Sequential
 from xright.theory import toy
 from xright.theory.descent import descend_side_by_side
-from xright.theory.problems import DECAY, STEP, table_2
+from xright.theory.problems import DECAY, NAMES, STEP, table_2, trade_off
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def deterministic() -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def alright() -> list[dict]:
     """A row for each of three seeds."""
-    problem, coins = table_2(), [ALRIGHT(0.5, seed) for seed in range(3)]
+    problem, coins = table_2(), [ALRIGHT(trade_off(0.5), seed) for seed in range(3)]
     ends = descend_side_by_side(problem, coins, 2 * toy.STAGE, STEP, decay=DECAY)
     return [toy.outcome(problem, theta) for theta in ends]
 
@@ -75,10 +75,10 @@ def test_looking_less_often_costs_nothing_here(deterministic):
 
 def test_only_sequential_ends_its_stages_early():
     problem = table_2(swapped=False)
-    mix = toy.train(problem, Mix(0.5), visit=[20_000])
+    mix = toy.train(problem, Mix(trade_off(0.5)), visit=[20_000])
     assert 20_000 in mix.visited  # both losses have been below .05 for long
     assert max(float(loss) for loss in problem.losses(mix.theta).values()) < 0.05
-    sequential = toy.train(problem, Sequential("dpo", (1, 1)), visit=range(20_001)).visited
+    sequential = toy.train(problem, Sequential("dpo", (1, 1), NAMES), visit=range(20_001)).visited
     before, end = (sequential[max(sequential) - back] for back in (1, 0))
     assert max(sequential) < 10_000
     assert problem.losses(end)["dpo"] < 0.05 <= problem.losses(before)["dpo"]
@@ -88,10 +88,10 @@ def test_strategies_of_the_table():
     rules = toy.strategies(0.3, seed=4, k=7)
     assert list(rules) == ["sequential", "alright", "maxright", "mix"]
     expected = [
-        Sequential(first="dpo", epochs=(1, 1)),
-        ALRIGHT(0.3, 4),
-        MAXRIGHT(0.3, {"dpo": 0.0, "sft": 0.0}, 7),
-        Mix(0.3),
+        Sequential("dpo", (1, 1), NAMES),
+        ALRIGHT(trade_off(0.3), 4),
+        MAXRIGHT(trade_off(0.3), {"dpo": 0.0, "sft": 0.0}, 7),
+        Mix(trade_off(0.3)),
     ]
     assert [repr(rule) for rule in rules.values()] == [repr(rule) for rule in expected]
 
@@ -99,7 +99,7 @@ def test_strategies_of_the_table():
 def test_seeds_side_by_side_are_the_runs_themselves(monkeypatch):
     monkeypatch.setattr(toy, "STAGE", 150)
     problem = table_2(swapped=False)
-    rows = [toy.outcome(problem, toy.train(problem, ALRIGHT(0.25, seed)).theta) for seed in (5, 2)]
+    rows = [toy.outcome(problem, toy.train(problem, ALRIGHT(trade_off(0.25), seed)).theta) for seed in (5, 2)]
     table = toy.run_alright("printed", 0.25, [5, 2])
     assert table["seeds"] == 2
     for key in ("f_dpo", "f_sft", "ideal_distance"):

@@ -23,9 +23,7 @@ class BehaviourCheck(L.Callback):
     """check: a `Check`. every: evaluations between two checks (the first and the last evaluation always have one).
     max_new_tokens: per completion. batch_size: completions at a time."""
 
-    def __init__(
-        self, check: Any, every: int = 1, max_new_tokens: int = 64, batch_size: int = 64
-    ) -> None:
+    def __init__(self, check: Any, every: int = 1, max_new_tokens: int = 64, batch_size: int = 64) -> None:
         if every < 1:
             raise UserError(f"every={every!r} of the behaviour check must be at least 1 evaluation.")
         self.check, self.every, self.max_new_tokens, self.batch_size = check, every, max_new_tokens, batch_size

@@ -1,7 +1,7 @@
 """Every optimizer step: `steps.csv` and `train/*`, buffered and written every `every` steps.
 
 Columns: step (t, from 0), pick (the objective's name; `both` where both of two were; several names joined by +), then
-for every objective of the run loss_* (in its unit, of the step's batch, before the update; empty where not computed) and
+for each objective of the run loss_* (in its unit, of the step's batch, before the update; empty where not computed),
 seen_gap_* (the rule's last-seen gap); seconds (evaluation excluded), tokens (prompt and response tokens of the updated
 objectives, padding excluded), and weight_* (its weight in the step; empty: none).
 Logs train/<objective> (mean over the buffer of the steps that computed it), train/<metric>, weight/<objective> (mean

@@ -77,7 +77,9 @@ class StoppingRule(L.Callback):
 def _point(given: Any) -> dict[str, float]:
     if not isinstance(given, Mapping):
         raise UserError(f"a point of callbacks.stop.front is {given!r}, but must be by objective: {{sft: f, dpo: f}}.")
-    return {name: check_number(f"callbacks.stop.front of {name}", f, lambda _: True, "a number") for name, f in given.items()}
+    return {
+        name: check_number(f"callbacks.stop.front: {name}", f, lambda _: True, "a number") for name, f in given.items()
+    }
 
 
 def _front_of_study(folder: Path, strategy: str | None) -> list[dict[str, float]]:
@@ -92,4 +94,6 @@ def _front_of_study(folder: Path, strategy: str | None) -> list[dict[str, float]
         kind = f"{strategy} run" if strategy else "run"
         raise UserError(f"callbacks.stop.front={str(folder)!r} holds no finished {kind} to make a front of.")
     names = [name for name in points[0] if all(name in point for point in points)]
-    return [{name: points[place][name] for name in names} for place in pareto_front([[p[n] for n in names] for p in points])]
+    return [
+        {name: points[place][name] for name in names} for place in pareto_front([[p[n] for n in names] for p in points])
+    ]

@@ -1,9 +1,9 @@
 """The trajectory in objective space: `trajectory.csv`, `val/*`, `gap/*` and `ideal_distance`, one row per evaluation.
 
-Columns, for every objective of the run: step (optimizer steps done), epoch (passes over the longest loader), f_* (in the
-objective's unit), gap_* = f − f*, ideal_distance = sqrt(Σ gap²) (arXiv 2410.15483, section 3; empty where no optima are
+Columns, for every objective of the run: step (optimizer steps done), epoch (passes over the longest loader), f_* (in
+its unit), gap_* = f − f*, ideal_distance = sqrt(Σ gap²) (arXiv 2410.15483, section 3; empty where no optima are
 known), *_steps (steps that updated this objective), train_seconds and eval_seconds (cumulative, kept apart).
-Logs val/<objective> and gap/<objective> (its unit), ideal_distance, and val/<metric> of the objectives (rewards in nats,
+Logs val/<objective> and gap/<objective> (its unit), ideal_distance, and val/<metric> of objectives (rewards in nats,
 accuracies in [0, 1], logps in nats); where two objectives have a metric of one name, val/<objective>/<metric>.
 """
 

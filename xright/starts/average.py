@@ -21,6 +21,8 @@ class Average(Start):
 
     name = "Model average"
 
+    importance: dict[str, float]
+
     def __init__(self, weights: Mapping[str, float]) -> None:
         self.importance = check_weights(weights)
 

@@ -13,21 +13,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xright.strategies.selector import Selector
-from xright.strategies.weights import check_weights
+from xright.strategies.weights import Weighted
 
 
-class ALRIGHT(Selector):
+class ALRIGHT(Weighted):
     """The stateless draw. Raises UserError for weights that are none."""
 
     def __init__(self, weights: Mapping[str, float], seed: int) -> None:
-        self.importance = check_weights(weights)
+        super().__init__(weights)
         self.seed = seed
-
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        """Those that have a weight."""
-        return tuple(self.importance)
 
     def weights(self, step: int) -> dict[str, float]:
         """One-hot: objective i with probability w_i."""
@@ -37,6 +31,3 @@ class ALRIGHT(Selector):
             if drawn < reached:
                 return {name: 1.0}
         return {[name for name, weight in self.importance.items() if weight][-1]: 1.0}  # the sum is 1, but for rounding
-
-    def __repr__(self) -> str:
-        return f"ALRIGHT({self.importance}, seed={self.seed})"

@@ -14,19 +14,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from xright.errors import UserError
-from xright.strategies.selector import Selector
-from xright.strategies.weights import check_weights
+from xright.strategies.weights import Weighted
 
 USUAL_K = 10
 
 
-class MAXRIGHT(Selector):
+class MAXRIGHT(Weighted):
     """Largest weighted gap first. Raises UserError for weights that are none, k < 1, or unknown optima."""
 
     def __init__(
         self, weights: Mapping[str, float], optima: Mapping[str, float | None] | None, k: int = USUAL_K
     ) -> None:
-        self.importance = check_weights(weights)
+        super().__init__(weights)
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise UserError(
                 f"strategy.k={k!r} of MAXRIGHT must be a whole number >= 1: it looks at all objectives every k steps."
@@ -40,11 +39,6 @@ class MAXRIGHT(Selector):
         self.optima = {name: float(known[name]) for name in self.importance}
         self.k = k
         self.gaps: dict[str, float] = {}
-
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        """Those that have a weight."""
-        return tuple(self.importance)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -70,6 +64,3 @@ class MAXRIGHT(Selector):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the last-seen gaps."""
         self.gaps = dict(state["gaps"])
-
-    def __repr__(self) -> str:
-        return f"MAXRIGHT({self.importance}, optima={self.optima}, k={self.k})"

@@ -1,4 +1,4 @@
-"""What a run's method is, as data: for `result.json`, and in words for tables and figures. Nothing reads the words back.
+"""What a run's method is, as data for `result.json`, and in words for tables and figures. Nothing reads the words back.
 
 family: `joint` (one phase that trains several objectives), `sequential` (several phases), `single` (one phase, one
 objective) or `merge` (no phase: the run is where it starts).
@@ -54,7 +54,7 @@ def method_of(
         weights, unusual = rule.importance, _unusual(rule)
         settings = {key: value for key, (value, _) in rule.settings.items()}
     else:
-        family, name = "sequential" if rules else "merge", (schedule.name or "Schedule") if rules else start
+        family, name = "sequential" if rules else "merge", schedule.name if rules else start
         weights, unusual, settings = None if rules else start_weights, _order(schedule.phases), {}
     origin = "" if start == BASE or not rules else f"from {start} {in_words(start_weights)}" if start_weights else start
     variant = " ".join(filter(None, (name, unusual, origin)))

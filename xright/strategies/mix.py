@@ -6,26 +6,12 @@ G_w(θ) = Σ_i w_i f_i(θ);   two objectives: λ f_DPO(θ) + (1−λ) f_SFT(θ).
 {'dpo': 0.25, 'sft': 0.75}
 """
 
-from collections.abc import Mapping
-
-from xright.strategies.selector import Selector
-from xright.strategies.weights import check_weights
+from xright.strategies.weights import Weighted
 
 
-class Mix(Selector):
+class Mix(Weighted):
     """All objectives every step; one whose weight is 0 is not computed. UserError for weights that are none."""
-
-    def __init__(self, weights: Mapping[str, float]) -> None:
-        self.importance = check_weights(weights)
-
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        """Those that have a weight."""
-        return tuple(self.importance)
 
     def weights(self, step: int) -> dict[str, float]:
         """The same in every step."""
         return {name: weight for name, weight in self.importance.items() if weight > 0}
-
-    def __repr__(self) -> str:
-        return f"Mix({self.importance})"

@@ -5,11 +5,9 @@ run is where it starts (`starts/`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xright.errors import UserError, check_number
-from xright.strategies.only import Only
 from xright.strategies.selector import Selector
 
 
@@ -20,25 +18,22 @@ class Phase(NamedTuple):
     epochs: int | None = None
 
 
-@dataclass(frozen=True, init=False)
 class Schedule:
     """phases: `Phase`s, or mappings with their `rule` and `epochs`. name: what people call it.
 
     Raises UserError for a phase without a rule, or with another number of epochs than a whole one ≥ 1.
     """
 
-    phases: tuple[Phase, ...]
-    name: str | None
+    name = "Schedule"
 
-    def __init__(self, phases: Sequence[Phase | Mapping[str, Any]], name: str | None = None) -> None:
+    def __init__(self, phases: Sequence[Phase | Mapping[str, Any]]) -> None:
         made = [phase if isinstance(phase, Phase) else Phase(**phase) for phase in phases]
         for phase in made:
             if not isinstance(phase.rule, Selector):
                 raise UserError(f"strategy.phases: a phase's rule must be one of strategies/, not {phase.rule!r}.")
             if phase.epochs is not None:
-                check_number("strategy.epochs", phase.epochs, _is_count, "a whole number >= 1 for each phase")
-        object.__setattr__(self, "phases", tuple(made))
-        object.__setattr__(self, "name", name)
+                check_number("strategy.epochs", phase.epochs, is_count, "a whole number >= 1 for each phase")
+        self.phases = tuple(made)
 
     @classmethod
     def of(cls, method: "Selector | Schedule") -> "Schedule":
@@ -49,6 +44,9 @@ class Schedule:
     def objectives(self) -> tuple[str, ...]:
         """Names of all objectives that may be trained, in the order of the phases."""
         return tuple(dict.fromkeys(name for phase in self.phases for name in phase.rule.objectives))
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{rule}: {epochs}' for rule, epochs in self.phases)})"
 
     def steps(self, steps_per_epoch: int, epochs: int) -> list[tuple[Selector, int]]:
         """Each phase's rule, and its length in optimizer steps in a run of `epochs` epochs."""
@@ -73,27 +71,6 @@ def current(schedule: Sequence[tuple[Selector, int]], step: int) -> Current:
     raise IndexError(f"step {step} lies behind the {start} steps of the schedule")
 
 
-def sequential(first: str | Sequence[str], epochs: Sequence[int], objectives: Sequence[str]) -> Schedule:
-    """Sequential: T1 epochs of one objective, then T2 of the next, …: the usual practice, which arXiv 2410.15483 shows
-    to forget. The authors also merge a phase's adapter and start a new one; we keep the adapter.
-
-    first: a name of `objectives` or several; those not named follow. epochs: one number per objective. Raises UserError
-    for others.
-    """
-    order = [first] if isinstance(first, str) else list(first)
-    if unknown := [name for name in order if name not in objectives]:
-        raise UserError(
-            f"strategy.first={first!r} of Sequential names {', '.join(map(str, unknown))}; it must be one of "
-            f"{', '.join(objectives)}, or several in their order."
-        )
-    names = list(dict.fromkeys([*order, *objectives]))
-    if len(epochs) != len(names) or not all(_is_count(count) for count in epochs):
-        raise UserError(
-            f"strategy.epochs={list(epochs)} of Sequential must be {len(names)} whole numbers >= 1, one for each of "
-            f"{', '.join(names)}: '[{','.join(f'T{place}' for place, _ in enumerate(names, 1))}]'."
-        )
-    return Schedule([Phase(Only(name), count) for name, count in zip(names, epochs, strict=True)], "Sequential")
-
-
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Whether it is a whole number ≥ 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,52 +1,31 @@
-"""Sequential: T1 epochs of one objective, then T2 epochs of the other: the usual practice, which arXiv 2410.15483
-shows to forget.
-
-The optimizer state and the schedule start afresh at the switch. The authors also merge stage 1's adapter and start a
-new one; we keep the adapter. There is no stopping rule: its budget is (T1, T2).
-"""
+"""Sequential: T1 epochs of one objective, then T2 of the next, …: the usual practice, which arXiv 2410.15483 shows to
+forget. The authors also merge a phase's adapter and start a new one; we keep the adapter."""
 
 from collections.abc import Sequence
 
 from xright.errors import UserError
-from xright.strategies.selector import Selector
+from xright.strategies.only import Only
+from xright.strategies.schedule import Phase, Schedule, is_count
 
 
-class Sequential(Selector):
-    """order: two objective names; epochs: (T1, T2), whole numbers ≥ 1. Raises UserError otherwise."""
+class Sequential(Schedule):
+    """first: a name of `objectives`, or several in their order; those not named follow. epochs: one number per
+    objective. Raises UserError for others."""
 
-    may_stop_early = False
+    name = "Sequential"
 
-    def __init__(self, first: str, epochs: Sequence[int]) -> None:
-        names = ("dpo", "sft")
-        if first not in names:
-            raise UserError(f"strategy.first={first!r} of Sequential must be one of {', '.join(names)}.")
-        if len(epochs) != 2 or not all(isinstance(count, int) and count >= 1 for count in epochs):
-            raise UserError(f"strategy.epochs={list(epochs)} of Sequential must be two whole numbers >= 1: '[T1,T2]'.")
-        self.first = first
-        self.second = names[1 - names.index(first)]
-        self.epochs = tuple(epochs)
-        self._switch: int | None = None
-
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        """In the order they are trained."""
-        return (self.first, self.second)
-
-    @property
-    def label(self) -> str:
-        """Order and epochs."""
-        return f"Sequential {self.first.upper()}→{self.second.upper()} ({self.epochs[0]},{self.epochs[1]})"
-
-    def phases(self, steps_per_epoch: int, epochs: int) -> tuple[int, ...]:
-        """T1 and T2 epochs in steps; the run's own `epochs` is not used."""
-        self._switch = self.epochs[0] * steps_per_epoch
-        return tuple(count * steps_per_epoch for count in self.epochs)
-
-    def weights(self, step: int) -> dict[str, float]:
-        """One-hot: the first objective before the switch, the second from it on."""
-        if self._switch is None:
-            raise RuntimeError("Sequential learns where it switches from phases(); call that first")
-        return {self.first if step < self._switch else self.second: 1.0}
-
-    def __repr__(self) -> str:
-        return f"Sequential(first={self.first!r}, epochs={self.epochs})"
+    def __init__(self, first: str | Sequence[str], epochs: Sequence[int], objectives: Sequence[str]) -> None:
+        order = [first] if isinstance(first, str) else list(first)
+        if unknown := [name for name in order if name not in objectives]:
+            raise UserError(
+                f"strategy.first={first!r} of Sequential names {', '.join(map(str, unknown))}; it must be one of "
+                f"{', '.join(objectives)}, or several in their order."
+            )
+        names = list(dict.fromkeys([*order, *objectives]))
+        if len(epochs) != len(names) or not all(is_count(count) for count in epochs):
+            places = ",".join(f"T{place}" for place, _ in enumerate(names, 1))
+            raise UserError(
+                f"strategy.epochs={list(epochs)} of Sequential must be {len(names)} whole numbers >= 1, one each for "
+                f"{', '.join(names)}: '[{places}]'."
+            )
+        super().__init__([Phase(Only(name), count) for name, count in zip(names, epochs, strict=True)])

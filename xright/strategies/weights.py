@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 
 from xright.errors import UserError, check_number
+from xright.strategies.selector import Selector
 
 ROUNDING = 1e-9  # a sum this near to 1 is 1: dividing by it would change the last bits of λ and 1 − λ
 
@@ -28,6 +29,24 @@ def check_weights(weights: Mapping[str, float | None]) -> dict[str, float]:
     if not total > 0:
         raise UserError(f"weights={dict(weights or {})!r} must hold a number > 0 for at least one objective.")
     return given if abs(total - 1) <= ROUNDING else {name: value / total for name, value in given.items()}
+
+
+class Weighted(Selector):
+    """A rule that is asked for a trade-off: `importance`, {objective: weight}. UserError for weights that are none."""
+
+    importance: dict[str, float]
+
+    def __init__(self, weights: Mapping[str, float | None]) -> None:
+        self.importance = check_weights(weights)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Those that have a weight."""
+        return tuple(self.importance)
+
+    def __repr__(self) -> str:
+        told = "".join(f", {name}={value}" for name, (value, _) in self.settings.items())
+        return f"{self.name}({self.importance}{told})"
 
 
 def lam_of(weights: Mapping[str, float | None] | None) -> float | None:

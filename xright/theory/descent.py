@@ -6,18 +6,18 @@ The loop is that of `JointModule.training_step`: look if asked; get weights; ste
 selector's choice is the only chance there is.
 
 >>> from xright.strategies import Mix
->>> from xright.theory.problems import table_1
->>> descend(table_1(), Mix(0.5), steps=2_000, step_size=1.0).theta.round(3)
+>>> from xright.theory.problems import table_1, trade_off
+>>> descend(table_1(), Mix(trade_off(0.5)), steps=2_000, step_size=1.0).theta.round(3)
 array([-5.])
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from xright.strategies import Only, Selector
+from xright.strategies import Only, Schedule, Selector
 from xright.theory.objectives import Array
 from xright.theory.problems import Problem
 
@@ -35,18 +35,20 @@ class Path:
 
 def descend(
     problem: Problem,
-    selector: Selector,
+    method: Selector | Schedule,
     steps: int,
     step_size: StepSize,
     *,
     epochs: int = 1,
+    average: Mapping[str, float] | None = None,
     decay: float = 0.0,
     project: Projection | None = None,
     stage_ends_below: float | None = None,
     visit: Collection[int] = (),
 ) -> Path:
-    """Descend for the phases that the selector makes of `epochs` epochs of `steps` steps each.
+    """Descend for the phases that the method makes of `epochs` epochs of `steps` steps each.
 
+    average: start from the average, with these weights, of where each objective alone ends (model averaging).
     step_size: α, or a function of the step within its phase. An array (runs, 1) of them makes θ (runs, d): several
     step sizes at once under the same choices, for selectors that never look (ValueError for others).
     decay: L2 weight decay. project: Π onto the set Θ. stage_ends_below: a phase ends as soon as the loss it descends
@@ -55,14 +57,13 @@ def descend(
     """
     size = step_size if callable(step_size) else lambda _: step_size
     theta = problem.start + np.zeros((*np.shape(size(0))[:-1], len(problem.start)))
-    if weights := selector.start():  # an average of the models of the optima, as in the pipeline
+    if average:
         same: Any = {"epochs": epochs, "decay": decay, "project": project, "stage_ends_below": stage_ends_below}
-        ends = {name: descend(problem, Only(name), steps, step_size, **same).theta for name in weights}
-        theta = sum((weight * ends[name] for name, weight in weights.items()), np.zeros_like(theta))
-    phases = selector.phases(steps, epochs)
+        ends = {name: descend(problem, Only(name), steps, step_size, **same).theta for name in average}
+        theta = sum((weight * ends[name] for name, weight in average.items()), np.zeros_like(theta))
     taken, visited = 0, {0: theta} if 0 in visit else {}
-    for begin, length in zip(np.cumsum((0, *phases)).tolist(), phases, strict=False):
-        for step in range(begin, begin + length):
+    for selector, length in Schedule.of(method).steps(steps, epochs):
+        for step in range(length):
             if looked := selector.looks(step):
                 if theta.ndim > 1:
                     raise ValueError(f"{selector} looks at losses, so it drives one run, not {len(theta)} step sizes")
@@ -72,7 +73,7 @@ def descend(
             if stage_ends_below is not None and all(np.all(loss < stage_ends_below) for loss in losses.values()):
                 break
             direction = problem.mixture(weights).gradient(theta) + decay * theta
-            theta = theta - size(step - begin) * direction
+            theta = theta - size(step) * direction
             theta = project(theta) if project else theta
             if theta.ndim == 1:
                 selector.observe({name: float(loss) for name, loss in losses.items()})

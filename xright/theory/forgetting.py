@@ -13,7 +13,7 @@ import numpy as np
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Sequential
 from xright.theory.descent import descend, descend_side_by_side, inverse_sqrt
 from xright.theory.objectives import Array
-from xright.theory.problems import table_1, table_1_equal_gap, table_1_minimiser
+from xright.theory.problems import NAMES, table_1, table_1_equal_gap, table_1_minimiser, trade_off
 
 LAM = 0.5
 SCHEDULES = {  # name: step size α of a run with T iterates
@@ -40,7 +40,7 @@ def lower_bound(lam: float) -> dict[str, float]:
 def sequential(horizon: int) -> dict[str, dict[str, float]]:
     """DPO then SFT, T − 1 updates each, for every schedule: θ after each stage, and the final gap."""
     sizes = np.array([[size(horizon)] for size in SCHEDULES.values()])
-    selector, updates = Sequential(first="dpo", epochs=(1, 1)), horizon - 1
+    selector, updates = Sequential("dpo", (1, 1), NAMES), horizon - 1
     path = descend(table_1(), selector, updates, sizes, visit={updates})
     columns = zip(SCHEDULES, path.visited[updates][:, 0], path.theta[:, 0], gaps(path.theta), strict=True)
     return {name: {"theta_dpo": float(a), "theta_seq": float(b), "gap": float(g)} for name, a, b, g in columns}
@@ -48,13 +48,13 @@ def sequential(horizon: int) -> dict[str, dict[str, float]]:
 
 def mix(horizon: int, alphas: Sequence[float]) -> list[dict[str, float]]:
     """Mix with α = α0/√T for every α0: two gradients per update."""
-    end = descend(table_1(), Mix(LAM), horizon - 1, _sizes(alphas, horizon)).theta
+    end = descend(table_1(), Mix(trade_off(LAM)), horizon - 1, _sizes(alphas, horizon)).theta
     return [{"theta": float(theta), "gap": float(gap)} for theta, gap in zip(end[:, 0], gaps(end), strict=True)]
 
 
 def alright(horizon: int, alphas: Sequence[float], seeds: Sequence[int]) -> Array:
     """G at the end of ALRIGHT's run for every seed and every α0 (α = α0/√T), shape (seeds, alphas)."""
-    coins = [ALRIGHT(LAM, seed) for seed in seeds]
+    coins = [ALRIGHT(trade_off(LAM), seed) for seed in seeds]
     return gaps(descend_side_by_side(table_1(), coins, horizon - 1, _sizes(alphas, horizon)))
 
 
@@ -72,7 +72,7 @@ def bound(alpha_0: float, horizon: int, lam: float = LAM) -> float:
 
 def maxright_limit(lam: float, updates: int = 50_000) -> dict[str, float]:
     """Where exact MAXRIGHT (k = 1) ends under α_t = 10/(t+1), the point of equal weighted gaps, and G there."""
-    selector = MAXRIGHT(lam, optima={"dpo": 0.0, "sft": 0.0}, k=1)
+    selector = MAXRIGHT(trade_off(lam), optima={"dpo": 0.0, "sft": 0.0}, k=1)
     end = descend(table_1(), selector, updates, lambda step: 10.0 / (step + 1)).theta
     limit = table_1_equal_gap(lam)
     return {

@@ -23,6 +23,14 @@ from xright.theory.objectives import DPO, SFT, Array, Mixture, Objective
 STEP, DECAY = 0.01, 0.001  # of the two-parameter problem: step size and L2 weight decay
 
 
+NAMES = ("dpo", "sft")  # of the paper's two objectives
+
+
+def trade_off(lam: float) -> dict[str, float]:
+    """The weights that λ stands for."""
+    return dict(zip(NAMES, (lam, 1 - lam), strict=True))
+
+
 @dataclass(frozen=True)
 class Problem:
     """Named objectives, their optima f*, where descent starts (d,), and Φ = max ‖φ‖ (theorem 4.1)."""

@@ -8,30 +8,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Selector, Sequential
+from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Schedule, Selector, Sequential
 from xright.theory.descent import Path, descend, descend_side_by_side
 from xright.theory.objectives import Array
-from xright.theory.problems import DECAY, STEP, Problem, table_2
+from xright.theory.problems import DECAY, NAMES, STEP, Problem, table_2, trade_off
 
 STAGE = 10_000  # steps
 STAGE_ENDS_BELOW = 0.05  # nats
 VARIANTS = {"swapped": True, "printed": False}
 
 
-def strategies(lam: float, seed: int = 0, k: int = 10) -> dict[str, Selector]:
+def strategies(lam: float, seed: int = 0, k: int = 10) -> dict[str, Selector | Schedule]:
     """The four methods of the table, by their key in `theory.json`."""
     return {
-        "sequential": Sequential(first="dpo", epochs=(1, 1)),
-        "alright": ALRIGHT(lam, seed),
-        "maxright": MAXRIGHT(lam, optima={"dpo": 0.0, "sft": 0.0}, k=k),
-        "mix": Mix(lam),
+        "sequential": Sequential("dpo", (1, 1), NAMES),
+        "alright": ALRIGHT(trade_off(lam), seed),
+        "maxright": MAXRIGHT(trade_off(lam), optima={"dpo": 0.0, "sft": 0.0}, k=k),
+        "mix": Mix(trade_off(lam)),
     }
 
 
-def train(problem: Problem, selector: Selector, visit: Sequence[int] = ()) -> Path:
+def train(problem: Problem, method: Selector | Schedule, visit: Sequence[int] = ()) -> Path:
     """One run of the table's settings; only Sequential's stages end early."""
-    ends = None if selector.may_stop_early else STAGE_ENDS_BELOW
-    return descend(problem, selector, STAGE, STEP, epochs=2, decay=DECAY, stage_ends_below=ends, visit=visit)
+    ends = STAGE_ENDS_BELOW if len(Schedule.of(method).phases) > 1 else None
+    return descend(problem, method, STAGE, STEP, epochs=2, decay=DECAY, stage_ends_below=ends, visit=visit)
 
 
 def outcome(problem: Problem, theta: Array) -> dict[str, float | list[float]]:
@@ -49,7 +49,7 @@ def run(variant: str, method: str, lam: float = 0.5, k: int = 10) -> dict[str, f
 def run_alright(variant: str, lam: float, seeds: Sequence[int]) -> dict[str, float | list[float]]:
     """ALRIGHT under several seeds: means and standard deviations."""
     problem = table_2(swapped=VARIANTS[variant])
-    coins = [ALRIGHT(lam, seed) for seed in seeds]
+    coins = [ALRIGHT(trade_off(lam), seed) for seed in seeds]
     ends = descend_side_by_side(problem, coins, 2 * STAGE, STEP, decay=DECAY)
     return mean_and_sd([outcome(problem, theta) for theta in ends])
 
