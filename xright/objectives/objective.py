@@ -73,7 +73,7 @@ class Objective(ABC):
 
     stream: name of the data stream whose rows it takes. unit: of f. label: what people call it.
     needs_reference: does it read the rows' log-probs under π_ref?
-    lower_bound: what f cannot fall below, where that is known. value_at_reference: f where policy and π_ref are equal, if
+    lower_bound: what f cannot fall below, where that is known. value_at_reference: f where policy and π_ref agree, if
     that is known; checked at start-up.
     surrogate: is it trained in the place of other objectives (ORPO)? Then it is recorded and evaluated, but is no goal:
     it has no optimum, and no axis in objective space.
