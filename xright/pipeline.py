@@ -127,7 +127,7 @@ def _start(cfg: DictConfig, stages: Stages, selector: Selector) -> nn.Module:
 
 def _behaviour(policy: nn.Module, stages: Stages, batch_size: int) -> dict[str, float]:
     """What the final model does when asked: the source's probes, completed greedily and judged."""
-    probes, template = stages.corpus.source.probes(), stages.corpus.templates["sft"]
+    probes, template = stages.corpus.source.probes(), stages.corpus.templates[stages.corpus.asked]
     prompts = [template.render(stages.tokenizer, probe.prompt) for probe in probes]
     answers = complete(policy, stages.tokenizer, prompts, LONGEST_ANSWER, batch_size, template.is_chat)
     return behaviour(probes, answers)

@@ -55,7 +55,7 @@ class Stages:
 
     def __init__(self, cfg: DictConfig, corpus: Corpus) -> None:
         self.cfg, self.corpus, self.tokenizer = cfg, corpus, corpus.tokenizer
-        self.batch_size = batch_sizes(cfg.data)
+        self.batch_size = batch_sizes(corpus.streams)
 
     def check(self) -> None:
         """UserError for data or a model that cannot work, before any stage is trained."""
