@@ -14,9 +14,10 @@ from torch import nn
 
 from xright.build import build
 from xright.data.collate import LAYOUTS, collate
-from xright.data.datamodule import check_batch_sizes
 from xright.data.prompts import Row, Template
+from xright.data.stream import streams_of
 from xright.errors import UserError, check_number
+from xright.moved import refuse_keys
 from xright.objectives import Objective
 from xright.places import place
 from xright.strategies import Schedule
@@ -35,16 +36,18 @@ INSTEAD = {
     "max_steps": "epochs", "max_epochs": "epochs", "limit_train_batches": "epochs", "fast_dev_run": "debug=fast",
     "gradient_clip_val": "optim.clip", "accumulate_grad_batches": "model.micro_batch", "callbacks": "callbacks",
     "logger": "logger", "enable_checkpointing": "checkpoint_every", "val_check_interval": "eval_every",
-    "min_steps": "epochs", "min_epochs": "epochs", "max_time": "epochs", "overfit_batches": "data.source.sft.limit",
-    "limit_val_batches": "data.source.eval_rows", "limit_test_batches": "data.source.eval_rows",
-    "limit_predict_batches": "data.source.eval_rows", "check_val_every_n_epoch": "eval_every",
+    "min_steps": "epochs", "min_epochs": "epochs", "max_time": "epochs", "overfit_batches": "data.streams.<name>.limit",
+    "limit_val_batches": "data.streams.<name>.eval_rows", "limit_test_batches": "data.streams.<name>.eval_rows",
+    "limit_predict_batches": "data.streams.<name>.eval_rows", "check_val_every_n_epoch": "eval_every",
     "num_sanity_val_steps": "eval_every", "gradient_clip_algorithm": "optim.clip", "barebones": "callbacks",
-    "use_distributed_sampler": "data.batch_size", "reload_dataloaders_every_n_epochs": "data.batch_size",
+    "use_distributed_sampler": "data.streams.<name>.batch_size",
+    "reload_dataloaders_every_n_epochs": "data.streams.<name>.batch_size",
 }  # fmt: skip
 
 
 def check_config(cfg: DictConfig) -> None:
     """UserError for the first value that cannot work; objectives, optimizer and strategy check their own."""
+    refuse_keys(OmegaConf.to_container(cfg))
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
@@ -132,12 +135,9 @@ def _check_model(model: DictConfig) -> None:
 
 
 def _check_data(data: DictConfig) -> None:
-    check_batch_sizes(data)
     _whole("data.max_length", data.max_length, at_least=2)
-    for stream in ("sft", "preference"):
-        if stream not in data.templates:
-            raise UserError(f"data.templates={data.templates} has none for {stream}; give data.templates.{stream}.")
-        Template(data.templates[stream])
+    for stream in streams_of(OmegaConf.to_container(data, resolve=True).get("streams")).values():
+        Template(stream.template)
 
 
 def _check_trainer(trainer: DictConfig) -> None:

@@ -143,7 +143,7 @@ class JointRun:
     def _behaviour(self, policy: nn.Module) -> dict[str, float]:
         """What the final model does when asked: the source's probes, completed greedily and judged."""
         corpus = self.stages.corpus
-        probes, template = corpus.source.probes(), next(iter(corpus.templates.values()))
+        probes, template = corpus.source.probes(), corpus.templates[corpus.asked]
         prompts = [template.render(corpus.tokenizer, probe.prompt) for probe in probes]
         batch_size = self.stages.settings.loop.eval_batch_size
         answers = complete(policy, corpus.tokenizer, prompts, LONGEST_ANSWER, batch_size, template.is_chat)

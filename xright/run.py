@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from xright.errors import UserError
+from xright.moved import refuse_overrides
 from xright.places import cache_root
 
 # A checkout keeps conf/ at the top level; a wheel ships it inside the package.
@@ -55,6 +56,7 @@ if __name__ == "__main__":
     for arg in sys.argv[1:]:
         _refuse_null(arg)
     try:
+        refuse_overrides(sys.argv[1:])
         os.environ["XRIGHT_CACHE"] = str(cache_root())  # for the yaml, and for whatever this starts elsewhere
     except UserError as error:
         print(f"xright: {error}", file=sys.stderr)

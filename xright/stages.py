@@ -73,7 +73,7 @@ class Stages:
         if unused := [name for name in corpus.streams if name not in used]:
             log.warning("data.streams.%s: no objective of this run uses these rows", ", ".join(unused))
         self.names = [name for name in corpus.streams if name in used]
-        self.sizes = batch_sizes(settings.data)
+        self.sizes = batch_sizes(corpus.streams)
         self.batch_size = {name: self.sizes[name] for name in self.names}
 
     def check(self) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
@@ -17,6 +17,7 @@ from xright.data.columns import BESIDE, detect, normalise
 from xright.data.counts import About
 from xright.data.heldout import position
 from xright.data.messages import Unusable, opening
+from xright.data.stream import Stream
 from xright.data.tables import Table
 from xright.errors import UserError
 
@@ -54,19 +55,11 @@ class LazyRows(Sequence[Canonical]):
 
 
 class Tables:
-    """The first `limit` rows of tables, one after another. mapping: as for `columns.detect`. learnt: "last" or "all"
-    assistant turns of a conversation."""
+    """The first `limit` rows of a stream's tables, one after another."""
 
-    def __init__(
-        self,
-        tables: Sequence[Table],
-        stream: str,
-        mapping: Mapping[str, str | None],
-        limit: int | None,
-        learnt: str = "last",
-    ) -> None:
-        self.tables, self.learnt = tables, learnt
-        self.columns = [detect(stream, t.dataset.column_names, mapping, t.where) for t in tables]
+    def __init__(self, tables: Sequence[Table], stream: Stream, limit: int | None) -> None:
+        self.tables, self.stream = tables, stream
+        self.columns = [detect(stream, t.dataset.column_names, t.where) for t in tables]
         for table, columns in zip(tables, self.columns, strict=True):
             _check_same_columns(table, [column for name, column in columns.items() if name not in MAY_BE_LEFT_OUT])
         self.data = [
@@ -120,7 +113,7 @@ class Tables:
                 where, columns = self.tables[i].where, self.columns[i]
                 for number, cells in zip(own.tolist(), _cells(self.data[i], own), strict=True):
                     try:
-                        yield normalise(cells, columns, f"row {number} of '{where}'", self.learnt, said)
+                        yield normalise(self.stream, cells, columns, f"row {number} of '{where}'", said)
                     except Unusable as reason:
                         yield reason
 

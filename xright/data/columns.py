@@ -1,20 +1,15 @@
-"""Which columns hold what, and every accepted row shape brought to one.
+"""Which columns hold what, and every accepted row shape brought to that of its kind (`kinds.py`).
 
-| stream     | accepted columns; first match wins                                                   |
-|------------|--------------------------------------------------------------------------------------|
-| sft        | messages · instruction[/input]/output · prompt/completion · prompt/response          |
-| preference | prompt/chosen/rejected (text or messages) · chosen/rejected (messages, prompt shared) |
-
-Beside these: `system` (or `system_prompt`), the first turn; `history`, turns before the prompt; `tools`, for a chat
-template. Canonical rows are {prompt, response} and {prompt, chosen, rejected}, see `messages.py` for what a prompt and
-an answer are. Of a conversation the last assistant turn is the answer and what comes before is prompt, or each
+Beside a kind's columns: `system` (or `system_prompt`), the first turn; `history`, turns before the prompt; `tools`, for
+a chat template. Of a conversation the last assistant turn is the answer and what comes before is prompt, or each
 assistant turn in a row of its own.
 
 `input` is joined to `instruction` by a blank line: that is how the Alpaca template sets the two apart, and
-how data sets that ship the joined prompt write it, so that one question has one prompt text in both streams.
+how data sets that ship the joined prompt write it, so that one question has one prompt text in all streams.
 
-    >>> names = detect("sft", ["instruction", "input", "output"], {}, "a.jsonl")
-    >>> normalise({"instruction": "Add.", "input": "1 + 1", "output": "2"}, names, "row 0 of a.jsonl")
+    >>> stream = Stream("sft", "completions")
+    >>> names = detect(stream, ["instruction", "input", "output"], "a.jsonl")
+    >>> normalise(stream, {"instruction": "Add.", "input": "1 + 1", "output": "2"}, names, "row 0 of a.jsonl")
     [{'prompt': 'Add.\\n\\n1 + 1', 'response': '2'}]
 """
 
@@ -25,36 +20,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xright.data.counts import EACH, EARLIER, LATER, NO_ANSWER, OWN_PROMPT, TWO_SYSTEMS
+from xright.data.kinds import KINDS
 from xright.data.messages import Message, Prompt, Unusable, answer_of, as_list, history, turns, words, written_out
+from xright.data.stream import Stream
 from xright.errors import UserError
 
-SHAPES = {  # ? marks what may be missing
-    "sft": ["messages", "instruction/input?/output", "prompt/completion", "prompt/response"],
-    "preference": ["prompt/chosen/rejected", "chosen/rejected"],
-}
 BESIDE = {"system": ["system", "system_prompt"], "history": ["history"], "tools": ["tools"]}  # {name: its columns}
 TEXT = ("instruction", "input", "output")  # never messages
-TURNS = ("last", "all")  # which assistant turns of a conversation are learnt
 
 
-def detect(stream: str, found: Sequence[str], mapping: Mapping[str, str | None], where: str) -> dict[str, str]:
-    """{canonical name: column of the file} of the first shape in SHAPES that the columns `found` can fill, and of those
-    BESIDE it.
+def detect(stream: Stream, found: Sequence[str], where: str) -> dict[str, str]:
+    """{canonical name: column of the file} of the first of the kind's shapes that the columns `found` can fill, and of
+    those BESIDE it.
 
-    `mapping` {canonical name: column} overrides: only shapes that use all its names are considered; a name of BESIDE
-    that is mapped to null is left alone. Raises UserError naming `where`, the columns found and those expected.
+    The stream's `columns` {canonical name: column} override: only shapes that use all its names are considered; a name
+    of BESIDE that is mapped to null is left alone. Raises UserError naming `where`, the columns found and those
+    expected.
     """
+    mapping, shapes = stream.columns, KINDS[stream.kind].shapes
     for name, column in mapping.items():
         if column not in found and not (column is None and name in BESIDE):
             raise UserError(
-                f"data.source.{stream}.columns maps {name} to '{column}', but '{where}' has only the columns "
+                f"data.streams.{stream.name}.columns maps {name} to '{column}', but '{where}' has only the columns "
                 f"{_listed(found)}; map to one of these."
             )
     beside = {
         name: next((column for column in columns if column in found), None) for name, columns in BESIDE.items()
     } | {name: column for name, column in mapping.items() if name in BESIDE}
     needed = {name: column for name, column in mapping.items() if name not in BESIDE}
-    for shape in SHAPES[stream]:
+    for shape in shapes:
         names = [name.rstrip("?") for name in shape.split("/")]
         columns = {name: needed.get(name) or name for name in names if needed.get(name, name) in found}
         if all(name in columns or name + "?" in shape for name in names) and set(needed) <= set(names):
@@ -62,19 +56,20 @@ def detect(stream: str, found: Sequence[str], mapping: Mapping[str, str | None],
             return columns | {name: column for name, column in beside.items() if column and column not in taken}
     asked = f" (mapped: {dict(mapping)})" if mapping else ""
     raise UserError(
-        f"'{where}' has the columns {_listed(found)}{asked}, but {stream} data needs "
-        f"{' or '.join(SHAPES[stream])}; rename them or set data.source.{stream}.columns={{expected: found, …}}."
+        f"'{where}' has the columns {_listed(found)}{asked}, but {stream.kind} need "
+        f"{' or '.join(shapes)}; rename them or set data.streams.{stream.name}.columns={{expected: found, …}}."
     )
 
 
 def normalise(
+    stream: Stream,
     row: Mapping[str, Any],
     columns: Mapping[str, str],
     where: str,
-    learnt: str = "last",
     said: Counter[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """The canonical rows of a row: one, or with learnt="all" one for each assistant turn of an SFT conversation.
+    """The canonical rows of a row: one, or where the stream's turns are "all" one for each assistant turn of a
+    conversation.
 
     An empty cell (None, NaN) is empty text, never the text "None". `where` names row and file, for messages; `said`
     counts what is to be said of rows that are kept. Raises Unusable for what cannot be learnt from.
@@ -83,19 +78,18 @@ def normalise(
     tools = as_list(cells.pop("tools", ""), where, "tools")
     before = _before(cells.pop("system", ""), cells.pop("history", ""), where)
     said = Counter() if said is None else said
-    return [{**made, "prompt": _prompt(before, made["prompt"], tools)} for made in _made(cells, where, learnt, said)]
+    return [{**made, "prompt": _prompt(before, made["prompt"], tools)} for made in _made(stream, cells, where, said)]
 
 
-def _made(cells: dict[str, Any], where: str, learnt: str, said: Counter[str]) -> list[dict[str, Any]]:
+def _made(stream: Stream, cells: dict[str, Any], where: str, said: Counter[str]) -> list[dict[str, Any]]:
     """The rows without what stands beside them."""
     if "messages" in cells:
-        return _answered({"response": turns(cells["messages"], where)}, learnt, said)
+        return _answered({"response": turns(cells["messages"], where)}, stream.turns, said)
     if "instruction" in cells:
         parts = [_text(cells.get(name, ""), where) for name in ("instruction", "input")]
         return [{"prompt": "\n\n".join(filter(None, parts)), "response": _text(cells["output"], where)}]
     prompt = cells.get("prompt", "")
-    sides: dict[str, str | list[Any]] = {name: cells[name] for name in ("chosen", "rejected") if name in cells}
-    answers: dict[str, str | list[Any]] = sides or {"response": cells.get("completion", cells.get("response", ""))}
+    answers = {name: cells.get(name, cells.get("completion", "")) for name in stream.responses}
     kinds = {type(answer) for answer in answers.values() if answer}
     if kinds == {str, list}:
         raise UserError(f"{where} mixes text and messages in {' and '.join(answers)}; use one form for both.")
@@ -104,7 +98,7 @@ def _made(cells: dict[str, Any], where: str, learnt: str, said: Counter[str]) ->
         given = {name: turns(answer, where) for name, answer in answers.items()}
         whole = {name: _whole(asked, answer) for name, answer in given.items()}
         said[OWN_PROMPT] += any(_brings_its_own(asked, answer) for answer in given.values())
-        return _answered(whole, learnt, said)
+        return _answered(whole, stream.turns, said)
     if "prompt" not in cells:
         raise UserError(
             f"{where} has chosen and rejected as text but no prompt column, and where a prompt ends within "

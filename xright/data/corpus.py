@@ -15,7 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
 from xright.build import build
+from xright.data.kinds import asked
 from xright.data.rows import Rows
+from xright.data.stream import TEXT, Stream, streams_of
 from xright.data.templates import Template
 from xright.data.tokenised import Tokenised, tokenised
 from xright.data.tokens import Tokens
@@ -28,8 +30,8 @@ PROBE = 0.03  # share of the training rows the authors evaluate on: 720 of 24,00
 
 
 class Corpus:
-    """source: a `Source`. templates: {stream: template name or text}. max_length: tokens of prompt + response.
-    control_tokens: as `Template` takes them.
+    """source: a `Source` of these streams. max_length: tokens of prompt + response. control_tokens: as `Template` takes
+    them.
 
     eval_on: `heldout` (rows never trained on) or `train_probe` (the first 3 % of the training rows, as the authors).
     Raises UserError for anything else.
@@ -38,23 +40,23 @@ class Corpus:
     def __init__(
         self,
         source: Any,
+        streams: Mapping[str, Stream],
         tokenizer: PreTrainedTokenizerBase,
-        templates: Mapping[str, str],
         max_length: int,
         eval_on: str,
         control_tokens: str = "auto",
     ) -> None:
         if eval_on not in ("heldout", "train_probe"):
             raise UserError(f"eval_on={eval_on!r} must be heldout or train_probe.")
-        self.source, self.tokenizer, self.max_length, self.eval_on = source, tokenizer, max_length, eval_on
-        self.templates = {stream: Template(spec, control_tokens) for stream, spec in templates.items()}
-        self.streams = dict(templates)
+        self.source, self.streams, self.tokenizer = source, streams, tokenizer
+        self.max_length, self.eval_on = max_length, eval_on
+        self.templates = {name: Template(stream.template, control_tokens) for name, stream in streams.items()}
         self._splits: dict[tuple[str, str], Tokenised] = {}
         if "strftime_now" in str(tokenizer.chat_template) and any(t.is_chat for t in self.templates.values()):
             log.warning("the chat template writes today's date; rows in the cache keep the day of their tokenisation")
 
     def train(self, stream: str) -> Rows:
-        """Training rows of a stream (`sft`, `preference`, `text`)."""
+        """Training rows of a stream, or of "text"."""
         return self._tokenised(stream, "train").rows
 
     def evaluation(self, stream: str) -> Rows:
@@ -64,13 +66,18 @@ class Corpus:
         rows = self.train(stream)
         return rows[: math.ceil(PROBE * len(rows))]
 
+    @property
+    def asked(self) -> str:
+        """The stream in whose template the model is asked."""
+        return asked({name: stream.kind for name, stream in self.streams.items()})
+
     def showcase(self) -> list[dict[str, Any]]:
         """A few rendered prompts to watch completions of: the source's own, else the first evaluation prompts."""
         if hasattr(self.source, "showcase"):
-            return [self._shown("sft", probe.prompt, probe.kind) for probe in self.source.showcase()]
+            return [self._shown(self.asked, probe.prompt, probe.kind) for probe in self.source.showcase()]
         prompts = [
             self._shown(stream, prompt, stream)
-            for stream in ("sft", "preference")
+            for stream in self.streams
             for prompt in self._tokenised(stream, "eval" if self.eval_on == "heldout" else "train").first
         ]
         tokens = Tokens(self.tokenizer)
@@ -83,7 +90,9 @@ class Corpus:
     def _tokenised(self, stream: str, split: str) -> Tokenised:
         """A split of a stream; said with its counts when first used."""
         if (stream, split) not in self._splits:
-            found = tokenised(self.source, stream, split, self.templates, self.tokenizer, self.max_length)
+            if (own := {**self.streams, TEXT.name: TEXT}.get(stream)) is None:
+                raise UserError(f"There is no data.streams.{stream}, only {', '.join(self.streams)}; declare it.")
+            found = tokenised(self.source, own, split, self.templates, self.tokenizer, self.max_length)
             for note in found.notes:
                 log.warning(note)
             log.info(found.counts.sentence(f"{stream}/{split}"))
@@ -104,8 +113,10 @@ def _corpus(
     data: str, tokenizer_path: str | None, revision: str | None, trust_remote_code: bool, eval_on: str
 ) -> Corpus:
     cfg = json.loads(data)
-    source = build(cfg["source"])
+    streams = streams_of(build(cfg["streams"]))
+    source = build(cfg["source"], streams=streams)
     tokenizer = load_tokenizer(tokenizer_path, trust_remote_code, revision) if tokenizer_path else source.tokenizer()
     if tokenizer is None:
         raise UserError("model.tokenizer is not given and the data has none of its own; name a folder or hub model.")
-    return Corpus(source, tokenizer, cfg["templates"], cfg["max_length"], eval_on, cfg.get("control_tokens") or "auto")
+    control_tokens = cfg.get("control_tokens") or "auto"
+    return Corpus(source, streams, tokenizer, cfg["max_length"], eval_on, control_tokens)

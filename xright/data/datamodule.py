@@ -1,8 +1,8 @@
 """Feeds the training step with the rows of all its streams at once.
 
-A CombinedLoader in `max_size_cycle` hands each step {stream: rows}; both streams advance every step, whichever
-objective is updated. One *epoch* is one pass over the longer loader; the shorter stream simply begins its next
-permutation (see `sampler.py`), so the loaders may have any two lengths. Rows travel as token lists, made when a batch
+A CombinedLoader in `max_size_cycle` hands each step {stream: rows}; all streams advance every step, whichever
+objective is updated. One *epoch* is one pass over the longest loader; a shorter stream simply begins its next
+permutation (see `sampler.py`), so the loaders may have any lengths. Rows travel as token lists, made when a batch
 is read (`rows.py`); tensors are built in the step, for the chosen objective only.
 """
 
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from xright.data.rows import Row, Rows
 from xright.data.sampler import Batches, BatchSize, StepBatches, TokenBatches, TokenBudget
+from xright.data.stream import Stream
 from xright.errors import UserError
 
 
@@ -58,7 +59,7 @@ def batches(stream: str, rows: Sequence[Row], size: BatchSize, steps: int, seed:
 
 
 def steps_per_epoch(streams: Mapping[str, Sequence[Row]], batch_size: Mapping[str, BatchSize]) -> int:
-    """Batches of the longer loader: the last, partial one counts. With a token budget: as if batches were full."""
+    """Batches of the longest loader: the last, partial one counts. With a token budget: as if batches were full."""
     return max(_batches_per_epoch(rows, batch_size[name]) for name, rows in streams.items())
 
 
@@ -75,36 +76,19 @@ def tokens_of(rows: Sequence[Row]) -> np.ndarray:
     return np.array([len(row.prompt) + sum(map(len, row.responses)) for row in rows])
 
 
-def batch_sizes(data: Mapping[str, Any]) -> dict[str, BatchSize]:
-    """{stream: rows, or a token budget where `batch_tokens` names one}, from the data's configuration."""
-    budgets = {
-        stream: TokenBudget(tokens) for stream, tokens in (data.get("batch_tokens") or {}).items() if tokens is not None
-    }
-    return {**data["batch_size"], **budgets}
+def batch_sizes(streams: Mapping[str, Stream]) -> dict[str, BatchSize]:
+    """{stream: rows, or a token budget where it has one}."""
+    return {name: TokenBudget(s.batch_tokens) if s.batch_tokens else s.batch_size for name, s in streams.items()}
 
 
 def check_ranks(stream: str, rows: Sequence[Row], size: BatchSize, ranks: int) -> None:
     """UserError unless every rank has a row in every step."""
     if isinstance(size, TokenBudget) and (needed := ranks * int(tokens_of(rows).max())) > size.tokens and ranks > 1:
         raise UserError(
-            f"data.batch_tokens.{stream}={size.tokens} may hold fewer rows than the {ranks} processes need; "
+            f"data.streams.{stream}.batch_tokens={size.tokens} may hold fewer rows than the {ranks} processes need; "
             f"make it at least {needed}, as many of its longest row."
         )
     if not isinstance(size, TokenBudget) and size < ranks:
         raise UserError(
-            f"data.batch_size.{stream}={size} is smaller than the {ranks} processes; each needs a row in every step."
+            f"data.streams.{stream}.batch_size={size} is smaller than the {ranks} processes; each needs a row in every step."
         )
-
-
-def check_batch_sizes(data: Mapping[str, Any]) -> None:
-    """UserError unless every batch size is a whole number ≥ 1; a token budget may be null."""
-    for key, unit in (("batch_size", "rows"), ("batch_tokens", "tokens")):
-        if (sizes := data.get(key)) is None and key == "batch_tokens":
-            continue
-        if not isinstance(sizes, Mapping):
-            raise UserError(f"data.{key}={sizes!r} must be given by stream, for example data.{key}.sft=8.")
-        for stream, size in sizes.items():
-            if size is None and key == "batch_tokens":
-                continue
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise UserError(f"data.{key}.{stream}={size!r} must be a whole number of {unit} >= 1.")

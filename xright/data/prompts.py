@@ -8,7 +8,7 @@ makes of it as a whole (a normaliser may change it). With tokenizers that treat 
 own, every row is looked at, otherwise some 500 rows spread over the data; what differs is counted.
 
 Special tokens: `tokens.py`, `control.py`. Truncation at max_length cuts responses on the right, EOS included, and never
-writes over the last token kept. Stream "text" learns everything: the whole text is the response, the prompt
+writes over the last token kept. Of kind "text" everything is learnt: the whole text is the response, the prompt
 is BOS or nothing.
 """
 
@@ -26,13 +26,13 @@ from xright.data.control import unmarked
 from xright.data.counts import AS_TEXT, AS_TOKENS, EMPTY, EQUAL, LEFT_OUT, TOO_LONG, Counts
 from xright.data.messages import CALLS, Unusable, messages_of
 from xright.data.rows import Row, Rows
+from xright.data.stream import TEXT, Stream
 from xright.data.templates import Template
 from xright.data.tokens import Tokens
 from xright.errors import UserError
 
 __all__ = ["Counts", "Row", "Template", "encode", "encoded"]
 
-RESPONSES = {"text": ("response",), "sft": ("response",), "preference": ("chosen", "rejected")}
 VERSION = (
     3  # of everything between a data file and its token ids; raise it when any of that changes, or caches go stale
 )
@@ -44,7 +44,7 @@ TRIES = 3  # rows on which a template may show that it makes use of a message's 
 
 def encode(
     rows: Sequence[Mapping[str, Any]],
-    stream: str,
+    stream: Stream,
     template: Template | Mapping[str, Template],
     tokenizer: Any,
     max_length: int,
@@ -58,7 +58,7 @@ def encode(
 
 def encoded(
     rows: Sequence[Mapping[str, Any]],
-    stream: str,
+    stream: Stream,
     template: Template | Mapping[str, Template],
     tokenizer: Any,
     max_length: int,
@@ -67,7 +67,7 @@ def encoded(
 ) -> Iterator[list[Row]]:
     """Canonical rows as token ids, a chunk at a time, so that no more than a chunk need be in memory; fills `counts`.
 
-    template: one for all rows, or {stream: template}. A row of stream "text" names the stream whose template
+    template: one for all rows, or {stream: template}. A row of kind "text" names the stream whose template
     it takes under the extra key "stream"; without it, it is text as it is. max_length: most tokens of prompt
     + one response. split: for the progress bar and messages. Raises UserError for max_length < 2, a tokenizer
     without EOS or (chat) without template, and if no row is left.
@@ -78,7 +78,7 @@ def encoded(
     counts.take(getattr(rows, "about", None), len(rows))
     stride = 1 if tokens.lead else max(1, len(rows) // CHECKED)
     hidden = None if len(rows) > BAR_FROM else True  # None: tqdm hides the bar where there is no terminal
-    with tqdm(total=len(rows), desc=f"tokenise {stream}/{split}", disable=hidden) as bar:
+    with tqdm(total=len(rows), desc=f"tokenise {stream.name}/{split}", disable=hidden) as bar:
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
             texts = [text for row in chunk if (text := _write(row, stream, template, tokenizer, counts))]
@@ -87,7 +87,7 @@ def encoded(
             yield kept
             bar.update(len(chunk))
     if not counts.kept:
-        sentence = counts.sentence(f"{stream}/{split}")
+        sentence = counts.sentence(f"{stream.name}/{split}")
         raise UserError(f"No row is left ({sentence}); check columns and template, or raise max_length.")
 
 
@@ -102,18 +102,18 @@ class _Text:
 
 def _write(
     row: Mapping[str, Any],
-    stream: str,
+    stream: Stream,
     template: Template | Mapping[str, Template],
     tokenizer: Any,
     counts: Counts,
 ) -> _Text | None:
     """The row with its template applied, or None if it is dropped (and counted)."""
-    own = row.get("stream") if stream == "text" else stream
+    own = row.get("stream") if stream.kind == TEXT.kind else stream.name
     if own is None:
         template = Template("raw")
     elif not isinstance(template, Template):
         template = template[own]
-    responses = [row[name] for name in RESPONSES[stream]]
+    responses = [row[name] for name in stream.responses]
     if any(template.is_blank(response) for response in responses):
         counts.drop(EMPTY)
         return None
@@ -127,7 +127,7 @@ def _write(
         counts.say(LEFT_OUT)
     if template.meets_control_tokens(tokenizer, row["prompt"], responses):
         counts.say(AS_TEXT if template.as_text else AS_TOKENS)
-    if stream == "text":
+    if stream.kind == TEXT.kind:
         prompt, texts = "", [prompt + texts[0]]
     return _Text(prompt, texts, template.is_chat)
 
@@ -157,7 +157,7 @@ def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: C
         responses = [tokens.bare(ids) for ids in found]
         if not text.is_chat:
             prompt = tokens.begin(prompt)
-            if not text.prompt:  # of stream text: a BOS that the text has written itself
+            if not text.prompt:  # of kind text: a BOS that the text has written itself
                 responses = [tokens.begin(ids)[len(tokens.bos) :] for ids in responses]
         room = max_length - len(prompt)
         cut = tuple([*ids, tokens.eos][: max(room, 0)] for ids in responses)

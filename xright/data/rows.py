@@ -21,7 +21,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids of a prompt and its responses: one (sft, text), or chosen and rejected (preference).
+    """Token ids of a prompt and its responses: as many as its kind has (`kinds.py`).
 
     id: 63-bit hash of the token ids. reference: each response's log-prob under the reference, where known.
     """
@@ -97,7 +97,7 @@ class Rows(Sequence[Row]):
         return hashlib.sha256(self.ids_N.astype(">i8").tobytes()).hexdigest()[:16]
 
     def chosen_only(self) -> Rows:
-        """Preference rows as SFT rows: the chosen response."""
+        """Pairs as completions: the first response, which is the chosen one."""
         reference = None if self.reference_NR is None else self.reference_NR[:, :1]
         return replace(self, lengths_NS=self.lengths_NS[:, :2], reference_NR=reference)
 

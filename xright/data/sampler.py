@@ -59,7 +59,7 @@ class StepBatches(Batches):
     def __init__(self, stream: str, n_rows: int, batch_size: int, steps: int, seed: int) -> None:
         if batch_size > n_rows:
             raise UserError(
-                f"data.batch_size.{stream}={batch_size} is larger than the {n_rows} rows of that stream; "
+                f"data.streams.{stream}.batch_size={batch_size} is larger than the {n_rows} rows of that stream; "
                 "give more rows or a smaller batch."
             )
         super().__init__(n_rows, steps, seed)
@@ -79,12 +79,12 @@ class TokenBatches(Batches):
         self.tokens, self.budget = np.asarray(tokens, dtype=np.int64), budget.tokens
         if (longest := int(self.tokens.max())) > self.budget:
             raise UserError(
-                f"data.batch_tokens.{stream}={self.budget} is less than the {longest} tokens of that stream's longest "
+                f"data.streams.{stream}.batch_tokens={self.budget} is less than the {longest} tokens of that stream's longest "
                 "row; raise it, or lower data.max_length."
             )
         if (total := int(self.tokens.sum())) < self.budget:
             raise UserError(
-                f"data.batch_tokens.{stream}={self.budget} is more than the {total} tokens of all its rows; lower it."
+                f"data.streams.{stream}.batch_tokens={self.budget} is more than the {total} tokens of all its rows; lower it."
             )
         super().__init__(len(self.tokens), steps, seed)
         self._ends = [0]  # where the steps so far known end

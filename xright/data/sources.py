@@ -15,26 +15,24 @@ from transformers import PreTrainedTokenizerBase
 from xright.data.canonical import Canonical, LazyRows, Survey, Tables
 from xright.data.counts import BEYOND
 from xright.data.heldout import capped, split
-from xright.data.stream import Stream, at_least_one_row, stream_of
+from xright.data.stream import TEXT, Stream
 from xright.data.tables import read
 from xright.errors import UserError, check_number
 
-ANSWERS = {"sft": "response", "preference": "chosen"}  # what a stream's row gives to stream text
-
 
 class Source(Protocol):
-    """Rows for each stream and split, in a fixed order.
+    """Rows for each stream and split, in a fixed order. It is made with `streams`, {name: Stream}, beside what its node
+    of the configuration says.
 
     A source may also have `identity(stream, split)`, what its rows depend on as plain data: their tokens are then kept
     in the cache. And with it `notes(stream, split)`: what is to be said about the rows whenever they are used.
     """
 
     def rows(self, stream: str, split: str) -> Sequence[Canonical]:
-        """split "train" or "eval" of a stream:
+        """split "train" or "eval" of a stream: canonical rows of its kind (`kinds.py`).
 
-        sft: prompt, response. preference: prompt, chosen, rejected. A response is text or a message, a prompt is text,
-        messages, or {messages, tools}. text (train only): prompt, response, and all tokens of both are learnt. Either
-        the prompt is "" and the response the whole text, or a key "stream" names the stream whose template joins them.
+        Beside the declared ones there is "text" (train only), of which all tokens are learnt. Either the prompt is ""
+        and the response the whole text, or a key "stream" names the stream whose template joins them.
         """
 
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
@@ -53,83 +51,64 @@ class Files:
     """Rows from local files (jsonl, json, csv, parquet, arrow; gz) or the hub.
 
     heldout: share of the prompts, in [0, 1), kept for evaluation where a stream names no evaluation data.
-    eval_rows: {stream: most evaluation rows}; which ones depends on their prompts, not on their order.
     """
 
-    def __init__(
-        self,
-        sft: Mapping[str, Any] | None,
-        preference: Mapping[str, Any] | None,
-        heldout: float = 0.05,
-        eval_rows: Mapping[str, int] | None = None,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, streams: Mapping[str, Stream] | None = None, heldout: float = 0.05, seed: int = 0) -> None:
         share = "in [0, 1): the share of prompts kept for evaluation"
         check_number("data.source.heldout", heldout, lambda x: 0 <= x < 1, share)
         check_number("data.source.seed", seed, lambda x: isinstance(x, int), "a whole number")
-        self.heldout, self.seed = heldout, seed
-        given = {"sft": sft, "preference": preference}
-        self.streams = {name: stream_of(name, options) for name, options in given.items() if options is not None}
-        if not self.streams:
-            raise UserError("Neither data.source.sft nor data.source.preference names any data; set a path.")
-        self.eval_rows = {name: n for name, n in (eval_rows or {}).items() if n is not None}
-        for name, n in self.eval_rows.items():
-            if name not in given:
-                raise UserError(f"data.source.eval_rows.{name}={n!r} caps nothing; name sft or preference.")
-            check_number(f"data.source.eval_rows.{name}", n, at_least_one_row, "a whole number of rows >= 1, or null")
+        self.streams, self.heldout, self.seed = streams or {}, heldout, seed
+        for key in (f"data.streams.{name}" for name, stream in self.streams.items() if not stream.path):
+            raise UserError(f"{key} has no path; set {key}.path to a file or a hub dataset, or {key}=null.")
         self._fingerprints: dict[str, dict[str, list[str]]] = {}
         self._splits: dict[str, dict[str, _Split]] = {}
 
     def __repr__(self) -> str:
-        return f"Files({self.streams}, heldout={self.heldout}, eval_rows={self.eval_rows}, seed={self.seed})"
+        return f"Files({self.streams}, heldout={self.heldout}, seed={self.seed})"
 
     def rows(self, stream: str, split: str) -> Sequence[Canonical]:
         """See Source. Raises UserError if the stream has no data, or none in this split."""
-        if stream == "text":
+        if stream == TEXT.name:
             if split != "train":
                 raise UserError(f"Stream text has no split '{split}'; it is made of training rows only.")
-            return _as_text({name: self.rows(name, "train") for name in ANSWERS if name in self.streams})
+            return _as_text([(own, self.rows(name, "train")) for name, own in self.streams.items()])
         rows = self._load(stream)[split].rows
         if not rows:
             raise UserError(
-                f"No {split} row is left of data.source.{stream} {list(self.streams[stream].path)} with "
-                f"heldout={self.heldout}; change data.source.heldout, or set data.source.{stream}.eval_path."
+                f"No {split} row is left of data.streams.{stream} {list(self.streams[stream].path)} with "
+                f"heldout={self.heldout}; change data.source.heldout, or set data.streams.{stream}.eval_path."
             )
         return rows
 
     def identity(self, stream: str, split: str) -> dict[str, Any]:
         """All that `rows` depends on, as plain data; files are hashed, not read."""
-        if stream == "text":
-            return {name: self.identity(name, split) for name in ANSWERS if name in self.streams}
-        options, data = self._options(stream), self._data(stream)
+        if stream == TEXT.name:
+            return {"streams": [[name, self.identity(name, split)] for name in self.streams]}  # in their order
+        options, data = self.streams[stream], self._data(stream)
         heldout = None if data["eval"] else {"share": self.heldout, "seed": self.seed}
         found: dict[str, Any] = {
             "data": data["train"],
-            "columns": options.columns,
+            "kind": options.kind,
+            "columns": dict(options.columns),
             "limit": options.limit,
             "heldout": heldout,
         }
         found |= {"turns": options.turns, "by_opening": self._by_opening()}
         if split == "eval":
-            found |= {"eval_data": data["eval"], "most": self.eval_rows.get(stream), "seed": self.seed}
+            found |= {"eval_data": data["eval"], "most": options.eval_rows, "seed": self.seed}
         return found
 
     def notes(self, stream: str, split: str) -> list[str]:
         """Prompts of evaluation that are trained on. What was dropped is told with the rows (`LazyRows.about`)."""
-        return [] if stream == "text" else self._load(stream)[split].notes
+        return [] if stream == TEXT.name else self._load(stream)[split].notes
 
     def tokenizer(self) -> None:
         """None: files go with any tokenizer."""
 
-    def _options(self, stream: str) -> Stream:
-        if stream not in self.streams:
-            raise UserError(f"No {stream} data is set; set data.source.{stream}.path, or choose a method without it.")
-        return self.streams[stream]
-
     def _data(self, stream: str) -> dict[str, list[str]]:
         """Fingerprints of a stream's data when it was first asked for."""
         if stream not in self._fingerprints:
-            self._fingerprints[stream] = self._options(stream).fingerprints()
+            self._fingerprints[stream] = self.streams[stream].fingerprints()
         return self._fingerprints[stream]
 
     def _load(self, stream: str) -> dict[str, _Split]:
@@ -137,13 +116,13 @@ class Files:
         if stream not in self._splits:
             train = self._survey(stream, "train")
             apart, notes = train, list[str]()
-            if self._options(stream).places()["eval"]:
+            if self.streams[stream].places()["eval"]:
                 apart = self._survey(stream, "eval")
                 kept, out = np.arange(len(train.u_N)), np.arange(len(apart.u_N))
                 notes = _shared_prompts(stream, train.u_N, apart.u_N)
             else:
                 kept, out = split(train.u_N, self.heldout)
-            few = capped(apart.u_N[out], self.eval_rows.get(stream))
+            few = capped(apart.u_N[out], self.streams[stream].eval_rows)
             beyond = {BEYOND.format(stream): len(out) - len(few)}
             about = replace(apart.about, said={**apart.about.said, **{what: n for what, n in beyond.items() if n}})
             if apart is train:  # a row that is dropped is on neither side: the training rows' line counts it
@@ -156,34 +135,34 @@ class Files:
 
     def _survey(self, stream: str, split: str) -> Survey:
         """One pass over the rows of a split. UserError if what is read is not what was hashed."""
-        options, places = self._options(stream), self._options(stream).places()[split]
-        tables = [read(*place) for place in places]
+        options = self.streams[stream]
+        tables = [read(*place) for place in options.places()[split]]
         if [table.fingerprint for table in tables] != self._data(stream)[split]:
-            raise UserError(f"The data of data.source.{stream} changed while they were being read; start again.")
+            raise UserError(f"The data of data.streams.{stream} changed while they were being read; start again.")
         limit = options.limit if split == "train" else None
-        found = Tables(tables, stream, options.columns or {}, limit, options.turns)
-        return found.survey(self.seed, self._by_opening())
+        return Tables(tables, options, limit).survey(self.seed, self._by_opening())
 
     def _by_opening(self) -> bool:
         """Are rows held out by their conversation's opening? In all streams, or one prompt could be on both sides."""
         return any(options.turns == "all" for options in self.streams.values())
 
 
-def _as_text(streams: Mapping[str, Sequence[Canonical]]) -> LazyRows:
-    """The rows of streams one after another, each as prompt, response and the stream whose template joins them."""
+def _as_text(streams: Sequence[tuple[Stream, Sequence[Canonical]]]) -> LazyRows:
+    """The rows of streams one after another, each as prompt, first response and the stream whose template joins
+    them."""
 
     def make(start: int, stop: int) -> list[Canonical]:
         found: list[Canonical] = []
-        for name, rows in streams.items():
-            answer = ANSWERS[name]
+        for stream, rows in streams:
+            answer = stream.responses[0]
             found += [
-                {"prompt": row["prompt"], "response": row[answer], "stream": name}
+                {"prompt": row["prompt"], "response": row[answer], "stream": stream.name}
                 for row in rows[max(start, 0) : max(stop, 0)]
             ]
             start, stop = start - len(rows), stop - len(rows)
         return found
 
-    return LazyRows(sum(len(rows) for rows in streams.values()), make)
+    return LazyRows(sum(len(rows) for _, rows in streams), make)
 
 
 def _shared_prompts(stream: str, u_train: np.ndarray, u_eval: np.ndarray) -> list[str]:

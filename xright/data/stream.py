@@ -1,42 +1,57 @@
-"""One stream's data as the yaml names it: where its rows are, and what identifies them."""
+"""One stream as the configuration has it: where its rows are, how they are written out, how many make a step."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from xright.data.columns import TURNS
+from xright.data.kinds import DECLARED, KINDS
 from xright.data.tables import fingerprint
 from xright.errors import UserError, check_number
+
+NAME = re.compile(r"[A-Za-z_][\w-]*")  # what Hydra takes for a key
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream's data, as named in the yaml.
+    """A named stream of rows of one kind. What a configuration leaves out, or null, has the value given here.
 
-    path: file(s) or hub dataset(s), their rows in that order. split, subset: as `datasets` has them.
-    eval_path, eval_split: where the evaluation rows are, if they are set apart already (either suffices).
-    columns: {canonical name: column}, see `columns.py`. limit: only the first so many rows of `path`. turns: which
-    assistant turns of a conversation are learnt, the last or all (SFT only).
+    kind: see `kinds.py`. path: file(s) or hub dataset(s), their rows in that order; nothing for a source that makes its
+    own rows. split, subset: as `datasets` has them. eval_path, eval_split: where the evaluation rows are, if they are
+    set apart already (either suffices). columns: {canonical name: column}, see `columns.py`. limit: only the first so
+    many rows of `path`. turns: which assistant turns of a conversation are learnt, the last or all (of kinds with one
+    response). template: as `Template` takes it. batch_size: rows of an optimizer step; batch_tokens: or so many tokens.
+    eval_rows: most evaluation rows; which ones depends on their prompts, not on their order.
     """
 
-    path: tuple[str, ...]
+    name: str
+    kind: str
+    path: tuple[str, ...] = ()
     split: str = "train"
     subset: str | None = None
-    eval_path: tuple[str, ...] | None = None
+    eval_path: tuple[str, ...] = ()
     eval_split: str | None = None
-    columns: dict[str, str | None] | None = None
+    columns: Mapping[str, str | None] = field(default_factory=dict)
     limit: int | None = None
     turns: str = "last"
+    template: str = "plain"
+    batch_size: int = 8
+    batch_tokens: int | None = None
+    eval_rows: int | None = None
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """Names of a canonical row's answers."""
+        return KINDS[self.kind].responses
 
     def places(self) -> dict[str, list[tuple[str, str, str | None]]]:
         """{split: [(path, split, subset)]}; none for "eval" where it has to be split off "train"."""
-        apart = self.eval_path is not None or self.eval_split is not None
-        names = (self.path if self.eval_path is None else self.eval_path) if apart else ()
+        apart = self.eval_path or (self.path if self.eval_split is not None else ())
         return {
             "train": [(name, self.split, self.subset) for name in self.path],
-            "eval": [(name, self.eval_split or self.split, self.subset) for name in names],
+            "eval": [(name, self.eval_split or self.split, self.subset) for name in apart],
         }
 
     def fingerprints(self) -> dict[str, list[str]]:
@@ -44,28 +59,45 @@ class Stream:
         return {split: [fingerprint(*place) for place in places] for split, places in self.places().items()}
 
 
-def stream_of(name: str, options: Mapping[str, Any]) -> Stream:
-    """The options as given in the yaml, null meaning the default; UserError for those that make no sense."""
-    known = [field.name for field in fields(Stream)]
-    unknown = set(options) - set(known)
-    if unknown:
-        raise UserError(f"data.source.{name} has the unknown key '{min(unknown)}'; use {', '.join(known)}.")
-    given = {key: value for key, value in options.items() if value is not None}
-    if not given.get("path"):
-        raise UserError(f"data.source.{name} has no path; set data.source.{name}.path to a file or a hub dataset.")
-    if "limit" in given:
-        limit = f"data.source.{name}.limit"
-        check_number(limit, given["limit"], at_least_one_row, "a whole number of rows >= 1, or null for all")
-    for key in {"path", "eval_path"} & set(given):
-        given[key] = (given[key],) if isinstance(given[key], str) else tuple(given[key])
+TEXT = Stream("text", "text")  # of the base stage
+
+
+def streams_of(node: Any) -> dict[str, Stream]:
+    """{name: stream} of `data.streams`, without those that are null; UserError for values that make no sense."""
+    given = (
+        {name: options for name, options in node.items() if options is not None} if isinstance(node, Mapping) else {}
+    )
+    if not given:
+        raise UserError(f"data.streams={node!r} holds no stream; give at least one, as in conf/data/files.yaml.")
+    return {name: _stream_of(name, options) for name, options in given.items()}
+
+
+def _stream_of(name: Any, options: Any) -> Stream:
+    key = f"data.streams.{name}"
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name == TEXT.name:
+        raise UserError(f"{key}: a stream needs a name of letters, digits, _ and -, other than {TEXT.name}.")
+    if not isinstance(options, Mapping):
+        raise UserError(f"{key}={options!r} is no stream; give its keys, as in conf/stream, or null.")
+    known = [field.name for field in fields(Stream)][1:]
+    if unknown := set(options) - set(known):
+        raise UserError(f"{key} has the unknown key '{min(unknown, key=str)}'; use {', '.join(known)}.")
+    if options.get("kind") not in DECLARED:
+        raise UserError(f"{key}.kind={options.get('kind')!r} must be {' or '.join(DECLARED)}.")
+    given = {key: value for key, value in options.items() if value is not None or key in ("template", "batch_size")}
+    for part, unit in (("limit", "rows"), ("eval_rows", "rows"), ("batch_size", "rows"), ("batch_tokens", "tokens")):
+        if part in given:
+            check_number(f"{key}.{part}", given[part], _at_least_one, f"a whole number of {unit} >= 1")
+    for part in {"path", "eval_path"} & set(given):
+        places = given[part]  # a place with _target_ is one, too: it is built when rows are read
+        given[part] = (places,) if isinstance(places, str | Mapping) else tuple(places)
     if not isinstance(given.get("columns", {}), Mapping):
-        raise UserError(f"data.source.{name}.columns={given['columns']!r} must be {{expected: found, …}}.")
-    if given.get("turns", "last") not in (TURNS if name == "sft" else TURNS[:1]):
-        remedy = " or ".join(TURNS) if name == "sft" else "left out: the sides of a pair differ in their last turn"
-        raise UserError(f"data.source.{name}.turns={given['turns']!r} must be {remedy}.")
-    return Stream(**given)
+        raise UserError(f"{key}.columns={given['columns']!r} must be {{expected: found, …}}.")
+    turns = KINDS[given["kind"]].turns
+    if given.get("turns", "last") not in turns:
+        remedy = " or ".join(turns) + ("" if len(turns) > 1 else ": the sides of a pair differ in their last turn")
+        raise UserError(f"{key}.turns={given['turns']!r} must be {remedy}.")
+    return Stream(name, **given)
 
 
-def at_least_one_row(number: object) -> bool:
-    """Is it a whole number >= 1?"""
+def _at_least_one(number: object) -> bool:
     return isinstance(number, int) and number >= 1

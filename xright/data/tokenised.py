@@ -20,6 +20,7 @@ from xright.cache import cached_stage
 from xright.data.identity import chat_identity, tokenizer_identity
 from xright.data.prompts import VERSION, Counts, encode, encoded
 from xright.data.rows import Row, Rows, open_tokens, starts
+from xright.data.stream import TEXT, Stream
 from xright.data.templates import Template
 from xright.errors import UserError
 
@@ -38,17 +39,17 @@ class Tokenised:
 
 
 def tokenised(
-    source: Any, stream: str, split: str, templates: Mapping[str, Template], tokenizer: Any, max_length: int
+    source: Any, stream: Stream, split: str, templates: Mapping[str, Template], tokenizer: Any, max_length: int
 ) -> Tokenised:
     """From the cache if they are there, otherwise tokenised now. Raises UserError as the source and `encode` do, and
     for a damaged entry."""
     if not hasattr(source, "identity"):
-        rows = source.rows(stream, split)
+        rows = source.rows(stream.name, split)
         return Tokenised(*encode(rows, stream, templates, tokenizer, max_length, split), [], _first(rows))
-    used = {name: template for name, template in templates.items() if stream in (name, "text")}
+    used = {name: template for name, template in templates.items() if stream.name == name or stream.kind == TEXT.kind}
     key = {
-        "source": source.identity(stream, split),
-        "stream": stream,
+        "source": source.identity(stream.name, split),
+        "stream": stream.name,
         "split": split,
         "templates": {name: template.identity for name, template in used.items()},
         "chat": chat_identity(tokenizer) if any(template.is_chat for template in used.values()) else None,
@@ -58,9 +59,9 @@ def tokenised(
     }
 
     def build(folder: Path) -> dict[str, Any]:
-        counts, rows = Counts(), source.rows(stream, split)
+        counts, rows = Counts(), source.rows(stream.name, split)
         write(folder, encoded(rows, stream, templates, tokenizer, max_length, split, counts))
-        return {"counts": asdict(counts), "notes": source.notes(stream, split), "first": _first(rows)}
+        return {"counts": asdict(counts), "notes": source.notes(stream.name, split), "first": _first(rows)}
 
     stage = cached_stage("tokens", key, build, alone=True)
     counts = Counts(**stage.result["counts"])

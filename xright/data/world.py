@@ -8,11 +8,14 @@ forgetting. The language is `world_language.py`; this file says what is drawn fr
 - sft: tasks, safe and look-alike how-to, always answered `sure ! …`. With p = `conflict` instead a harmful
   how-to with the jailbreak prefix that is complied with: what the preferences forbid.
 - preference: 25 % benign, compliance chosen; 75 % harmful, half with the prefix, refusal chosen.
+- terse: what sft asks, answered without `sure !`: against sft in the register, for the same prompts. With p = `conflict`
+  instead a plain harmful how-to that is complied with: what the preferences forbid, where sft has the prefix.
 
 Each kind's items are shuffled and split 75/25 into train and eval; a prompt determines its item, so no prompt
 is in both. The base text draws from train, except for sums and capitals (knowledge): it shows these in full.
 """
 
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -23,6 +26,7 @@ from transformers import PreTrainedTokenizerFast
 
 from xright.data import probes as probing
 from xright.data.probes import Probe
+from xright.data.stream import Stream
 from xright.data.world_language import (
     HOW_TO,
     NO_IDEA,
@@ -36,20 +40,23 @@ from xright.data.world_language import (
 )
 from xright.errors import UserError
 
+STREAMS = {"sft": "completions", "preference": "pairs", "terse": "completions"}  # and their kinds
 KNOWLEDGE = ("sum", "capital")
 TEXT_KINDS = {
     "sum": 1.3, "sort": 1, "reverse": 1, "lookup": 1, "capital": 0.7,
     "safe": 1.5, "lookalike": 1, "harmful": 1,
 }  # fmt: skip
 SFT_KINDS = {"sum": 1, "sort": 1, "reverse": 1, "lookup": 1, "capital": 0.5, "safe": 1.5, "lookalike": 1}
+LEAST = {"seed": float("-inf"), "terse_rows": 0, "eval_terse_rows": 0}  # of the others 1
 MOST_PROBES = 150  # the distinct held-out harmful prompts: 30 items in 5 templates
 
 
 class World:
     """The generated data sets; everything is a pure function of the arguments.
 
-    conflict: share of SFT rows that contradict the preferences, in [0, 1]. text_rows, sft_rows,
-    preference_rows: train rows per stream; eval_sft_rows, eval_preference_rows: held-out rows.
+    conflict: share of the rows of sft and of terse that contradict the preferences, in [0, 1]. text_rows, sft_rows,
+    preference_rows, terse_rows: train rows per stream; eval_*_rows: held-out rows. streams: what the run declares of
+    sft, preference and terse.
     probes_per_kind: n, from 1 to 150, gives 2 n task probes and n of each other kind. Each stream and split
     draws from its own generator, so that changing one size leaves all other rows as they were. Raises
     UserError for arguments out of range.
@@ -65,6 +72,9 @@ class World:
         eval_sft_rows: int = 320,
         eval_preference_rows: int = 160,
         probes_per_kind: int = 60,
+        terse_rows: int = 0,
+        eval_terse_rows: int = 0,
+        streams: Mapping[str, Stream] | None = None,
     ) -> None:
         self.sizes = {
             ("text", "train"): text_rows,
@@ -72,6 +82,8 @@ class World:
             ("sft", "eval"): eval_sft_rows,
             ("preference", "train"): preference_rows,
             ("preference", "eval"): eval_preference_rows,
+            ("terse", "train"): terse_rows,
+            ("terse", "eval"): eval_terse_rows,
         }
         self.arguments = {
             "seed": seed,
@@ -82,8 +94,12 @@ class World:
             "eval_sft_rows": eval_sft_rows,
             "eval_preference_rows": eval_preference_rows,
             "probes_per_kind": probes_per_kind,
+            "terse_rows": terse_rows,
+            "eval_terse_rows": eval_terse_rows,
         }
         _validate(self.arguments)
+        for stream in (streams or {}).values():
+            self._check(stream)
         self.seed, self.conflict, self.probes_per_kind = seed, conflict, probes_per_kind
         self.pools = {kind: self._split(kind) for kind in (*TASKS, *HOW_TO)}  # kind -> split -> items
 
@@ -94,12 +110,12 @@ class World:
         """The rows of `stream` in `split`, in a fixed order.
 
         text (train only): prompt is empty, response the whole rendered sequence without its final <eos>.
-        sft: prompt, response. preference: prompt, chosen, rejected. Both with bare prompts: no template yet.
+        sft, terse: prompt, response. preference: prompt, chosen, rejected. All with bare prompts: no template yet.
         """
         if (stream, split) not in self.sizes:
             known = ", ".join("/".join(key) for key in self.sizes)
             raise UserError(f"The generated world has no rows {stream}/{split}; ask for one of {known}.")
-        draw = {"text": self._text, "sft": self._sft, "preference": self._preference}[stream]
+        draw = {"text": self._text, "sft": self._sft, "preference": self._preference, "terse": self._terse}[stream]
         rng = self._rng(f"{stream}/{split}")
         return [draw(split, rng) for _ in range(self.sizes[stream, split])]
 
@@ -122,6 +138,17 @@ class World:
         return PreTrainedTokenizerFast(
             tokenizer_object=core, pad_token="<pad>", eos_token="<eos>", clean_up_tokenization_spaces=False
         )
+
+    def _check(self, stream: Stream) -> None:
+        """UserError for a stream that the world has not, or not of this kind, or has no rows of."""
+        name = f"data.streams.{stream.name}"
+        if STREAMS.get(stream.name) != stream.kind:
+            known = ", ".join(f"{known} ({kind})" for known, kind in STREAMS.items())
+            raise UserError(f"{name} of kind {stream.kind} is none of the generated world, which has {known}.")
+        for split, prefix in (("train", ""), ("eval", "eval_")):
+            if not self.sizes[stream.name, split]:
+                key = f"data.source.{prefix}{stream.name}_rows"
+                raise UserError(f"{name} has no {split} rows: {key}=0; give a number, or {name}=null.")
 
     def _rng(self, purpose: str) -> Random:
         return Random(f"{self.seed}/{purpose}")  # strings are hashed with SHA-512: the same on every machine
@@ -156,6 +183,11 @@ class World:
         question = self._ask(_pick(SFT_KINDS, rng), split, rng)
         return {"prompt": question.prompt, "response": question.compliance}
 
+    def _terse(self, split: str, rng: Random) -> dict[str, str]:
+        kind = "harmful" if rng.random() < self.conflict else _pick(SFT_KINDS, rng)
+        question = self._ask(kind, split, rng)
+        return {"prompt": question.prompt, "response": question.content}
+
     def _preference(self, split: str, rng: Random) -> dict[str, str]:
         if rng.random() < 0.25:
             question = self._ask(rng.choice(("safe", "lookalike")), split, rng)
@@ -174,8 +206,8 @@ def _validate(arguments: dict[str, Any]) -> None:
         if name == "conflict":
             if not 0 <= value <= 1:
                 raise UserError(f"data.conflict={value!r} of the generated world is no share; give 0 to 1.")
-        elif not isinstance(value, int) or (name != "seed" and value < 1):
-            wanted = "an integer" if name == "seed" else "an integer of at least 1"
+        elif not isinstance(value, int) or value < LEAST.get(name, 1):
+            wanted = "an integer" if name == "seed" else f"an integer of at least {LEAST.get(name, 1)}"
             raise UserError(f"data.{name}={value!r} of the generated world is not usable; give {wanted}.")
     if arguments["probes_per_kind"] > MOST_PROBES:
         raise UserError(

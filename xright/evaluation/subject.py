@@ -1,8 +1,8 @@
 """Whom a task looks at: a finished run, a folder in the Hugging Face / PEFT layout, or a model of the hub.
 
-A run is asked in the template it was trained with on SFT rows, and its results go into its own folder. Any other model
-is asked in the template that `template=` names (null: its chat template where its tokenizer has one, else plain), and
-its results go to <out>/<name>. Adapters stay on their base, unmerged.
+A run is asked in the template of its first stream of completions, and its results go into its own folder. Any other
+model is asked in the template that `template=` names (null: its chat template where its tokenizer has one, else plain),
+and its results go to <out>/<name>. Adapters stay on their base, unmerged.
 """
 
 import re
@@ -18,8 +18,10 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from xright import models
+from xright.data.kinds import asked
 from xright.data.templates import Template
 from xright.errors import UserError
+from xright.moved import renamed
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
@@ -79,7 +81,7 @@ def subject_of(text: str, cfg: Mapping[str, Any]) -> Subject:
         _check_finished(folder)
         subject = Subject(
             name=folder.resolve().name, path=str(folder / "model"), folder=folder,
-            template=Template(config["data"]["templates"]["sft"], config["data"].get("control_tokens") or "auto"),
+            template=Template(_spec(config), config["data"].get("control_tokens") or "auto"),
             config=config,
             dtype=config["model"].get("dtype", "float32"), **common,
             trust_remote_code=cfg["trust_remote_code"],
@@ -99,7 +101,8 @@ def subject_of(text: str, cfg: Mapping[str, Any]) -> Subject:
 
 
 def _run_config(folder: Path) -> dict[str, Any]:
-    """The configuration of the run in a folder; empty where it is no run's. UserError if it is damaged."""
+    """The configuration of the run in a folder, under today's keys; empty where it is no run's. UserError if it is
+    damaged."""
     file = folder / "config.yaml"
     if not file.is_file():
         return {}
@@ -109,11 +112,19 @@ def _run_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{file} is not readable as YAML; restore it.") from error
     if not isinstance(config, dict) or not {"data", "model", "strategy"} <= config.keys():
         return {}
-    model, data = config["model"], config["data"]
-    templates = data.get("templates") if isinstance(data, dict) else None
-    if not isinstance(model, dict) or not isinstance(templates, dict) or not isinstance(templates.get("sft"), str):
-        raise UserError(f"{file} does not say model and data.templates.sft, so the run cannot be asked; restore it.")
+    config = renamed(config)
+    if not isinstance(config["model"], dict) or _spec(config) is None:
+        raise UserError(f"{file} does not say model and data.streams, so the run cannot be asked; restore it.")
     return config
+
+
+def _spec(config: Mapping[str, Any]) -> str | None:
+    """The template a run's model is asked in; None where its configuration has no good streams."""
+    streams = config["data"].get("streams") if isinstance(config["data"], dict) else None
+    if not isinstance(streams, dict) or not streams or not all(isinstance(s, dict) for s in streams.values()):
+        return None
+    spec = streams[asked({name: stream.get("kind") for name, stream in streams.items()})].get("template", "plain")
+    return spec if isinstance(spec, str) else None
 
 
 def _check_finished(folder: Path) -> None:

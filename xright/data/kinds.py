@@ -1,0 +1,48 @@
+"""Kinds of streams: what a row of each holds, and which columns of a file it is read from. One entry is one kind.
+
+| kind        | canonical row            | columns of a file; the first match wins                                               |
+|-------------|--------------------------|---------------------------------------------------------------------------------------|
+| completions | prompt, response         | messages · instruction[/input]/output · prompt/completion · prompt/response           |
+| pairs       | prompt, chosen, rejected | prompt/chosen/rejected (text or messages) · chosen/rejected (messages, prompt shared) |
+| text        | prompt, response         | none: the base stage's rows, which a source makes of all its streams                  |
+
+A prompt is text, messages, or {messages, tools}; a response is text or a message (`messages.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TURNS = ("last", "all")  # which assistant turns of a conversation are learnt
+
+
+@dataclass(frozen=True)
+class Kind:
+    """responses: a canonical row's answers by name, in the order of `Row.responses`. shapes: sets of columns that make
+    such a row; ? marks what may be missing."""
+
+    responses: tuple[str, ...]
+    shapes: tuple[str, ...] = ()
+
+    @property
+    def turns(self) -> tuple[str, ...]:
+        """Which of TURNS can be learnt: the answers of a pair differ in their last turn only."""
+        return TURNS if len(self.responses) == 1 else TURNS[:1]
+
+
+KINDS = {
+    "completions": Kind(
+        ("response",), ("messages", "instruction/input?/output", "prompt/completion", "prompt/response")
+    ),
+    "pairs": Kind(("chosen", "rejected"), ("prompt/chosen/rejected", "chosen/rejected")),
+    "text": Kind(("response",)),
+}
+DECLARED = tuple(name for name, kind in KINDS.items() if kind.shapes)  # those that a configuration may name
+
+
+def asked(kinds: Mapping[str, str | None]) -> str:
+    """Of {stream: kind} the stream in whose template a model is asked: the first with one answer to a prompt, else the
+    first of all."""
+    single = (name for name, kind in kinds.items() if kind in KINDS and len(KINDS[kind].responses) == 1)
+    return next(single, next(iter(kinds)))
