@@ -10,76 +10,123 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from xright.build import build
-from xright.strategies import Selector
+from xright.settings import complete
+from xright.strategies import Schedule
+from xright.strategies.method import Method, method_of
+from xright.strategies.schedule import current
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(file.stem for file in (CONF / "strategy").glob("*.yaml"))
+ASKED_FOR = {"only": ["strategy.objective=sft"]}  # what a yaml leaves open
 STEPS_PER_EPOCH, EPOCHS = 10, 6
 
 
 def test_these_are_all():
-    assert set(NAMES) == {"alright", "maxright", "mix", "sequential", "sft", "dpo", "model_average", "orpo"}
+    known = {"alright", "maxright", "mix", "sequential", "sft", "dpo", "only", "model_average", "orpo"}
+    assert set(NAMES) == known
 
 
 @cache
-def composed(name: str) -> DictConfig:
+def composed(name: str, *overrides: str) -> DictConfig:
     """The configuration with this strategy."""
+    given = [f"strategy={name}", "seed=7", *ASKED_FOR.get(name, ()), *overrides]
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose("config", [f"strategy={name}", "lam=0.3", "seed=7", "run.optima={dpo: 0.05, sft: 1.0}"])
+        cfg = compose("config", given)
+    complete(cfg, given)
+    return cfg
 
 
-@pytest.fixture(params=NAMES)
+TWO = ("lam=0.3", "optima={dpo: 0.05, sft: 1.0}")
+THREE = (
+    "+objective@objectives.ipo=ipo", "weights={ipo: 0.5, sft: 0.3, dpo: 0.2}", "optima={dpo: 0.05, sft: 1.0, ipo: 0.1}",
+)  # fmt: skip
+
+
+@pytest.fixture(params=[(name, "two") for name in NAMES] + [(name, "three") for name in NAMES], ids="-".join)
 def config(request):
-    return composed(request.param)
+    name, number = request.param
+    given = TWO if number == "two" else THREE
+    if number == "three" and name == "sequential":
+        given += ("strategy.epochs=[3,2,1]",)
+    return composed(name, *given)
 
 
-def started(config) -> tuple[Selector, int]:
-    """A selector that knows its phases, and how many steps they have."""
-    selector = build(config.strategy)
-    return selector, sum(selector.phases(STEPS_PER_EPOCH, EPOCHS))
+def started(config) -> tuple[Schedule, list]:
+    """The schedule, and each phase's rule with its length in steps."""
+    schedule = Schedule.of(build(config.strategy))
+    return schedule, schedule.steps(STEPS_PER_EPOCH, EPOCHS)
 
 
-def drive(selector: Selector, steps: range) -> list[dict[str, float]]:
+def drive(rules: list, steps: range) -> list[dict[str, float]]:
     """Weights of these steps in the training loop's order, on losses that rise and fall."""
 
     def loss(name: str, step: int) -> float:
-        return 1.5 + math.sin(step * {"dpo": 0.7, "sft": 1.1, "orpo": 0.9}[name])
+        return 1.5 + math.sin(step * {"dpo": 0.7, "sft": 1.1, "orpo": 0.9, "ipo": 1.3}[name])
 
     chosen = []
     for step in steps:
-        if looked := selector.looks(step):
-            selector.observe({name: loss(name, step) for name in looked})
-        chosen.append(selector.weights(step))
-        selector.observe({name: loss(name, step) for name in chosen[-1]})
+        rule, start, _ = current(rules, step)
+        if looked := rule.looks(step - start):
+            rule.observe({name: loss(name, step) for name in looked})
+        chosen.append(rule.weights(step - start))
+        rule.observe({name: loss(name, step) for name in chosen[-1]})
     return chosen
 
 
+def method(config) -> Method:
+    start = build(config.start)
+    return method_of(Schedule.of(build(config.strategy)), STEPS_PER_EPOCH, EPOCHS, start.name, start.importance)
+
+
 def test_weights_are_a_convex_combination_of_declared_objectives(config):
-    selector, steps = started(config)
-    chosen = drive(selector, range(steps)) or [selector.start()]  # a strategy without steps averages models
+    schedule, rules = started(config)
+    steps = sum(length for _, length in rules)
+    chosen = drive(rules, range(steps))
     for weights in chosen:
         assert min(weights.values()) >= 0
         assert sum(weights.values()) == pytest.approx(1)
-        assert set(weights) <= set(selector.objectives)
-    assert set().union(*chosen) == set(selector.objectives)  # each gets its turn
-    assert set(selector.objectives) <= set(config.objectives)
-    assert all(set(selector.looks(step)) <= set(selector.objectives) for step in range(steps))
+        assert set(weights) <= set(schedule.objectives)
+    assert set().union(*chosen) == set(schedule.objectives)  # each gets its turn
+    assert set(schedule.objectives) <= set(config.objectives)
+    for rule, length in rules:
+        assert all(set(rule.looks(step)) <= set(rule.objectives) for step in range(length))
+
+
+def test_a_rule_that_takes_weights_is_given_those_of_the_run(config):
+    asked = {rule.name: rule.importance for rule, _ in started(config)[1] if rule.importance}
+    for weights in (*asked.values(), *filter(None, [build(config.start).importance])):
+        assert weights == config.weights
+    assert bool(asked) == ("weights" in config.strategy)
 
 
 def test_ranks_agree(config):
-    (first, steps), (second, _) = started(config), started(config)
-    assert drive(first, range(steps)) == drive(second, range(steps))
+    (_, first), (_, second) = started(config), started(config)
+    steps = range(sum(length for _, length in first))
+    assert drive(first, steps) == drive(second, steps)
 
 
 @pytest.mark.parametrize("stop", [1, 17, 30, 31])
 def test_a_resumed_run_agrees(config, stop):
-    (whole, steps), (killed, _), (resumed, _) = started(config), started(config), started(config)
+    (_, whole), (_, killed), (_, resumed) = started(config), started(config), started(config)
+    steps = sum(length for _, length in whole)
     before = drive(killed, range(min(stop, steps)))
-    resumed.load_state_dict(json.loads(json.dumps(killed.state_dict())))  # plain values, fit for a checkpoint
-    assert before + drive(resumed, range(stop, steps)) == drive(whole, range(steps))
+    for (rule, _), (other, _) in zip(resumed, killed, strict=True):
+        rule.load_state_dict(json.loads(json.dumps(other.state_dict())))  # plain values, fit for a checkpoint
+    assert before + drive(resumed, range(min(stop, steps), steps)) == drive(whole, range(steps))
 
 
-def test_labels_tell_strategies_apart():
-    labels = {build(composed(name).strategy).label for name in NAMES}
-    assert len(labels) == len(NAMES)
-    assert all(labels)
+@pytest.mark.parametrize("given", [TWO, (*THREE, "strategy.epochs=[1,1,1]")], ids=["two", "three"])
+def test_labels_tell_strategies_apart(given):
+    def fits(name: str) -> tuple[str, ...]:
+        return tuple(part for part in given if name == "sequential" or "epochs" not in part)
+
+    methods = {name: method(composed(name, *fits(name))) for name in NAMES if name != "only"}
+    assert len({each.label for each in methods.values()}) == len(methods)
+    assert all(each.label and each.name for each in methods.values())
+    assert method(composed("only", *fits("only"))).label == methods["sft"].label  # two ways to ask for one thing
+
+
+def test_a_method_is_plain_data(config):
+    told = method(config).as_data()
+    assert json.loads(json.dumps(told)) == told
+    assert told["family"] in ("joint", "sequential", "single", "merge")

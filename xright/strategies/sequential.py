@@ -15,7 +15,7 @@ class Sequential(Schedule):
     name = "Sequential"
 
     def __init__(self, first: str | Sequence[str], epochs: Sequence[int], objectives: Sequence[str]) -> None:
-        order = [first] if isinstance(first, str) else list(first)
+        order = list(first) if isinstance(first, Sequence) and not isinstance(first, str) else [first]
         if unknown := [name for name in order if name not in objectives]:
             raise UserError(
                 f"strategy.first={first!r} of Sequential names {', '.join(map(str, unknown))}; it must be one of "
