@@ -21,7 +21,7 @@ from xright.module import JointModule
 from xright.objectives import DPO, ORPO, SFT
 from xright.optim import Optim
 from xright.packing import choose_layout
-from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Sequential
+from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Phase, Schedule, Sequential
 from xright.theory.problems import NAMES, trade_off
 from xright.training import evaluation_chunks, make_trainer
 
@@ -38,6 +38,9 @@ CASES = {
     "dpo": (Only("dpo"), {"micro_batch": 3, "layout": "packed"}),
     "orpo": (Only("orpo"), {}),
     "sequential": (Sequential("dpo", (1, 1), NAMES), {}),
+    "two rules": (
+        Schedule([Phase(ALRIGHT(trade_off(0.5), seed=2)), Phase(MAXRIGHT(trade_off(0.5), OPTIMA, k=3))]), {},
+    ),
     "by tokens": (Mix(trade_off(0.5)), {"sizes": {"sft": TokenBudget(40), "preference": TokenBudget(80)}}),
 }
 
@@ -72,18 +75,19 @@ def tiny():
 
 def train(selector, world, layout="padded", sizes=SIZES, **settings):
     policy, watch = tiny(), Watch()
-    phases = selector.phases(steps_per_epoch=4, epochs=1)
+    schedule = Schedule.of(selector).steps(steps_per_epoch=4, epochs=1)
+    steps = sum(length for _, length in schedule)
     node = {"_target_": "lightning.Trainer", "accelerator": "cpu", "devices": world, "enable_model_summary": False}
     node |= {"enable_progress_bar": False, "logger": False} | ({"strategy": "ddp"} if world > 1 else {})
-    trainer = make_trainer(OmegaConf.create(node), callbacks=[watch], max_steps=sum(phases))
+    trainer = make_trainer(OmegaConf.create(node), callbacks=[watch], max_steps=steps)
     module = JointModule(
-        policy, {"sft": SFT(), "dpo": DPO(), "orpo": ORPO()}, selector,
-        partial(collate, pad_id=0, layout=choose_layout(policy, layout)), Optim(lr=1e-2), phases,
-        {"sft": evaluation_chunks(rows(5, 1), 2, trainer), "dpo": evaluation_chunks(rows(3, 2), 8, trainer)},
+        policy, {"sft": SFT(), "dpo": DPO(), "orpo": ORPO()}, schedule, Optim(lr=1e-2),
+        collate=partial(collate, pad_id=0, layout=choose_layout(policy, layout)),
+        evaluation={"sft": evaluation_chunks(rows(5, 1), 2, trainer), "dpo": evaluation_chunks(rows(3, 2), 8, trainer)},
         eval_every=2, seed=0, **settings,
     )  # fmt: skip
     streams = {"sft": rows(17, 1), "preference": rows(11, 2)}
-    trainer.fit(module, JointData(streams, sizes, sum(phases), 0))
+    trainer.fit(module, JointData(streams, sizes, steps, 0))
     return {
         "seen": watch.seen, "rows": watch.rows,
         "weights": torch.cat([p.detach().flatten() for p in policy.parameters()])[::37].tolist(),

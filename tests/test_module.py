@@ -20,8 +20,9 @@ from xright.module import JointModule
 from xright.objectives import DPO, ORPO, SFT, Objective
 from xright.optim import Optim
 from xright.packing import choose_layout
-from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only
-from xright.theory.problems import trade_off
+from xright.settings import LoopSettings
+from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Phase, Schedule, Sequential
+from xright.theory.problems import NAMES, trade_off
 from xright.training import Plan, make_trainer, train
 
 ROWS, BATCH_SIZE = 5, {"sft": 5, "preference": 5}  # each step takes all rows: a seed is only their order
@@ -75,21 +76,24 @@ def streams(make_rows):
 
 @pytest.fixture
 def fit(streams, tiny_model):
-    """fit(selector, …): a trained policy and its Watch."""
+    """fit(a rule or a schedule, …): a trained policy and its Watch."""
 
     def run(
         selector, steps=3, optim=ADAM, micro_batch=None, seed=0, policy=None, objectives=None, evaluation=None,
         eval_every=100, watch=None, lay_out=None, checkpoint=None, rows=streams, layout="padded", look="auto",
+        sizes=None,
     ):  # fmt: skip
         policy, watch = policy or tiny_model(), Watch(watch)
         lay_out = lay_out or partial(collate, pad_id=0, layout=choose_layout(policy, layout))
-        phases = selector.phases(steps_per_epoch=steps, epochs=1)
+        schedule = Schedule.of(selector).steps(steps_per_epoch=steps, epochs=1)
         module = JointModule(
-            policy, objectives or {"sft": SFT(), "dpo": DPO(), "orpo": ORPO()}, selector, lay_out, optim, phases,
+            policy, objectives or {"sft": SFT(), "dpo": DPO(), "orpo": ORPO()}, schedule, optim, collate=lay_out,
             evaluation=evaluation or {}, eval_every=eval_every, seed=seed, micro_batch=micro_batch, look=look,
         )  # fmt: skip
-        trainer = make_trainer(TRAINER, callbacks=[watch], max_steps=sum(phases))
-        trainer.fit(module, JointData(rows, BATCH_SIZE, sum(phases), seed), ckpt_path=checkpoint, weights_only=True)
+        total = sum(length for _, length in schedule)
+        trainer = make_trainer(TRAINER, callbacks=[watch], max_steps=total)
+        data = JointData(rows, sizes or BATCH_SIZE, total, seed)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         return policy, watch
 
     return run
@@ -130,7 +134,12 @@ def test_the_update_depends_on_the_rows_alone(fit, tiny_model, selector, optim):
 
 @pytest.mark.parametrize(
     ("selector", "only"),
-    [(Mix(0), "sft"), (Mix(1), "dpo"), (ALRIGHT(1, seed=0), "dpo"), (ALRIGHT(0, seed=0), "sft")],
+    [
+        (Mix(trade_off(0)), "sft"),
+        (Mix(trade_off(1)), "dpo"),
+        (ALRIGHT(trade_off(1), seed=0), "dpo"),
+        (ALRIGHT(trade_off(0), seed=0), "sft"),
+    ],
     ids=repr,
 )
 def test_the_ends_of_lam_are_single_objectives_to_the_bit(fit, selector, only):
@@ -196,9 +205,8 @@ def test_a_look_leaves_no_trace_in_the_update(fit, look):
 @pytest.mark.parametrize("micro_batch", [None, 2])
 def test_both_kinds_of_look_choose_and_train_alike(fit, layout, micro_batch):
     def trained(look):
-        selector = MAXRIGHT(
-            trade_off(0.5), {"dpo": 0.0, "sft": 2.5}, k=2
-        )  # which of the two is larger changes on the way
+        # which of the two is larger changes on the way
+        selector = MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 2.5}, k=2)
         return fit(selector, steps=8, look=look, layout=layout, micro_batch=micro_batch, optim=SGD(lr=0.2))
 
     (first, kept), (second, again) = trained("grad"), trained("no_grad")
@@ -246,8 +254,9 @@ def test_the_graph_that_was_not_chosen_is_gone_before_the_update(fit, tiny_model
 
     at_update = []
     chosen, other = Spied("dpo", DPO(), [], note), Spied("sft", SFT(), [], note)
+    selector = MAXRIGHT(trade_off(0.5), {"dpo": -1e9, "sft": 0.0}, k=1)
     fit(
-        MAXRIGHT(trade_off(0.5), {"dpo": -1e9, "sft": 0.0}, k=1), steps=2, policy=adapter() if lora else tiny_model(), look="grad",
+        selector, steps=2, policy=adapter() if lora else tiny_model(), look="grad",
         objectives={"dpo": chosen, "sft": other}, optim=Watched(lr=0.1), micro_batch=micro_batch,
     )  # fmt: skip
     assert at_update == [False, False]
@@ -308,7 +317,7 @@ def test_each_phase_has_a_fresh_optimizer_and_schedule(fit):
         moments = [(float(s["step"]), s["exp_avg"].clone(), s["exp_avg_sq"].clone()) for s in optimizer.state.values()]
         return optimizer.param_groups[0]["lr"], moments
 
-    optim = Optim(lr=0.01, betas=(0.9, 0.95), schedule="cosine")
+    optim = Optim(lr=0.01, schedule="cosine")
     _, watch = fit(Sequential("sft", (1, 2), NAMES), steps=2, optim=optim, watch=state)
     assert [list(outputs["weights"]) for outputs in watch.outputs] == [["sft"]] * 2 + [["dpo"]] * 4
     # (1 + cos(π t/n))/2 with n = 2, then n = 4
@@ -351,16 +360,14 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(fit, tiny_model, bad_
 
 
 def test_the_user_is_told_objective_and_step(tiny_model, word_tokenizer, bad_streams):
-    cfg = OmegaConf.create({
-        "trainer": TRAINER, "eval_batch_size": 4, "eval_every": 10, "model": {"micro_batch": None}, "layout": "packed",
-        "look": "auto",
-    })  # fmt: skip
-    del cfg.trainer["enable_progress_bar"], cfg.trainer["logger"]  # train() has its own
-    selector = Sequential("sft", (1, 1), NAMES)
-    plan = Plan(bad_streams, BATCH_SIZE, selector.phases(2, 1), {})
-    objectives = {"sft": SFT(), "dpo": DPO()}
+    trainer = {key: value for key, value in TRAINER.items() if key not in ("enable_progress_bar", "logger")}
+    loop = LoopSettings(
+        trainer, eval_every=10, eval_batch_size=4, checkpoint_every=10, layout="packed", look="auto", micro_batch=None
+    )
+    schedule = Sequential("sft", (1, 1), NAMES).steps(2, 1)
+    plan = Plan("test", {"sft": SFT(), "dpo": DPO()}, bad_streams, BATCH_SIZE, schedule, ADAM, seed=0)
     with pytest.raises(UserError, match=r"the dpo loss became NaN or infinite at step 2 .*w\d+"):
-        train(plan, tiny_model(), word_tokenizer, objectives, selector, ADAM, seed=0, cfg=cfg, title="test")
+        train(plan, tiny_model(), word_tokenizer, loop)
 
 
 def means_by_hand(policy, rows, pairs):
@@ -395,9 +402,8 @@ def test_evaluation_is_the_exact_mean_whatever_the_chunks(fit, make_rows):
 
 def test_evaluation_does_not_change_the_training(fit, make_rows):
     evaluation = {"sft": [make_rows(3, seed=1)], "dpo": [make_rows(3, responses=2, seed=1)]}
-    assert (
-        difference(fit(Mix(trade_off(0.5)), evaluation=evaluation, eval_every=1)[0], fit(Mix(trade_off(0.5)))[0]) == 0
-    )
+    watched, _ = fit(Mix(trade_off(0.5)), evaluation=evaluation, eval_every=1)
+    assert difference(watched, fit(Mix(trade_off(0.5)))[0]) == 0
 
 
 @pytest.fixture
@@ -411,9 +417,8 @@ def adapter(tiny_model):
 
 def test_evaluation_is_without_dropout(fit, adapter, make_rows):
     rows, pairs = make_rows(7, seed=1), make_rows(6, responses=2, seed=1)
-    policy, watch = fit(
-        Mix(trade_off(0.5)), steps=5, policy=adapter(dropout=0.5), evaluation={"sft": [rows], "dpo": [pairs]}, eval_every=5
-    )  # fmt: skip
+    policy, evaluation = adapter(dropout=0.5), {"sft": [rows], "dpo": [pairs]}
+    policy, watch = fit(Mix(trade_off(0.5)), steps=5, policy=policy, evaluation=evaluation, eval_every=5)
     assert policy.training
     expected = means_by_hand(copy.deepcopy(policy).eval(), rows, pairs)
     assert watch.outputs[-1]["evaluation"] == pytest.approx(expected, rel=1e-4)
@@ -430,7 +435,51 @@ def test_checkpoints_hold_what_is_trained_and_what_is_remembered(fit, adapter, t
     assert checkpoint["state_dict"].keys() == trained.keys()
     assert all("lora_" in name for name in trained)
     assert all(torch.equal(checkpoint["state_dict"][name], p) for name, p in trained.items())
-    assert checkpoint["selector"] == {"gaps": watch.outputs[-1]["seen_gaps"]}
+    assert checkpoint["rules"] == [{"gaps": watch.outputs[-1]["seen_gaps"]}]
+
+
+# Rules that remember, draw and are told; the second counts its steps from the switch.
+TWO_RULES = Schedule([
+    Phase(ALRIGHT(trade_off(0.5), seed=2)), Phase(MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 0.0}, k=3)),
+])  # fmt: skip
+
+
+def test_a_phase_s_rule_counts_its_steps_from_the_phase_s_start(fit):
+    """Two coins of one seed draw the same in their own steps; so do looks every third step."""
+    calls = []
+    objectives = {"sft": Spied("sft", SFT(), calls), "dpo": Spied("dpo", DPO(), calls)}
+    coins = Schedule([Phase(ALRIGHT(trade_off(0.5), seed=2), 1), Phase(ALRIGHT(trade_off(0.5), seed=2), 2)])
+    _, watch = fit(coins, steps=4)
+    drawn = [ALRIGHT(trade_off(0.5), seed=2).weights(step) for step in range(8)]
+    assert drawn[4:] != drawn[:4]  # else the count would not show
+    assert [outputs["weights"] for outputs in watch.outputs] == [*drawn[:4], *drawn]
+    assert [outputs["step"] for outputs in watch.outputs] == list(range(12))  # the run's
+
+    _, watch = fit(TWO_RULES, steps=4, objectives=objectives, look="no_grad")
+    looked = [name for name, with_gradient in calls if not with_gradient]
+    assert looked == ["dpo", "sft"] * 2  # at steps 4 and 7, which are 0 and 3 of the second phase
+    assert [bool(outputs["seen_gaps"]) for outputs in watch.outputs] == [False] * 4 + [True] * 4
+
+
+def test_three_objectives_on_three_streams(fit, tiny_model, make_rows):
+    """One plain step of Mix is the weighted sum of the three steps alone."""
+    rows = {"sft": make_rows(5), "terse": make_rows(5, seed=1), "preference": make_rows(5, responses=2)}
+    given = {"dpo": DPO(), "terse": SFT("terse"), "sft": SFT()}
+    shared = {"steps": 1, "optim": SGD(lr=0.1, clip=None), "rows": rows, "objectives": given}
+    shared["sizes"] = dict.fromkeys(rows, 5)
+    mix, watch = fit(Mix({"dpo": 0.5, "terse": 0.3, "sft": 0.2}), **shared)
+    (outputs,) = watch.outputs
+    assert list(outputs["losses"]) == ["dpo", "terse", "sft"]
+    assert outputs["weights"] == {"dpo": 0.5, "terse": 0.3, "sft": 0.2}
+    alone, losses = zip(*(fit(Only(name), **shared) for name in given), strict=True)
+    assert {name: loss.outputs[0]["losses"][name] for name, loss in zip(given, losses, strict=True)} == pytest.approx(
+        outputs["losses"], rel=1e-6
+    )
+    for p, m, d, t, s in zip(*(model.parameters() for model in (tiny_model(), mix, *alone)), strict=True):
+        assert torch.allclose(m - p, 0.5 * (d - p) + 0.3 * (t - p) + 0.2 * (s - p), atol=1e-6)
+    picked, watch = fit(MAXRIGHT({"dpo": 1, "terse": 1, "sft": 1}, {"dpo": 0.0, "terse": -1e9, "sft": 0.0}), **shared)
+    assert [outputs["weights"] for outputs in watch.outputs] == [{"terse": 1.0}]
+    assert difference(picked, alone[1]) == 0
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 5])
@@ -438,8 +487,9 @@ def test_checkpoints_hold_what_is_trained_and_what_is_remembered(fit, adapter, t
     ("selector", "steps"),
     [
         (MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 0.0}, k=3), 6),
-        (Sequential("dpo", (1, 1), NAMES), 3),
-    ],  # its switch: step 3
+        (Sequential("dpo", (1, 1), NAMES), 3),  # its switch: step 3
+        (TWO_RULES, 3),
+    ],
     ids=repr,
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(fit, adapter, tmp_path, selector, steps, stop):
