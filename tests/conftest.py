@@ -23,6 +23,7 @@ from transformers import (
 
 from xright.data.prompts import Row
 from xright.run import CONF
+from xright.settings import complete
 
 VOCABULARY, EOS = 40, 0
 
@@ -162,7 +163,9 @@ def compose():
 
     def compose(*overrides):
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return hydra_compose("config", overrides=list(overrides))
+            cfg = hydra_compose("config", overrides=list(overrides))
+        complete(cfg, overrides)
+        return cfg
 
     return compose
 

@@ -28,10 +28,11 @@ from xright.data.datamodule import JointData
 from xright.data.rows import Rows
 from xright.data.sampler import StepBatches
 from xright.module import JointModule
-from xright.objectives import DPO, JOINT, SFT
+from xright.objectives import DPO, SFT
 from xright.packing import choose_layout
 from xright.run import CONF
 from xright.strategies import Selector
+from xright.theory.problems import NAMES
 from xright.training import make_trainer
 
 SELDOM = 2  # the last round of those who take part seldom
@@ -64,14 +65,14 @@ def race(
     policy = setting.policy()
     lay_out = partial(collate, pad_id=0, layout=choose_layout(policy, "packed"))
     module = JointModule(
-        policy, {"dpo": DPO(BETA), "sft": SFT()}, Turns(own, ours), lay_out, OPTIM,
-        phases=(len(own),), evaluation={}, eval_every=10**9, seed=0,
+        policy, {"dpo": DPO(BETA), "sft": SFT()}, [(Turns(own, ours), len(own))], OPTIM, collate=lay_out,
+        evaluation={}, eval_every=10**9, seed=0, folder=folder,
     )  # fmt: skip
     looks = {name: entry.look for name, entry in ours.items()}
     pilot = Pilot(turns, rounds, looks, others, meter or Clock())
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=["trainer=cpu"]).trainer
-    watching = [Steps(folder), Device(), Progress("race"), pilot]
+    watching = [Steps(), Device(), Progress("race"), pilot]
     make_trainer(cfg, max_steps=len(own), callbacks=watching, logger=False).fit(module, loaders(rounds, own))
     return pilot
 
@@ -112,8 +113,7 @@ class InTurn(StepBatches):
 class Turns(Selector):
     """Step t is a step of the selector whose turn it is; to a selector its own steps are the rounds."""
 
-    label = "race"
-    objectives = JOINT
+    objectives = NAMES
 
     def __init__(self, own: Sequence[Turn], ours: Mapping[str, Ours]) -> None:
         self.turns = [(number, ours[name].selector) for number, name in own]

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from typing import Any
 from unittest.mock import patch
 
+import torch
 from datasets import Dataset, disable_progress_bars
 from pilot import STREAM
 from rows import Round
@@ -19,10 +20,12 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from xright.data.rows import Row
 
+ADAM = OPTIM.build([torch.nn.Parameter(torch.zeros(1))]).defaults  # the same for TRL's
+
 PLAIN: dict[str, Any] = {
     "bf16": False, "gradient_checkpointing": False, "use_cpu": True, "report_to": "none", "disable_tqdm": True,
-    "max_length": None, "learning_rate": OPTIM.lr, "max_grad_norm": CLIP, "weight_decay": OPTIM.weight_decay,
-    "adam_beta1": OPTIM.betas[0], "adam_beta2": OPTIM.betas[1], "save_strategy": "no",
+    "max_length": None, "learning_rate": OPTIM.lr, "max_grad_norm": CLIP, "weight_decay": ADAM["weight_decay"],
+    "adam_beta1": ADAM["betas"][0], "adam_beta2": ADAM["betas"][1], "save_strategy": "no",
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -6,10 +7,13 @@ from lightning.pytorch.loggers.logger import Logger
 
 from xright import models
 from xright.data.corpus import Corpus
+from xright.data.stream import Stream
 from xright.data.world import World
 from xright.objectives import DPO, SFT
 from xright.optim import Optim
 from xright.reference import reference_logps
+from xright.settings import LoopSettings
+from xright.strategies import Schedule
 from xright.training import Plan, train
 
 ARCHITECTURE = {
@@ -43,16 +47,24 @@ def recorder():
     return Recorder()
 
 
+TEMPLATE = "<user> {instruction} <bot> "
+LOOP = LoopSettings(
+    {"_target_": "lightning.Trainer", "accelerator": "cpu", "devices": 1, "enable_model_summary": False},
+    eval_every=2, eval_batch_size=320, checkpoint_every=100, layout="packed", look="auto", micro_batch=None,
+)  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def parts():
     """A tiny untrained policy, which is its own reference, and the rows of a small world."""
+    kinds = {"sft": "completions", "preference": "pairs", "terse": "completions"}
+    streams = {name: Stream(name, kind, template=TEMPLATE) for name, kind in kinds.items()}
     world = World(
-        text_rows=8, sft_rows=40, preference_rows=20, eval_sft_rows=6, eval_preference_rows=4, probes_per_kind=1
-    )
+        text_rows=8, sft_rows=40, preference_rows=20, eval_sft_rows=6, eval_preference_rows=4, probes_per_kind=1,
+        terse_rows=20, eval_terse_rows=4, streams=streams,
+    )  # fmt: skip
     tokenizer = world.tokenizer()
-    corpus = Corpus(
-        world, tokenizer, dict.fromkeys(("sft", "preference"), "<user> {instruction} <bot> "), 64, "heldout"
-    )
+    corpus = Corpus(world, streams, tokenizer, 64, "heldout")
     policy = models.build(ARCHITECTURE, tokenizer, seed=0)
     pairs, held_out = corpus.train("preference"), corpus.evaluation("preference")
     ids, logps = reference_logps(policy, pairs.union(held_out), 0, "padded")
@@ -61,20 +73,32 @@ def parts():
         tokenizer=tokenizer, policy=policy,
         streams={"sft": corpus.train("sft"), "preference": pairs.with_reference(*table)},
         evaluation={"sft": corpus.evaluation("sft"), "dpo": held_out.with_reference(*table)},
+        terse=(corpus.train("terse"), corpus.evaluation("terse")),
     )  # fmt: skip
 
 
-@pytest.fixture
-def train_tiny(parts, compose_small):
-    """train_tiny(selector, callbacks, …): a real training of a few steps; returns the policy."""
+TWO = {"dpo": DPO(0.1), "sft": SFT()}
+THREE = {"dpo": DPO(0.1), "terse": SFT("terse"), "sft": SFT()}
 
-    def run(selector, callbacks, steps=4, eval_every=2, loggers=(), lr=1e-3, streams=None, showcase=()):
-        cfg = compose_small(f"eval_every={eval_every}")
-        phases, sizes = (steps,) if steps else (), {"sft": 8, "preference": 4}
-        plan = Plan(streams or parts.streams, sizes, phases, parts.evaluation, showcase)
-        policy = copy.deepcopy(parts.policy)
-        objectives = {"dpo": DPO(0.1), "sft": SFT()}
-        train(plan, policy, parts.tokenizer, objectives, selector, Optim(lr), 0, cfg, "test", callbacks, loggers)
+
+@pytest.fixture
+def train_tiny(parts, tmp_path):
+    """train_tiny(rule or schedule, callbacks, …): a real training of so many steps per epoch, one epoch unless the
+    schedule has its own; callbacks write into `tmp_path`. three: a third objective, on a third stream, between the two.
+    Returns the policy."""
+
+    def run(strategy, callbacks, steps=4, eval_every=2, loggers=(), lr=1e-3, streams=None, showcase=(), three=False):
+        train_rows, evaluation = streams or parts.streams, parts.evaluation
+        if three:
+            train_rows, evaluation = train_rows | {"terse": parts.terse[0]}, evaluation | {"terse": parts.terse[1]}
+        sizes = {"sft": 8, "preference": 4, "terse": 4}
+        schedule = Schedule.of(strategy).steps(steps_per_epoch=steps, epochs=1) if steps else []
+        plan = Plan(
+            "test", THREE if three else TWO, train_rows, {name: sizes[name] for name in train_rows}, schedule,
+            Optim(lr), 0, evaluation, showcase, tmp_path,
+        )  # fmt: skip
+        policy, loop = copy.deepcopy(parts.policy), replace(LOOP, eval_every=eval_every)
+        train(plan, policy, parts.tokenizer, loop, callbacks=callbacks, loggers=loggers)
         return policy
 
     return run

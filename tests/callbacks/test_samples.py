@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import torch
 
@@ -18,10 +19,9 @@ def lines(folder):
 
 
 def test_first_every_nth_and_last_evaluation(train_tiny, parts, tmp_path):
-    watch = Samples(tmp_path, every=2, max_new_tokens=3)
-    policy = train_tiny(
-        Mix(trade_off(0.5)), [watch], steps=7, eval_every=2, showcase=PROMPTS
-    )  # evaluated after 1, 2, 4, 6, 7
+    watch = Samples(every=2, max_new_tokens=3)
+    # evaluated after 1, 2, 4, 6, 7
+    policy = train_tiny(Mix(trade_off(0.5)), [watch], steps=7, eval_every=2, showcase=PROMPTS)
     found = lines(tmp_path)
     assert [line["step"] for line in found] == [1, 1, 4, 4, 7, 7]
     assert [line["prompt"] for line in found[:2]] == [prompt["prompt"] for prompt in PROMPTS]
@@ -31,23 +31,26 @@ def test_first_every_nth_and_last_evaluation(train_tiny, parts, tmp_path):
 
 
 def test_watching_changes_nothing(train_tiny, tmp_path):
-    watched = train_tiny(Mix(trade_off(0.5)), [Samples(tmp_path, every=1, max_new_tokens=2)], showcase=PROMPTS)
+    watched = train_tiny(Mix(trade_off(0.5)), [Samples(every=1, max_new_tokens=2)], showcase=PROMPTS)
     alone = train_tiny(Mix(trade_off(0.5)), [])
     assert all(torch.equal(a, b) for a, b in zip(watched.parameters(), alone.parameters(), strict=True))
 
 
 def test_no_prompts_no_file(train_tiny, tmp_path):
-    train_tiny(Mix(trade_off(0.5)), [Samples(tmp_path)], steps=1)
+    train_tiny(Mix(trade_off(0.5)), [Samples()], steps=1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_without_steps_is_looked_at_once(train_tiny, tmp_path):
-    train_tiny(Mix(trade_off(0.5)), [Samples(tmp_path, every=5, max_new_tokens=2)], steps=0, showcase=PROMPTS)
+    train_tiny(Mix(trade_off(0.5)), [Samples(every=5, max_new_tokens=2)], steps=0, showcase=PROMPTS)
     assert [line["step"] for line in lines(tmp_path)] == [0, 0]
 
 
 def test_a_resumed_run_keeps_lines_up_to_its_checkpoint(tmp_path):
-    watch = Samples(tmp_path, every=2)
+    nothing_known = SimpleNamespace(config=SimpleNamespace())
+    module = SimpleNamespace(folder=tmp_path, showcase=PROMPTS, policy=nothing_known)
+    watch = Samples(every=2)
+    watch.setup(None, module, "fit")
     watch.on_fit_start(None, None)
     text = "one\u2028two\u2029three\u0085four\x0bfive\x1csix"  # all one line: "\n" alone ends one
     kept = "".join(json.dumps({"step": step, "completion": text}, ensure_ascii=False) + "\n" for step in (1, 100))
@@ -55,7 +58,8 @@ def test_a_resumed_run_keeps_lines_up_to_its_checkpoint(tmp_path):
     watch.evaluations = 3
     state = watch.state_dict()
     watch.file.append('{"step": 200}\n{"step": 300, "pro')  # killed in the middle of a line
-    again = Samples(tmp_path, every=2)
+    again = Samples(every=2)
+    again.setup(None, module, "fit")
     again.load_state_dict(state)
     again.on_fit_start(None, None)
     assert (tmp_path / "samples.jsonl").read_bytes() == kept.encode()

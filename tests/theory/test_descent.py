@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from xright.strategies import ALRIGHT, MAXRIGHT, Mix, ModelAverage, Only, Selector, Sequential
+from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Phase, Schedule, Selector, Sequential
 from xright.theory.descent import ball, descend, descend_side_by_side, inverse_sqrt
 from xright.theory.objectives import SFT
 from xright.theory.problems import NAMES, Problem, table_1, table_2, trade_off
@@ -150,27 +150,35 @@ def test_only_the_losses_that_are_descended_can_end_a_stage():
     assert ends["mix"] == pytest.approx(10 - (gradient("dpo", 10) + gradient("sft", 10)) / 2)  # both must be below
 
 
-RULES = [Mix(trade_off(0.3)), Sequential("sft", (1, 2), NAMES), ALRIGHT(trade_off(0.5), seed=4), ModelAverage(0.25)]
+RULES = [
+    (Mix(trade_off(0.3)), None),
+    (Sequential("sft", (1, 2), NAMES), None),
+    (ALRIGHT(trade_off(0.5), seed=4), None),
+    (Schedule([]), trade_off(0.25)),  # a model average
+    (Mix(trade_off(0.3)), trade_off(0.25)),
+    (Schedule([Phase(Only("sft"), 1), Phase(Mix(trade_off(0.3)), 2)]), None),
+]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=repr)
+@pytest.mark.parametrize(("rule", "average"), RULES, ids=repr)
 @pytest.mark.parametrize("problem", [table_1(), table_2()], ids=["table_1", "table_2"])
-def test_several_step_sizes_at_once_equal_one_by_one(problem, rule):
+def test_several_step_sizes_at_once_equal_one_by_one(problem, rule, average):
+    settings = {"decay": 0.01, "average": average}
     sizes = [0.01, 0.1, 1.0, 3.0]
     column = np.array(sizes)[:, None]
-    together = descend(problem, rule, 40, column, decay=0.01, visit=[7])
+    together = descend(problem, rule, 40, column, **settings, visit=[7])
     assert together.theta.shape == (4, len(problem.start))
-    alone = [descend(problem, rule, 40, size, decay=0.01, visit=[7]) for size in sizes]
+    alone = [descend(problem, rule, 40, size, **settings, visit=[7]) for size in sizes]
     np.testing.assert_allclose(together.theta, [path.theta for path in alone], rtol=0, atol=1e-12)
     assert together.visited.keys() == alone[0].visited.keys()
     for step, theta in together.visited.items():
         np.testing.assert_allclose(theta, [path.visited[step] for path in alone], rtol=0, atol=1e-12)
-    called = descend(problem, rule, 40, lambda _: column, decay=0.01)
+    called = descend(problem, rule, 40, lambda _: column, **settings)
     assert called.theta.tolist() == together.theta.tolist()
 
 
 def test_a_rule_that_looks_drives_one_run():
-    with pytest.raises(ValueError, match=r"^MAXRIGHT\(lam=0.5.*\) looks at losses, so it drives one run, not 2 step"):
+    with pytest.raises(ValueError, match=r"^MAXRIGHT\(\{'dpo': 0.5.*\) looks at losses, so it drives one run, not 2 step"):
         descend(table_1(), MAXRIGHT(trade_off(0.5), OPTIMA), 5, np.array([[0.1], [0.2]]))
 
 
@@ -206,16 +214,24 @@ def test_model_average_is_the_mean_of_the_two_models():
     settings = {"steps": 30, "step_size": lambda step: 0.5 / (step + 1), "epochs": 3, "decay": 0.05}
     models = {name: descend(problem, Only(name), **settings).theta for name in ("dpo", "sft")}
     assert np.linalg.norm(models["dpo"] - models["sft"]) > 0.1
-    averaged = descend(problem, ModelAverage(0.25), **settings, visit=[0])
+    averaged = descend(problem, Schedule([]), **settings, average=trade_off(0.25), visit=[0])
     np.testing.assert_allclose(averaged.theta, 0.25 * models["dpo"] + 0.75 * models["sft"], rtol=0, atol=1e-14)
     assert list(averaged.visited) == [0]  # no step of its own
+
+
+def test_a_phase_counts_its_own_steps():
+    """Two coins of one seed draw alike, phase after phase: .512 .332, so at λ = .4 SFT, then DPO, twice."""
+    coins = Schedule([Phase(ALRIGHT(trade_off(0.4), seed=1)), Phase(ALRIGHT(trade_off(0.4), seed=1))])
+    names = FIRST_TWO[1] * 2
+    assert names == ("sft", "dpo") * 2
+    assert descend(table_1(), coins, 2, 1.5).theta == pytest.approx([by_hand(names, size=1.5)], abs=1e-13)
 
 
 class Recorder(MAXRIGHT):
     """MAXRIGHT that writes down what it is asked and told."""
 
     def __init__(self, k: int) -> None:
-        super().__init__(0.5, OPTIMA, k)
+        super().__init__(trade_off(0.5), OPTIMA, k)
         self.said: list = []
 
     def looks(self, step):
@@ -253,8 +269,6 @@ def test_maxright_looks_chooses_steps_and_observes_in_this_order():
 
 class Lottery(Selector):
     """A coin with any number of sides: each step goes to objective i with probability p_i."""
-
-    label = "Lottery"
 
     def __init__(self, chances: dict[str, float], seed: int) -> None:
         self.chances, self.seed = chances, seed
