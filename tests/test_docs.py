@@ -33,6 +33,7 @@ from xright.cache.__main__ import _parser as cache_parser
 from xright.checks import check_config
 from xright.data.corpus import corpus_of
 from xright.data.datamodule import batch_sizes
+from xright.data.stream import streams_of
 from xright.data.world import World
 from xright.errors import UserError
 from xright.evaluate import configuration as evaluation
@@ -257,7 +258,8 @@ def test_the_examples_of_own_parts_work():
             texts = fences(page, "yaml")
             (text,) = (text for text in texts if f"xright.{named[1].replace('/', '.')}." in text)
             node = yaml.safe_load(text)
-            node = node.get("source", node)
+            if "streams" in node:
+                node = {**node["source"], "streams": streams_of(node["streams"])}
             made[named[1]] = own[node.pop("_target_").split(".")[-1]](**node)
     assert made.keys() == {"strategies/coin", "objectives/hinge", "data/riddles"}
     assert [made["strategies/coin"].weights(t) for t in range(3)] == [{"sft": 1.0}, {"dpo": 1.0}, {"sft": 1.0}]
@@ -484,7 +486,7 @@ def test_what_the_page_calls_without_effect_has_none(compose):
     assert not selectors["sequential"].may_stop_early
     few, many = (selectors["sequential"].phases(steps_per_epoch=10, epochs=epochs) for epochs in (1, 9))
     assert few == many
-    cfg = compose("model=hf", "model.path=x", "data.batch_tokens.sft=512")
-    assert batch_sizes(cfg.data)["sft"].tokens == 512
+    cfg = compose("model=hf", "model.path=x", "data.streams.sft.batch_tokens=512")
+    assert batch_sizes(streams_of(cfg.data.streams))["sft"].tokens == 512
     assert cfg.model.init is None
     assert cfg.model.pretrain is None
