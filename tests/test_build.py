@@ -1,4 +1,5 @@
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from xright.build import build
@@ -6,11 +7,16 @@ from xright.errors import UserError
 from xright.optim import Optim
 
 
+ADAM = {"_target_": "torch.optim.Adam", "_partial_": True, "betas": [0.9, 0.98]}
+
+
 def test_builds_with_plain_containers_and_arguments():
-    node = OmegaConf.create({"_target_": "xright.optim.Optim", "betas": [0.9, 0.98], "clip": None})
+    node = OmegaConf.create({"_target_": "xright.optim.Optim", "final": 0.5, "clip": None, "optimizer": ADAM})
     optim = build(node, lr=0.1)
     assert isinstance(optim, Optim)
-    assert (optim.lr, optim.clip, optim.betas) == (0.1, None, (0.9, 0.98))
+    assert (optim.lr, optim.clip, optim.final) == (0.1, None, 0.5)
+    (group,) = optim.build([torch.nn.Parameter(torch.zeros(1))]).param_groups
+    assert (group["lr"], group["betas"]) == (0.1, (0.9, 0.98))
     node = OmegaConf.create({"_target_": "builtins.dict", "a": {"b": [1]}})
     assert type(build(node)["a"]) is dict
     assert type(build(node)["a"]["b"]) is list

@@ -1,8 +1,10 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 
+from xright.build import build
 from xright.errors import UserError
 from xright.optim import Optim
 
@@ -24,13 +26,50 @@ def test_warm_up_is_linear_and_never_zero(schedule):
     assert factors == pytest.approx([1 / 4, 1 / 2, 3 / 4, 1, 1, 1])
 
 
-def test_builds_adamw_with_these_settings():
-    parameter = torch.nn.Parameter(torch.zeros(2))
-    optimizer = Optim(lr=0.1, betas=[0.9, 0.95], weight_decay=0.3).build([parameter])
+@pytest.fixture
+def parameter():
+    return torch.nn.Parameter(torch.zeros(2))
+
+
+def test_builds_the_papers_adamw_unless_told(parameter):
+    optimizer = Optim(lr=0.1).build([parameter])
     (group,) = optimizer.param_groups
-    assert isinstance(optimizer, torch.optim.AdamW)
-    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.1, (0.9, 0.95), 0.3)
+    assert type(optimizer) is torch.optim.AdamW
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.1, (0.9, 0.95), 0.0)
     assert group["params"] == [parameter]
+
+
+def test_builds_the_optimizer_that_it_is_given(parameter):
+    optimizer = Optim(0.1, partial(torch.optim.AdamW, betas=(0.8, 0.9), weight_decay=0.3)).build([parameter])
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.1, (0.8, 0.9), 0.3)
+    optimizer = Optim(0.1, partial(torch.optim.SGD, momentum=0.9)).build([parameter])
+    assert type(optimizer) is torch.optim.SGD
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]) == (0.1, 0.9)
+
+
+@pytest.mark.parametrize("option", ["paper", "embedded"])
+def test_the_yamls_are_the_papers_optimizer(compose, parameter, option):
+    """arXiv 2410.15483, section 5: AdamW, betas (0.9, 0.95), no weight decay."""
+    optim = build(compose(f"optim={option}").optim)
+    optimizer = optim.build([parameter])
+    (group,) = optimizer.param_groups
+    assert type(optimizer) is torch.optim.AdamW
+    assert (group["lr"], tuple(group["betas"]), group["weight_decay"]) == (optim.lr, (0.9, 0.95), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "says"),
+    [
+        (partial(torch.optim.AdamW, betas=(1.5, 0.9)), "cannot be made: Invalid beta parameter at index 0: 1.5"),
+        (partial(torch.optim.SGD, betas=(0.9, 0.95)), "cannot be made: .*unexpected keyword argument 'betas'"),
+        (lambda parameters, lr: lr, "must be an optimizer of torch's kind, with _partial_: true, not 1.0"),
+        ("adamw", "cannot be made: 'str' object is not callable"),
+    ],
+)
+def test_what_is_no_optimizer(optimizer, says):
+    with pytest.raises(UserError, match=rf"optim\.optimizer {says}"):
+        Optim(1.0, optimizer)
 
 
 @pytest.mark.parametrize(

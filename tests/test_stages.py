@@ -14,6 +14,8 @@ from xright.data.corpus import _corpus, corpus_of
 from xright.data.sources import Files
 from xright.data.world import World
 from xright.errors import UserError
+from xright.naming import ARITHMETIC
+from xright.settings import Settings
 from xright.stages import Stages
 
 OPTIMA = ("dpo", "sft")
@@ -34,14 +36,14 @@ def stages(compose_small, cache):
 
     def make(*overrides):
         cfg = compose_small(*overrides)
-        return Stages(cfg, corpus_of(cfg))
+        return Stages(Settings.of(cfg, ARITHMETIC), corpus_of(cfg))
 
     return make
 
 
 def everything(stages):
     """Build or find all stages; their identities."""
-    _ = stages.preference_rows
+    _ = stages.rows
     return {
         "base": stages.base,
         "reference": stages.reference,
@@ -92,7 +94,7 @@ def test_what_stages_do_not_depend_on(overrides, built, stages, cache):
         ("objectives.dpo.beta=0.3", {"dpo"}),
         ("objectives.dpo.label_smoothing=0.2", {"dpo"}),
         ("eval_every=2", {"dpo", "sft"}),
-        ("optim.betas=[0.9,0.99]", {"reference", "dpo", "sft"}),
+        ("optim.optimizer.betas=[0.9,0.99]", {"reference", "dpo", "sft"}),
         ("reference_training.lr=0.01", {"reference", "dpo"}),
         ("data.streams.sft.batch_size=12", {"dpo", "sft"}),  # also DPO's: the budget is in steps of the longer loader
         ("model.pretrain.steps=1", {"base", "reference", "dpo", "sft"}),
@@ -119,7 +121,7 @@ def log_probs(model, row):
 def test_reference_log_probs_are_a_plain_models(built, stages):
     found = stages()
     model = AutoModelForCausalLM.from_pretrained(found.reference.path)
-    train, evaluation = found.preference_rows
+    train, evaluation = found.rows["preference"]
     assert (len(train), len(evaluation)) == (20, 8)
     for row in (*train, *evaluation):
         assert row.reference == pytest.approx(log_probs(model, row), abs=1e-4)
@@ -138,7 +140,7 @@ def test_optimum_is_the_lowest_value_seen(built, stages):
         assert stage.result["optimum"] == min(values)
         lowest.append(values.index(min(values)))
         other = "sft" if name == "dpo" else "dpo"
-        assert all(row[f"f_{other}"] == "" for row in rows)
+        assert f"f_{other}" not in rows[0]  # a training of one objective knows no other
     assert min(lowest) < 2  # not simply the last
 
 
@@ -146,7 +148,7 @@ def test_reference_is_the_base(built, stages):
     found = stages("reference=base")
     assert found.reference == found.base == built["base"]
     policy = AutoModelForCausalLM.from_pretrained(found.base.path)
-    for row in found.preference_rows[1]:
+    for row in found.rows["preference"][1]:
         chosen, rejected = log_probs(policy, row)
         margin = (chosen - row.reference[0]) - (rejected - row.reference[1])
         assert math.log(1 + math.exp(-0.1 * margin)) == pytest.approx(math.log(2), abs=1e-5)
@@ -157,7 +159,7 @@ def test_reference_trained_on_the_sft_data(built, stages, caplog):
     found = stages("reference=sft")
     reference = found.reference
     assert reference not in built.values()
-    assert f"reference: SFT on the SFT data, 2 steps, {reference}" in caplog.text  # ⌈40/24⌉
+    assert f"reference: SFT on the rows of sft, 2 steps, {reference}" in caplog.text  # ⌈40/24⌉
 
     def loss(folder):
         model = AutoModelForCausalLM.from_pretrained(folder)
@@ -170,8 +172,30 @@ def test_reference_is_a_folder(built, stages, tmp_path):
     shutil.copytree(built["base"].path, tmp_path / "mine")
     found = stages(f"reference={tmp_path}/mine")
     assert found.reference.path == str(tmp_path / "mine")
-    assert found.preference_rows == stages("reference=base").preference_rows
+    assert found.rows["preference"] == stages("reference=base").rows["preference"]
     assert found.optimum("sft").id == built["sft"]  # SFT knows no reference
+
+
+def test_log_probs_of_a_reference_are_computed_where_an_objective_needs_them(built, stages, cache):
+    found = stages()
+    assert all(row.reference is None for part in found.rows["sft"] for row in part)
+    before = set((cache / "reference_logps").iterdir())
+    sft_on_pairs = stages("objectives.dpo=null", "objectives.sft.stream=preference", "reference=base")
+    train, evaluation = sft_on_pairs.rows["preference"]
+    assert all(row.reference is None for row in (*train, *evaluation))
+    assert set(sft_on_pairs.rows) == {"preference"}  # nobody uses the other stream's rows
+    assert set((cache / "reference_logps").iterdir()) == before
+
+
+def test_what_an_objective_asks_for_must_be_there(stages):
+    with pytest.raises(UserError, match=r"stream is 'pairs', but the data has .*; give data\.streams\.pairs, or"):
+        stages("objectives.dpo.stream=pairs")
+
+
+def test_streams_that_no_objective_uses_are_told(stages, caplog):
+    caplog.set_level("WARNING", logger="xright")
+    stages("objectives.sft=null")
+    assert "data.streams.sft: no objective of this run uses these rows" in caplog.text
 
 
 def test_a_folder_that_changes_is_another_reference(built, stages, tmp_path):
@@ -182,9 +206,9 @@ def test_a_folder_that_changes_is_another_reference(built, stages, tmp_path):
         shutil.copytree(built[source].path, run / "model")
         (run / "result.json").write_text("{}")
         found = stages(f"reference={run}/model")
-        rows.append([row.reference for row in found.preference_rows[0]])
+        rows.append([row.reference for row in found.rows["preference"][0]])
         model = AutoModelForCausalLM.from_pretrained(run / "model")
-        row = found.preference_rows[0][0]
+        row = found.rows["preference"][0][0]
         assert row.reference == pytest.approx(log_probs(model, row), abs=1e-4)
     assert rows[0] != rows[1]
 
@@ -192,7 +216,7 @@ def test_a_folder_that_changes_is_another_reference(built, stages, tmp_path):
 def test_reference_that_is_nothing(built, stages, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # out of reach at once, not after retries
     with pytest.raises(UserError, match="chosn"):
-        _ = stages("reference=chosn").preference_rows
+        _ = stages("reference=chosn").rows
 
 
 def test_a_failed_stage_is_not_kept(stages, cache, built):
@@ -221,7 +245,7 @@ def of_files(compose, cache, tmp_path_factory):
     def make(*overrides):
         cfg = compose(*given, *overrides)
         _corpus.cache_clear()
-        return Stages(cfg, corpus_of(cfg))
+        return Stages(Settings.of(cfg, ARITHMETIC), corpus_of(cfg))
 
     return make
 
@@ -239,12 +263,12 @@ def test_stages_over_files_share_their_tokens(of_files, cache):
 def test_stages_do_not_depend_on_where_tokens_lie(of_files, cache, monkeypatch):
     """Tokenised in memory, as for a source that has no identity, rows and stages are the same."""
     cached = of_files()
-    ids, rows = everything(cached), [*cached.preference_rows, *cached.streams.values()]
+    ids, rows = everything(cached), [*cached.rows["preference"], *cached.streams.values()]
     monkeypatch.delattr(Files, "identity")
     in_memory = of_files()
     before = files(cache)
     assert everything(in_memory) == ids
-    assert [*in_memory.preference_rows, *in_memory.streams.values()] == rows
+    assert [*in_memory.rows["preference"], *in_memory.streams.values()] == rows
     assert all(isinstance(row.reference[0], float) for row in rows[0])
     assert files(cache) == before
 
@@ -258,5 +282,5 @@ def test_an_adapter_policy(built, stages):
     assert found.base == built["base"]
     assert found.reference != built["reference"]
     assert (stage.folder / "model" / "adapter_config.json").is_file()
-    row = found.preference_rows[0][0]
+    row = found.rows["preference"][0][0]
     assert row.reference == pytest.approx(log_probs(models.load(found.reference.path), row), abs=1e-4)

@@ -1,0 +1,64 @@
+"""Where a run begins: every yaml of conf/start, and the average by hand."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from xright.build import build
+from xright.errors import UserError
+from xright.starts import Average, Base, Start
+
+NAMES = sorted(file.stem for file in (Path(__file__).parents[2] / "conf" / "start").glob("*.yaml"))
+NO_CODE = SimpleNamespace(model=SimpleNamespace(trust_remote_code=False))
+
+
+def stages(models, tokenizer, folder):
+    """As much of `Stages` as a start asks for: the models of the optima, in their folders."""
+    for name, model in models.items():
+        model.save_pretrained(folder / name / "model")
+        tokenizer.save_pretrained(folder / name / "model")
+    return SimpleNamespace(settings=NO_CODE, optimum=lambda name: SimpleNamespace(folder=folder / name))
+
+
+def test_these_are_all():
+    assert NAMES == ["average", "base"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_start_has_a_name_and_the_weights_of_the_run(name, compose):
+    cfg = compose(f"start={name}", "lam=0.25")
+    start = build(cfg.start)
+    assert isinstance(start, Start)
+    assert start.name
+    assert start.importance == ({"dpo": 0.25, "sft": 0.75} if "weights" in cfg.start else None)
+
+
+def test_the_base_is_the_policy_of_its_seed():
+    asked = []
+    start = Base()
+    assert start.policy(SimpleNamespace(policy=lambda seed: asked.append(seed) or "a policy"), 7) == "a policy"
+    assert asked == [7]
+    assert (start.name, start.importance, start.is_reference) == ("base", None, True)
+
+
+@pytest.mark.parametrize(
+    "weights", [{"dpo": 0.25, "sft": 0.75}, {"dpo": 2, "sft": 1, "safety": 1}, {"dpo": 0, "sft": 1}], ids=str
+)
+def test_the_average_is_weighted_parameter_by_parameter(weights, tiny_model, word_tokenizer, tmp_path):
+    models = {name: tiny_model(seed) for seed, name in enumerate(("dpo", "sft", "safety"))}
+    start = Average(weights)
+    averaged = start.policy(stages(models, word_tokenizer, tmp_path), seed=3)
+    shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+    each = [dict(models[name].named_parameters()) for name in shares]
+    for key, value in averaged.named_parameters():
+        expected = sum(share * found[key] for share, found in zip(shares.values(), each, strict=True))
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-7)
+    assert (start.name, start.importance, start.is_reference) == ("Model average", shares, False)
+
+
+@pytest.mark.parametrize("weight", [-0.5, "half"])
+def test_weights_must_be_numbers_from_0(weight):
+    with pytest.raises(UserError, match=r"weights\.dpo="):
+        Average({"dpo": weight, "sft": 1})
