@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 from xright import stages as stages_module
 from xright.cache import Stage, _hash, cache_root
 from xright.data.corpus import corpus_of
-from xright.naming import material
+from xright.naming import ARITHMETIC, material
 from xright.run import CONF
+from xright.settings import Settings, complete
 from xright.stages import Stages
 
 OPTIMA = "optimum_dpo optimum_sft"
@@ -59,13 +60,14 @@ ON_WORLD = {
     "model.init.rope_parameters.rope_type": ("linear", ALL),
     "model.init.tie_word_embeddings": ("true", ALL),
     "model.pretrain.batch_size": ("16", ALL),
-    "model.pretrain.optim.betas": ("[0.8,0.9]", ALL),
+    "model.pretrain.optim.optimizer.betas": ("[0.8,0.9]", ALL),
+    "model.pretrain.optim.optimizer.weight_decay": ("0.5", ALL),
+    "model.pretrain.optim.optimizer._partial_": ("false", NotImplemented),  # it waits for its parameters
     "model.pretrain.optim.clip": ("0.5", ALL),
     "model.pretrain.optim.final": ("0.5", ALL),
     "model.pretrain.optim.lr": ("0.1", ALL),
     "model.pretrain.optim.schedule": ("constant", ALL),
     "model.pretrain.optim.warmup": ("0.5", ALL),
-    "model.pretrain.optim.weight_decay": ("0.5", ALL),
     "model.pretrain.seed": ("1", ALL),
     "model.pretrain.steps": ("9", ALL),
     "model.dtype": ("bfloat16", LATER),
@@ -78,15 +80,16 @@ ON_WORLD = {
     "model.micro_batch": ("3", NONE),
     "objectives.dpo.beta": ("0.5", "optimum_dpo"),
     "objectives.dpo.label_smoothing": ("0.2", "optimum_dpo"),
-    "objectives.sft.stream": ("preference", NotImplemented),  # a stream by its kind: nobody may set it by itself
-    "objectives.orpo.weight": ("0.5", NONE),  # no optimum of it is asked for
-    "optim.betas": ("[0.8,0.9]", LATER),
+    "objectives.dpo.stream": ("sft", NotImplemented),  # pairs, and this run has no others
+    "objectives.sft.stream": ("preference", "optimum_sft"),  # of the chosen responses
+    "optim.optimizer.betas": ("[0.8,0.9]", LATER),
+    "optim.optimizer.weight_decay": ("0.5", LATER),
+    "optim.optimizer._partial_": ("false", NotImplemented),
     "optim.clip": ("0.5", LATER),
     "optim.final": ("0.5", LATER),
     "optim.lr": ("0.1", OPTIMA),  # the embedded recipe gives the reference a learning rate of its own
     "optim.schedule": ("constant", LATER),
     "optim.warmup": ("0.5", LATER),
-    "optim.weight_decay": ("0.5", LATER),
     "reference": ("chosen", TRAINED),
     "reference_training.epochs": ("2", TRAINED),
     "reference_training.lr": ("0.1", TRAINED),
@@ -135,21 +138,22 @@ ON_FILES = {
 
 # In no stage's key, but a run's folder with other values is refused: the joint run's own settings.
 OF_THE_RUN = {
-    "lam", "seed", "optima", "look", "strategy.lam", "strategy.seed", "eval_batch_size", "checkpoint_every",
+    "lam", "weights.dpo", "weights.sft", "seed", "optima", "look", "strategy.weights", "strategy.seed",
+    "eval_batch_size", "checkpoint_every",
 }  # fmt: skip
 WATCHES = ("callbacks.",)  # the same holds of these, whatever they are
 # In no key and no run's configuration: where to write, what to tell, and the machine.
 OUTSIDE = {
     "name", "runs_dir", "stage", "overwrite", "threads", "trainer.accelerator", "trainer.devices", "trainer.num_nodes",
     "trainer.plugins", "trainer.enable_model_summary", "logger.wandb.project", "logger.wandb.group",
-    "logger.wandb.folder",
 }  # fmt: skip
-FILLED_IN = ("run.",)  # by the pipeline
 
 
 def composed(*overrides):
     with initialize_config_dir(config_dir=str(CONF.absolute()), version_base="1.3"):
-        return compose("config", overrides=list(overrides))
+        cfg = compose("config", overrides=list(overrides))
+    complete(cfg, overrides)
+    return cfg
 
 
 def leaves(node, prefix=""):
@@ -165,7 +169,7 @@ def settings(*overrides):
 
 def test_every_setting_is_spoken_for():
     found = {name for name in settings(*WORLD) | settings(*FILES) if not name.endswith("_target_")}
-    found = {name for name in found if not name.startswith((*WATCHES, *FILLED_IN))}
+    found = {name for name in found if not name.startswith(WATCHES)}
     said = ON_WORLD.keys() | ON_FILES.keys() | OF_THE_RUN | OUTSIDE
     assert found - said == {"model.init", "model.pretrain"}  # null in the one, and a node in the other
     assert said <= found
@@ -210,7 +214,7 @@ def keys(place, tmp_path_factory, monkeypatch):
             cached("reference_logps", key, None)
             return rows.ids_N, np.zeros((len(rows), 2))
 
-        stages = Stages(cfg, corpus_of(cfg))
+        stages = Stages(Settings.of(cfg, ARITHMETIC), corpus_of(cfg))
         monkeypatch.setattr(stages_module, "cached_stage", cached)
         monkeypatch.setattr(stages_module, "stored_logps", logps)
         for name in OPTIMA.split():
@@ -242,9 +246,28 @@ def test_a_setting_decides_these_stages_and_no_others(keys, base, setting, value
     )
 
 
-def test_an_objective_of_another_kind_is_another_optimum(keys):
-    before, after = keys(*WORLD), keys(*WORLD, "objective@objectives.dpo=ipo")
-    assert {name for name in before if before[name] != after[name]} == {"optimum_dpo"}
+@pytest.mark.parametrize(
+    ("override", "decides"),
+    [
+        ("objective@objectives.dpo=ipo", "optimum_dpo"),
+        ("optim.optimizer._target_=torch.optim.Adam", LATER),
+        ("model.pretrain.optim.optimizer._target_=torch.optim.Adam", ALL),
+        ("start=average", NONE),  # of models that are there
+        ("strategy=mix", NONE),
+        ("strategy=orpo", NONE),  # no optimum of a surrogate is asked for
+        ("weights={dpo: 1, sft: 4}", NONE),
+        ("+objective@objectives.ipo=ipo", NONE),  # the others know nothing of a third
+    ],
+)
+def test_parts_of_another_kind(keys, override, decides):
+    before, after = keys(*WORLD), keys(*WORLD, override)
+    assert {name for name in before if before[name] != after[name]} == set(decides.split())
+
+
+def test_a_surrogate_s_settings_are_the_run_s(keys):
+    orpo = [*WORLD, "strategy=orpo"]
+    assert keys(*orpo) == keys(*orpo, "objectives.orpo.weight=0.5")
+    assert material(OmegaConf.to_container(composed(*orpo)))["objectives.orpo.weight"] == 0.1
 
 
 @pytest.mark.parametrize("setting", ["data.streams.sft.turns=all", "data.control_tokens=tokens"])
@@ -268,7 +291,7 @@ def test_where_dropout_is_drawn_per_forward_the_cut_decides(keys, setting):
 def test_a_runs_folder_holds_all_settings_but_these():
     config = OmegaConf.to_container(composed(*WORLD))
     left_out = settings(*WORLD) - material(config).keys()
-    assert {name for name in left_out if not name.startswith(FILLED_IN) and not name.endswith("_target_")} == OUTSIDE
+    assert {name for name in left_out if not name.endswith("_target_")} == OUTSIDE
 
 
 def test_what_is_in_no_key_changes_nothing(command_line, tmp_path):
