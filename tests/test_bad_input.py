@@ -24,9 +24,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, BertForMa
 from xright.data.world import World
 
 GOOD = [
-    "data=files", "data.source.sft.path=sft.jsonl", "data.source.preference.path=preference.jsonl",
-    "data.templates={sft: '{instruction} ', preference: '{instruction} '}", "data.source.heldout=0.3",
-    "data.max_length=48", "data.batch_size={sft: 8, preference: 8}", "model=hf", "model.path=model", "epochs=1",
+    "data=files", "data.streams.sft.path=sft.jsonl", "data.streams.preference.path=preference.jsonl",
+    "data.streams.sft.template='{instruction} '", "data.streams.preference.template='{instruction} '",
+    "data.source.heldout=0.3",
+    "data.max_length=48", "data.streams.sft.batch_size=8", "data.streams.preference.batch_size=8", "model=hf",
+    "model.path=model", "epochs=1",
     "trainer=cpu", "logger=csv", "threads=1",
 ]  # fmt: skip
 SIZES = {
@@ -64,7 +66,7 @@ def configuration(said: str, *overrides: str) -> Case:
 
 def sft_file(said: str, name: str, content: Change) -> Case:
     """A case of the file with the SFT rows."""
-    return Case(said, [f"data.source.sft.path={name}"], {name: content})
+    return Case(said, [f"data.streams.sft.path={name}"], {name: content})
 
 
 def preference_file(said: str, content: Change) -> Case:
@@ -174,15 +176,17 @@ CASES = {
     "accelerator": configuration("invalid accelerator name: `accelerator='abacus'`", "trainer.accelerator=abacus"),
     "Lightning's clipping": configuration("remove it and see optim.clip", "+trainer.gradient_clip_val=1"),
     "learning rate zero": configuration("optim.lr=0 must be a number > 0", "optim.lr=0"),
-    "batch larger than the data": configuration("larger than the 43 rows", "data.batch_size.sft=1000"),
+    "batch larger than the data": configuration("larger than the 43 rows", "data.streams.sft.batch_size=1000"),
     "micro_batch zero": configuration("model.micro_batch=0 must be a whole number", "model.micro_batch=0"),
     "layout misspelt": configuration("layout='dense' must be packed or padded", "layout=dense"),
     "max_length beyond positions": configuration("exceeds the model's 64 positions", "data.max_length=65"),
-    "split of a file": configuration('Unknown split "test"', "data.source.sft.split=test"),
+    "split of a file": configuration('Unknown split "test"', "data.streams.sft.split=test"),
     "template that runs code": configuration(
-        "asks for more than {instruction}", "data.templates.sft='{instruction} {instruction.__class__}'"
+        "asks for more than {instruction}", "data.streams.sft.template='{instruction} {instruction.__class__}'"
     ),
-    "chat without chat template": configuration("template=chat needs a chat template", "data.templates.sft=chat"),
+    "chat without chat template": configuration(
+        "template=chat needs a chat template", "data.streams.sft.template=chat"
+    ),
     "LoRA on nothing": configuration(
         "['nonsense'], but the model's linear modules are", "model.lora.r=2", "model.lora.target_modules=[nonsense]"
     ),
@@ -196,7 +200,7 @@ CASES = {
     ),
     # the rows
     "no file": sft_file("does not exist", "nowhere.jsonl", None),
-    "a folder": Case("is a folder, not a file", ["data.source.sft.path=rows"], {"rows/readme.txt": "no rows here"}),
+    "a folder": Case("is a folder, not a file", ["data.streams.sft.path=rows"], {"rows/readme.txt": "no rows here"}),
     "unknown suffix": sft_file("unknown suffix", "rows.txt", ROWS),
     "no JSON": sft_file("JSON parse error", "a.jsonl", "what is this\n"),
     "half a line": sft_file("line 41: JSON parse error: Unterminated string", "a.jsonl", ROWS + ROWS[:30]),

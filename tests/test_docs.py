@@ -33,6 +33,7 @@ from xright.cache.__main__ import _parser as cache_parser
 from xright.checks import check_config
 from xright.data.corpus import corpus_of
 from xright.data.datamodule import batch_sizes
+from xright.data.stream import streams_of
 from xright.data.world import World
 from xright.errors import UserError
 from xright.evaluate import configuration as evaluation
@@ -484,7 +485,7 @@ def test_what_the_page_calls_without_effect_has_none(compose):
     assert not selectors["sequential"].may_stop_early
     few, many = (selectors["sequential"].phases(steps_per_epoch=10, epochs=epochs) for epochs in (1, 9))
     assert few == many
-    cfg = compose("model=hf", "model.path=x", "data.batch_tokens.sft=512")
-    assert batch_sizes(cfg.data)["sft"].tokens == 512
+    cfg = compose("model=hf", "model.path=x", "data.streams.sft.batch_tokens=512")
+    assert batch_sizes(streams_of(cfg.data.streams))["sft"].tokens == 512
     assert cfg.model.init is None
     assert cfg.model.pretrain is None

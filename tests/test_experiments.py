@@ -24,25 +24,26 @@ COMMON = {
     "optim.lr": 5e-5, "optim.betas": [0.9, 0.95], "optim.weight_decay": 0.0, "optim.clip": 1.0,
     "optim.schedule": "constant", "objectives.dpo.beta": 0.1, "objectives.dpo.label_smoothing": 0.0, "seed": 42,
     "data.max_length": 2048, "data.source.heldout": 0, "eval_on": "train_probe", "eval_every": 100, "optima": "auto",
-    "trainer.accelerator": "gpu", "trainer.precision": "bf16-mixed", "data.templates.sft": "plain",
+    "trainer.accelerator": "gpu", "trainer.precision": "bf16-mixed", "data.streams.sft.template": "plain",
     "callbacks.stop._target_": "xright.callbacks.stop.StoppingRule", "callbacks.stop.epsilon": 1e-4,
 }  # fmt: skip
 HH = {
-    "data.source.preference.path": "Dahoas/rm-hh-rlhf", "data.source.sft.path": "vicgalle/alpaca-gpt4",
-    "data.templates.preference": "raw",
+    "data.streams.preference.path": "Dahoas/rm-hh-rlhf", "data.streams.sft.path": "vicgalle/alpaca-gpt4",
+    "data.streams.preference.template": "raw",
 }  # fmt: skip
 PYTHIA = {
     **COMMON, **HH, "model.path": "EleutherAI/pythia-1b", "model.gradient_checkpointing": False, "model.lora.r": 32,
     "model.lora.alpha": 32, "model.lora.dropout": 0.0, "model.lora.target_modules": ["query_key_value"], "epochs": 6,
-    "data.source.preference.limit": 8000, "data.source.sft.limit": 24000, "data.batch_size.preference": 8,
-    "data.batch_size.sft": 24,
+    "data.streams.preference.limit": 8000, "data.streams.sft.limit": 24000, "data.streams.preference.batch_size": 8,
+    "data.streams.sft.batch_size": 24,
 }  # fmt: skip
 LLAMA = {
     **COMMON, "model.path": "meta-llama/Meta-Llama-3-8B", "model.gradient_checkpointing": True, "model.lora.r": 16,
     "model.lora.alpha": 16, "model.lora.dropout": 0.0, "model.lora.target_modules": ["q_proj", "v_proj"], "epochs": 4,
-    "data.batch_size.preference": 4, "data.batch_size.sft": 16, "data.source.sft.path": "vicgalle/alpaca-gpt4",
+    "data.streams.preference.batch_size": 4, "data.streams.sft.batch_size": 16,
+    "data.streams.sft.path": "vicgalle/alpaca-gpt4",
 }  # fmt: skip
-GENERAL = {**LLAMA, **HH, "data.source.preference.limit": 6000, "data.source.sft.limit": 24000}
+GENERAL = {**LLAMA, **HH, "data.streams.preference.limit": 6000, "data.streams.sft.limit": 24000}
 SETTINGS = {
     "pythia1b_dpo_first": {**PYTHIA, "reference": "chosen"},
     "pythia1b_sft_first": {**PYTHIA, "reference": "sft"},
@@ -50,20 +51,22 @@ SETTINGS = {
         **PYTHIA, "reference": "chosen", "strategy._target_": "xright.strategies.MAXRIGHT",
     },
     "llama3_8b_safety": {
-        **LLAMA, "reference": "chosen", "data.source.preference.path.path": "PKU-Alignment/PKU-SafeRLHF",
-        "data.source.preference.path.step._target_": "xright.data.filters.OppositeSafety",
-        "data.source.preference.limit": 5200, "data.source.sft.limit": 20800, "data.templates.preference": "plain",
+        **LLAMA, "reference": "chosen", "data.streams.preference.path.path": "PKU-Alignment/PKU-SafeRLHF",
+        "data.streams.preference.path.step._target_": "xright.data.filters.OppositeSafety",
+        "data.streams.preference.limit": 5200, "data.streams.sft.limit": 20800,
+        "data.streams.preference.template": "plain",
     },
     "llama3_8b_general_dpo_first": {**GENERAL, "reference": "chosen"},
     "llama3_8b_general_sft_first": {**GENERAL, "reference": "sft"},
     "opt1_3b_ultrafeedback": {
         **COMMON, "model.path": "facebook/opt-1.3b", "model.gradient_checkpointing": True, "model.lora.r": 0,
         "reference": "chosen", "optim.lr": 2e-5, "reference_training.lr": 2e-5, "epochs": 1,
-        "data.batch_size.preference": 8, "data.batch_size.sft": 8, "data.templates.preference": "plain",
-        "data.source.sft.columns.response": "chosen",
-        "data.source.preference.path.path": "HuggingFaceH4/ultrafeedback_binarized",
-        "data.source.preference.path.step._target_": "xright.data.filters.RealPreference",
-        "data.source.preference.limit": 36817, "data.source.sft.limit": 36817,
+        "data.streams.preference.batch_size": 8, "data.streams.sft.batch_size": 8,
+        "data.streams.preference.template": "plain",
+        "data.streams.sft.columns.response": "chosen",
+        "data.streams.preference.path.path": "HuggingFaceH4/ultrafeedback_binarized",
+        "data.streams.preference.path.step._target_": "xright.data.filters.RealPreference",
+        "data.streams.preference.limit": 36817, "data.streams.sft.limit": 36817,
     },
 }  # fmt: skip
 PUBLISHED = {  # (f_DPO*, f_SFT*); f_SFT and f_DPO of ALRIGHT, from the largest λ down
@@ -110,7 +113,7 @@ def grid(name):
 
 def test_these_are_all():
     files = {file.stem for file in (CONF / "experiment").glob("*.yaml")}
-    assert files == {*SETTINGS, "real_rows", "smollm2"}  # these two are not the paper's
+    assert files == {*SETTINGS, "real_rows", "smollm2", "three_objectives"}  # the last are not the paper's
     assert {file.stem for file in (CONF / "published").glob("*.yaml")} == {*PUBLISHED}
 
 
@@ -121,8 +124,7 @@ def test_settings(name, compose):
     plain = OmegaConf.to_container(cfg, resolve=True)
     for key, value in SETTINGS[name].items():
         assert OmegaConf.select(OmegaConf.create(plain), key) == value, key
-    rows, size = cfg.data.source, cfg.data.batch_size
-    per_epoch = {stream: math.ceil(rows[stream].limit / size[stream]) for stream in ("sft", "preference")}
+    per_epoch = {name: math.ceil(stream.limit / stream.batch_size) for name, stream in cfg.data.streams.items()}
     expected = next(steps for start, steps in STEPS_PER_EPOCH.items() if name.startswith(start))
     assert per_epoch == {"sft": expected, "preference": expected}  # neither stream begins anew within an epoch
 
@@ -173,7 +175,7 @@ def test_the_papers_numbers_can_be_asked_for(name, compose):
 @pytest.mark.parametrize("judge", ["causal", "classifier", "string_match"])
 def test_the_judge_of_the_safety_data(judge, compose):
     cfg = compose("experiment=llama3_8b_safety", f"data.judge={judge}")
-    asked = cfg.data.source.preference.path.step.judge
+    asked = cfg.data.streams.preference.path.step.judge
     assert asked._target_ == yaml.safe_load((CONF / "judge" / f"{judge}.yaml").read_text())["_target_"]
 
 
@@ -197,7 +199,7 @@ def test_end_to_end(name, place, command_line, real_data):
     assert done.returncode == 0, done.stderr
     folder = place / done.stdout.splitlines()[-1]
     cfg = OmegaConf.load(folder / "config.yaml")
-    for key in ("model.gradient_checkpointing", "reference", "eval_on", "data.templates.preference", "optima"):
+    for key in ("model.gradient_checkpointing", "reference", "eval_on", "data.streams.preference.template", "optima"):
         assert OmegaConf.select(cfg, key) == SETTINGS[name][key], key
     result = json.loads((folder / "result.json").read_text())
     assert all(math.isfinite(result[key]) for key in ("f_dpo", "f_sft", "f_dpo_opt", "f_sft_opt", "ideal_distance"))

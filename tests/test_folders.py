@@ -58,7 +58,12 @@ def test_a_cell_of_a_sweep_is_the_single_runs_folder(single, sweep):
 
 
 def test_characters_are_safe():
-    awkward = ["model.path=/data/my model", "+x='{a: 1}'", "objective@objectives.dpo=ipo", "data.templates.sft='<u> é'"]
+    awkward = [
+        "model.path=/data/my model",
+        "+x='{a: 1}'",
+        "objective@objectives.dpo=ipo",
+        "data.streams.sft.template='<u> é'",
+    ]
     cell = name(*awkward)
     assert set(cell) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,+-é"), cell
     assert os.sep not in cell

@@ -124,9 +124,10 @@ def done(request, tmp_path_factory, command_line) -> Done:
     ])  # fmt: skip
     environment = {"XRIGHT_CACHE": "cache", "XRIGHT_SECRET": SECRET, "HF_HOME": str(place / "hf")}
     ran = command_line.run(
-        place, "data=files", "data.source.sft.path=sft.jsonl", "data.source.preference.path=pairs.jsonl", "model=hf",
+        place, "data=files", "data.streams.sft.path=sft.jsonl", "data.streams.preference.path=pairs.jsonl", "model=hf",
         "model.path=m", "data.source.heldout=0.5", "data.max_length=600", "epochs=1", "trainer=cpu", "eval_every=100",
-        "data.batch_size={sft: 2, preference: 2}", f"data.templates={{sft: {template}, preference: {template}}}",
+        "data.streams.sft.batch_size=2", "data.streams.preference.batch_size=2",
+        f"data.streams.sft.template={template}", f"data.streams.preference.template={template}",
         "callbacks=refusals", "callbacks.behaviour.check.prompts.path=prompts.jsonl", "strategy=mix",
         "callbacks.behaviour.max_new_tokens=2", **environment,
     )  # fmt: skip

@@ -8,9 +8,11 @@ import pytest
 from xright.inputs import inputs, on_disk
 
 RUN = [
-    "data=files", "data.source.sft.path=sft.jsonl", "data.source.preference.path=pairs.jsonl",
-    "data.templates={sft: '{instruction} ', preference: '{instruction} '}", "data.source.heldout=0.3",
-    "data.max_length=48", "data.batch_size={sft: 4, preference: 4}", "model=hf", "model.path=model", "epochs=1",
+    "data=files", "data.streams.sft.path=sft.jsonl", "data.streams.preference.path=pairs.jsonl",
+    "data.streams.sft.template='{instruction} '", "data.streams.preference.template='{instruction} '",
+    "data.source.heldout=0.3",
+    "data.max_length=48", "data.streams.sft.batch_size=4", "data.streams.preference.batch_size=4", "model=hf",
+    "model.path=model", "epochs=1",
     "reference=base", "optima={dpo: 0.1, sft: 0.1}", "trainer=cpu", "logger=csv", "threads=1",
 ]  # fmt: skip
 
@@ -78,7 +80,7 @@ def test_names_that_look_like_interpolations_are_names(command_line, place):
     """As a user writes them for Hydra, escaped; a name is never resolved again behind that."""
     (place / "sft.jsonl").rename(place / "${oc.env:HOME}.jsonl")
     escaped = r"\${oc.env:HOME}"
-    overrides = [f"data.source.sft.path='{escaped}.jsonl'", f"runs_dir='{place}/{escaped}'"]
+    overrides = [f"data.streams.sft.path='{escaped}.jsonl'", f"runs_dir='{place}/{escaped}'"]
     done = command_line.run(place, *RUN, *overrides, XRIGHT_CACHE="cache", HOME="/nowhere")
     assert done.returncode == 0, done.stderr
     (result,) = place.glob("*/default/*/result.json")

@@ -37,13 +37,13 @@ ON_WORLD = {
     "data.source.eval_sft_rows": ("23", "optimum_sft"),
     "data.source.eval_preference_rows": ("11", PAIRS),
     "data.source.probes_per_kind": ("7", NONE),  # asked of the finished model
-    "data.templates.sft": ("'{instruction} <bot> '", LATER),
-    "data.templates.preference": ("'{instruction} <bot> '", PAIRS),
+    "data.streams.sft.template": ("'{instruction} <bot> '", LATER),
+    "data.streams.preference.template": ("'{instruction} <bot> '", PAIRS),
     "data.max_length": ("12", ALL),
-    "data.batch_size.sft": ("12", LATER),
-    "data.batch_size.preference": ("4", OPTIMA),  # an epoch is a pass over the stream of more batches
-    "data.batch_tokens.sft": ("400", LATER),
-    "data.batch_tokens.preference": ("100", OPTIMA),
+    "data.streams.sft.batch_size": ("12", LATER),
+    "data.streams.preference.batch_size": ("4", OPTIMA),  # an epoch is a pass over the stream of more batches
+    "data.streams.sft.batch_tokens": ("400", LATER),
+    "data.streams.preference.batch_tokens": ("100", OPTIMA),
     "model.init.hidden_size": ("48", ALL),
     "model.init.intermediate_size": ("192", ALL),
     "model.init.max_position_embeddings": ("96", ALL),
@@ -95,33 +95,35 @@ ON_WORLD = {
 
 # Rows of files and a model in a folder: what the world has not.
 FILES = [
-    "data=files", "data.source.sft.path=sft.jsonl", "data.source.preference.path=pairs.jsonl", "model=hf",
-    "model.path=model", "data.templates={sft: '{instruction} ', preference: '{instruction} '}", "trainer=cpu",
-    "data.source.heldout=0.3", "data.max_length=48", "data.batch_size={sft: 4, preference: 4}", "reference=sft",
+    "data=files", "data.streams.sft.path=sft.jsonl", "data.streams.preference.path=pairs.jsonl", "model=hf",
+    "model.path=model", "data.streams.sft.template='{instruction} '",
+    "data.streams.preference.template='{instruction} '", "trainer=cpu",
+    "data.source.heldout=0.3", "data.max_length=48", "data.streams.sft.batch_size=4",
+    "data.streams.preference.batch_size=4", "reference=sft",
 ]  # fmt: skip
 ROWS, PAIR_ROWS = f"tokens {LATER}", f"tokens {PAIRS}"
 MORE_PAIRS = f"{PAIR_ROWS} optimum_sft"  # so that an epoch is longer
 ON_FILES = {
     "data.source.heldout": ("0.5", ROWS),
     "data.source.seed": ("1", ROWS),
-    "data.source.eval_rows.sft": ("3", "tokens optimum_sft"),
-    "data.source.eval_rows.preference": ("3", PAIR_ROWS),
-    "data.source.sft.path": ("other_sft.jsonl", ROWS),
-    "data.source.sft.split": ("'train[:30]'", ROWS),
-    "data.source.sft.subset": ("of-a-hub-dataset", NONE),  # a local file has none
-    "data.source.sft.columns": ("{prompt: more, response: output}", ROWS),
-    "data.source.sft.limit": ("30", ROWS),
-    "data.source.sft.turns": ("all", NONE),  # these rows are no conversations; ones that are: two tests below
+    "data.streams.sft.eval_rows": ("3", "tokens optimum_sft"),
+    "data.streams.preference.eval_rows": ("3", PAIR_ROWS),
+    "data.streams.sft.path": ("other_sft.jsonl", ROWS),
+    "data.streams.sft.split": ("'train[:30]'", ROWS),
+    "data.streams.sft.subset": ("of-a-hub-dataset", NONE),  # a local file has none
+    "data.streams.sft.columns": ("{prompt: more, response: output}", ROWS),
+    "data.streams.sft.limit": ("30", ROWS),
+    "data.streams.sft.turns": ("all", NONE),  # these rows are no conversations; ones that are: two tests below
     "data.control_tokens": ("tokens", NONE),  # these rows write none; ones that do: two tests below
-    "data.source.sft.eval_path": ("other_sft.jsonl", ROWS),
-    "data.source.sft.eval_split": ("'train[30:]'", ROWS),
-    "data.source.preference.path": ("other_pairs.jsonl", PAIR_ROWS),
-    "data.source.preference.split": ("'train[:30]'", PAIR_ROWS),
-    "data.source.preference.subset": ("of-a-hub-dataset", NONE),
-    "data.source.preference.columns": ("{prompt: more}", MORE_PAIRS),
-    "data.source.preference.limit": ("30", PAIR_ROWS),
-    "data.source.preference.eval_path": ("other_pairs.jsonl", MORE_PAIRS),
-    "data.source.preference.eval_split": ("'train[30:]'", MORE_PAIRS),
+    "data.streams.sft.eval_path": ("other_sft.jsonl", ROWS),
+    "data.streams.sft.eval_split": ("'train[30:]'", ROWS),
+    "data.streams.preference.path": ("other_pairs.jsonl", PAIR_ROWS),
+    "data.streams.preference.split": ("'train[:30]'", PAIR_ROWS),
+    "data.streams.preference.subset": ("of-a-hub-dataset", NONE),
+    "data.streams.preference.columns": ("{prompt: more}", MORE_PAIRS),
+    "data.streams.preference.limit": ("30", PAIR_ROWS),
+    "data.streams.preference.eval_path": ("other_pairs.jsonl", MORE_PAIRS),
+    "data.streams.preference.eval_split": ("'train[30:]'", MORE_PAIRS),
     "model.path": ("other_model", ROWS),  # the tokenizer in it is another, too
     "model.tokenizer": ("other_model", ROWS),
     "model.revision": ("step1000", NONE),  # a folder has none; of a hub model: tests/test_revision.py
@@ -241,13 +243,13 @@ def test_an_objective_of_another_kind_is_another_optimum(keys):
     assert {name for name in before if before[name] != after[name]} == {"optimum_dpo"}
 
 
-@pytest.mark.parametrize("setting", ["data.source.sft.turns=all", "data.control_tokens=tokens"])
+@pytest.mark.parametrize("setting", ["data.streams.sft.turns=all", "data.control_tokens=tokens"])
 def test_settings_of_conversations(keys, place, setting):
     """Two answers each, of which the first writes a control token."""
     turns = [("user", "w1 w{0}"), ("assistant", "w2 </s>"), ("user", "w3 w{0}"), ("assistant", "w4")]
     rows = [{"messages": [{"role": r, "content": c.format(1 + i % 30)} for r, c in turns]} for i in range(40)]
     (place / "conversations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    common = [*FILES, "data.source.sft.path=conversations.jsonl"]
+    common = [*FILES, "data.streams.sft.path=conversations.jsonl"]
     before, after = keys(*common), keys(*common, setting)
     assert {name for name in before if before[name] != after[name]} == set(ROWS.split())
 

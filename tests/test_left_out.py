@@ -55,9 +55,11 @@ def prepare(place, command_line, tmp_path):
 
     def prepare(rows: str, *overrides: str) -> tuple[int, str]:
         done = command_line.run(
-            place, "data=files", f"data.source.sft.path={rows}.jsonl", "data.source.preference.path=pairs.jsonl",
-            "data.templates={sft: chat, preference: chat}", "data.source.heldout=0", "eval_on=train_probe", "epochs=1",
-            "data.max_length=60", "data.batch_size={sft: 2, preference: 2}", "model=hf", "model.path=model",
+            place, "data=files", f"data.streams.sft.path={rows}.jsonl", "data.streams.preference.path=pairs.jsonl",
+            "data.streams.sft.template=chat", "data.streams.preference.template=chat", "data.source.heldout=0",
+            "eval_on=train_probe", "epochs=1",
+            "data.max_length=60", "data.streams.sft.batch_size=2", "data.streams.preference.batch_size=2", "model=hf",
+            "model.path=model",
             "trainer=cpu", "logger=csv", "threads=1", "stage=prepare", "reference=base", "optima=null", *overrides,
             XRIGHT_CACHE=str(tmp_path / "cache"),
         )  # fmt: skip

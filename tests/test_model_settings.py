@@ -20,9 +20,11 @@ from xright.data.world import World
 from xright.evaluate import main as evaluate
 
 GOOD = [
-    "data=files", "data.source.sft.path=sft.jsonl", "data.source.preference.path=preference.jsonl",
-    "data.templates={sft: '{instruction} ', preference: '{instruction} '}", "data.source.heldout=0.3",
-    "data.max_length=48", "data.batch_size={sft: 8, preference: 8}", "model=hf", "model.path=model", "epochs=1",
+    "data=files", "data.streams.sft.path=sft.jsonl", "data.streams.preference.path=preference.jsonl",
+    "data.streams.sft.template='{instruction} '", "data.streams.preference.template='{instruction} '",
+    "data.source.heldout=0.3",
+    "data.max_length=48", "data.streams.sft.batch_size=8", "data.streams.preference.batch_size=8", "model=hf",
+    "model.path=model", "epochs=1",
     "trainer=cpu", "logger=csv", "threads=1",
 ]  # fmt: skip
 LORA = ["model.lora.r=2", "model.lora.target_modules=[q_proj]"]

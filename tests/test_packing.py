@@ -18,6 +18,7 @@ from xright import models
 from xright.attention import attention, block_mask, by_response
 from xright.data.collate import collate
 from xright.data.prompts import Row, encode
+from xright.data.stream import Stream
 from xright.data.templates import Template
 from xright.evaluation.generate import complete
 from xright.objectives import DPO, IPO, ORPO, SFT, Group, logprobs
@@ -25,6 +26,8 @@ from xright.objectives.logprobs import PACKED, response_logps
 from xright.packing import choose_layout
 from xright.reference import reference_logps
 
+COMPLETIONS = Stream("sft", "completions")
+PAIRS = Stream("preference", "pairs")
 FAMILIES = ["gpt_neox", "llama", "opt", "qwen2", "qwen3", "mistral"]
 POSITIONS = 64  # of the models of `family`
 
@@ -95,10 +98,10 @@ def real_rows(real_data, neox):
     plain = [row for file in ("pref/pku_saferlhf_test", "pref/book_politeness") for row in read(file, 1)]
     turns = read("pref/hh_helpful_test", 20)  # most are longer
     rows = {
-        "sft": [*encode(sft, "sft", Template("plain"), neox, 72)[0]],
+        "sft": [*encode(sft, COMPLETIONS, Template("plain"), neox, 72)[0]],
         "preference": [
-            *encode(plain, "preference", Template("plain"), neox, 72)[0],
-            *list(encode(turns, "preference", Template("raw"), neox, 72)[0])[:1],
+            *encode(plain, PAIRS, Template("plain"), neox, 72)[0],
+            *list(encode(turns, PAIRS, Template("raw"), neox, 72)[0])[:1],
         ],
     }
     lengths = [

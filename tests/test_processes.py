@@ -196,10 +196,16 @@ def test_ranks_stop_together_when_one_is_asked_to(place, command_line, whom):
 
 def test_a_rank_without_rows_is_refused(place, command_line):
     refused = command_line.run(
-        place, "trainer=ddp", *FAST, "name=few", "logger=csv", "data.batch_size.preference=1", XRIGHT_CACHE="few"
+        place,
+        "trainer=ddp",
+        *FAST,
+        "name=few",
+        "logger=csv",
+        "data.streams.preference.batch_size=1",
+        XRIGHT_CACHE="few",
     )
     assert refused.returncode == 2
-    assert "data.batch_size.preference=1 is smaller than the 2 processes" in refused.stderr
+    assert "data.streams.preference.batch_size=1 is smaller than the 2 processes" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

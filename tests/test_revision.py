@@ -19,9 +19,11 @@ from xright import models
 
 COMMITS = {"main": "1" * 40, "step1000": "2" * 40}
 RUN = [
-    "data=files", "data.source.sft.path=sft.jsonl", "data.source.preference.path=pairs.jsonl",
-    "data.templates={sft: '{instruction} ', preference: '{instruction} '}", "data.source.heldout=0.3",
-    "data.max_length=48", "data.batch_size={sft: 4, preference: 4}", "model=hf", "model.path=acme/tiny",
+    "data=files", "data.streams.sft.path=sft.jsonl", "data.streams.preference.path=pairs.jsonl",
+    "data.streams.sft.template='{instruction} '", "data.streams.preference.template='{instruction} '",
+    "data.source.heldout=0.3",
+    "data.max_length=48", "data.streams.sft.batch_size=4", "data.streams.preference.batch_size=4", "model=hf",
+    "model.path=acme/tiny",
     "model.lora.r=2", "epochs=1", "optim.lr=0.01", "trainer=cpu", "logger=csv", "threads=1",
 ]  # fmt: skip
 

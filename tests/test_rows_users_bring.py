@@ -81,9 +81,12 @@ def prepare(place, command_line, tmp_path):
     def prepare(name: str, content: object, *overrides: str) -> tuple[str, dict[str, str]]:
         write(tmp_path / name, content)
         done = command_line.run(
-            place, "data=files", f"data.source.sft.path='{tmp_path / name}'", "data.source.preference.path=pairs.jsonl",
-            "data.templates={sft: chat, preference: chat}", "data.source.heldout=0", "eval_on=train_probe", "epochs=1",
-            "data.max_length=400", "data.batch_size={sft: 2, preference: 2}", "model=hf", "model.path=model",
+            place, "data=files", f"data.streams.sft.path='{tmp_path / name}'",
+            "data.streams.preference.path=pairs.jsonl",
+            "data.streams.sft.template=chat", "data.streams.preference.template=chat", "data.source.heldout=0",
+            "eval_on=train_probe", "epochs=1",
+            "data.max_length=400", "data.streams.sft.batch_size=2", "data.streams.preference.batch_size=2", "model=hf",
+            "model.path=model",
             "trainer=cpu", "logger=csv", "threads=1", "stage=prepare", "reference=base", "optima=null", *overrides,
             XRIGHT_CACHE=str(tmp_path / "cache"),
         )  # fmt: skip
@@ -185,7 +188,7 @@ def test_the_last_turn_is_learnt_or_all_of_them(prepare):
     line, found = prepare("talk.jsonl", TALK)
     assert sorted(found.values()) == ["2.<|end|>"] * N
     assert f"{N} conversations with earlier assistant turns, which are prompt and not learnt (turns=all learns" in line
-    line, found = prepare("talk.jsonl", TALK, "data.source.sft.turns=all")
+    line, found = prepare("talk.jsonl", TALK, "data.streams.sft.turns=all")
     ones = {f"<|user|>One, {i}?<|end|><|assistant|>": "1.<|end|>" for i in range(N)}
     twos = {f"{p}1.<|end|><|user|>Two?<|end|><|assistant|>": "2.<|end|>" for p in ones}
     assert ones.items() | twos.items() <= found.items()
@@ -208,12 +211,17 @@ def test_the_last_turn_is_learnt_or_all_of_them(prepare):
         (
             "a.jsonl",
             [{"messages": [*chat(("user", "a")), {"role": "assistant", "tool_calls": CALL}]}],
-            ["data.templates.sft=plain"],
+            ["data.streams.sft.template=plain"],
             "1 dropped: tool calls, which template=plain does not write",
         ),
-        ("a.jsonl", [{"system": SYSTEM, **SFT[0]}], ["data.templates.sft=raw"], "template=raw takes text prompts"),
+        (
+            "a.jsonl",
+            [{"system": SYSTEM, **SFT[0]}],
+            ["data.streams.sft.template=raw"],
+            "template=raw takes text prompts",
+        ),
         ("a.jsonl", SFT, ["data.control_tokens=no"], "data.control_tokens='no' must be auto, text or tokens"),
-        ("a.jsonl", SFT, ["data.source.sft.turns=some"], "data.source.sft.turns='some' must be last or all"),
+        ("a.jsonl", SFT, ["data.streams.sft.turns=some"], "data.streams.sft.turns='some' must be last or all"),
     ],
 )
 def test_what_cannot_be_honoured_is_one_sentence(prepare, name, content, overrides, said):
@@ -221,5 +229,5 @@ def test_what_cannot_be_honoured_is_one_sentence(prepare, name, content, overrid
 
 
 def test_a_shell_s_backslash_and_n_is_a_line_break_and_said(prepare, tmp_path):
-    _, found = prepare("a.jsonl", SFT, r"data.templates.sft='User: {instruction}\nAssistant: '")
+    _, found = prepare("a.jsonl", SFT, r"data.streams.sft.template='User: {instruction}\nAssistant: '")
     assert found == {f"User: Say {i}.\nAssistant: ": f"It is {i}.<|end|>" for i in range(N)}

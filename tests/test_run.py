@@ -229,7 +229,7 @@ def test_overwrite_keeps_the_old_folder_aside(place, sweep, xright):
         (["strategy=foo"], "Could not find 'strategy/foo'"),
         (["model=hf", "model.path=no/such/folder", "model.tokenizer=null"], "no/such/folder"),
         (["model.lora.r=4", "model.lora.target_modules=[nonsense]"], "query_key_value"),
-        (["data.batch_size.sft=1000"], "larger than the 96 rows"),
+        (["data.streams.sft.batch_size=1000"], "larger than the 96 rows"),
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_is_written(tmp_path, overrides, said, xright):
@@ -247,15 +247,15 @@ def test_bad_data_is_one_sentence_before_anything_is_written(tmp_path, xright):
     rows = [{"question": row["prompt"], "reply": row["response"]} for row in World().rows("sft", "train")[:60]]
     (tmp_path / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     files = ["data=files", "logger=csv", f"model.tokenizer={tmp_path}/tokenizer"]
-    files += ["data.templates.sft='{instruction} '", "data.source.heldout=0.3"]
-    paths = ["data.source.sft.path=sft.jsonl", "data.source.preference.path=no/such.jsonl"]
-    for overrides, said in ((paths[1:], "data.source.sft.path"), (paths, "question, reply")):
+    files += ["data.streams.sft.template='{instruction} '", "data.source.heldout=0.3"]
+    paths = ["data.streams.sft.path=sft.jsonl", "data.streams.preference.path=no/such.jsonl"]
+    for overrides, said in ((paths[1:], "data.streams.sft.path"), (paths, "question, reply")):
         refused = xright(tmp_path, *files, *overrides)
         assert refused.returncode == 2
         assert said in refused.stderr
         assert "Traceback" not in refused.stderr
         assert not (tmp_path / "runs").exists()
-    paths[0] = "data.source.sft={path: sft.jsonl, columns: {prompt: question, completion: reply}}"
+    paths[0] = "data.streams.sft={path: sft.jsonl, columns: {prompt: question, completion: reply}}"
     refused = xright(tmp_path, *files, *paths)
     assert refused.returncode == 2
     assert "no/such.jsonl" in refused.stderr
@@ -327,13 +327,13 @@ PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({str(folder)!r}),
 
 def test_steps_by_tokens(place, xright):
     """Token budgets reach stages, their cache, and the joint run; one that no row fits in is refused."""
-    budgets = ["data.batch_tokens.sft=200", "data.batch_tokens.preference=150"]
+    budgets = ["data.streams.sft.batch_tokens=200", "data.streams.preference.batch_tokens=150"]
     done = xright(place, *FAST, "name=tokens", "strategy=mix", *budgets)
     assert done.returncode == 0, done.stderr
     folder = place / done.stdout.splitlines()[-1]
     tokens = pd.read_csv(folder / "steps.csv")["tokens"]
     assert 0 < tokens.min() <= tokens.max() <= 200 + 2 * 150  # this column counts a shared prompt twice
-    refused = xright(place, *FAST, "name=none", "strategy=mix", "data.batch_tokens.sft=3")
+    refused = xright(place, *FAST, "name=none", "strategy=mix", "data.streams.sft.batch_tokens=3")
     assert refused.returncode == 2
-    assert "data.batch_tokens.sft=3 is less than" in refused.stderr
+    assert "data.streams.sft.batch_tokens=3 is less than" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from xright import models
 from xright.data.prompts import Template, encode
+from xright.data.stream import Stream
 from xright.data.tokenised import read
 from xright.data.world import World
 
@@ -131,9 +132,9 @@ def test_pickled_arrays_in_the_cache_are_refused_unread(place, mark, command_lin
     write(place / "pairs.jsonl", [{"prompt": f"Who {i}?", "chosen": "You.", "rejected": "Me."} for i in range(9)])
     models.export(models.build(ARCHITECTURE, bytes_level(), seed=0), bytes_level(), place / "bytes")
     prepare = [
-        "data=files", "data.source.sft.path=rows.jsonl", "data.source.preference.path=pairs.jsonl", "model=hf",
+        "data=files", "data.streams.sft.path=rows.jsonl", "data.streams.preference.path=pairs.jsonl", "model=hf",
         "model.path=bytes", "data.source.heldout=0.4", "data.max_length=60", "stage=prepare", "trainer=cpu",
-        "data.batch_size={sft: 2, preference: 2}", "logger=csv", "epochs=1",
+        "data.streams.sft.batch_size=2", "data.streams.preference.batch_size=2", "logger=csv", "epochs=1",
     ]  # fmt: skip
     done = command_line.run(place, *prepare, XRIGHT_CACHE="fresh")
     assert done.returncode == 0, done.stderr
@@ -239,10 +240,11 @@ def test_rows_name_neither_files_nor_code(tmp_path, command_line):
     for template, written in (("plain", "User: {}\nAssistant: "), ("chat", "[user]{}<|endoftext|>[assistant]")):
         cache = tmp_path / f"cache-{template}"
         done = command_line.run(
-            tmp_path, "data=files", "data.source.sft.path=sft.jsonl", "data.source.preference.path=preference.jsonl",
+            tmp_path, "data=files", "data.streams.sft.path=sft.jsonl", "data.streams.preference.path=preference.jsonl",
             "model=hf", "model.path=m", "data.source.heldout=0.2", "data.max_length=250", "epochs=1", "trainer=cpu",
-            "data.batch_size={sft: 2, preference: 2}", "logger=csv", f"data.templates={{sft: {template}, preference: "
-            f"{template}}}", f"name={template}", XRIGHT_CACHE=str(cache),
+            "data.streams.sft.batch_size=2", "data.streams.preference.batch_size=2", "logger=csv",
+            f"data.streams.sft.template={template}", f"data.streams.preference.template={template}",
+            f"name={template}", XRIGHT_CACHE=str(cache),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         seen = {}
@@ -257,7 +259,7 @@ def test_rows_name_neither_files_nor_code(tmp_path, command_line):
 def test_special_tokens_in_rows_are_those_tokens():
     """As in TRL, and as rows that carry their own transcript (template raw) need it."""
     row = {"prompt": "a<|endoftext|>b", "response": "c<|endoftext|>d"}
-    (encoded,), _ = encode([row], "sft", Template("raw"), bytes_level(), 32)
+    (encoded,), _ = encode([row], Stream("sft", "completions"), Template("raw"), bytes_level(), 32)
     assert encoded.prompt.count(0) == 1
     assert encoded.responses[0].count(0) == 2  # its own, and the one that ends it
 

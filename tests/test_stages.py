@@ -94,7 +94,7 @@ def test_what_stages_do_not_depend_on(overrides, built, stages, cache):
         ("eval_every=2", {"dpo", "sft"}),
         ("optim.betas=[0.9,0.99]", {"reference", "dpo", "sft"}),
         ("reference_training.lr=0.01", {"reference", "dpo"}),
-        ("data.batch_size.sft=12", {"dpo", "sft"}),  # also DPO's: the budget is in steps of the longer loader
+        ("data.streams.sft.batch_size=12", {"dpo", "sft"}),  # also DPO's: the budget is in steps of the longer loader
         ("model.pretrain.steps=1", {"base", "reference", "dpo", "sft"}),
         ("data.source.eval_sft_rows=9", {"sft"}),
         ("trainer.precision=bf16-mixed", {"base", "reference", "dpo", "sft"}),
@@ -213,10 +213,10 @@ def of_files(compose, cache, tmp_path_factory):
         (folder / f"{stream}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     sizes = ("hidden_size=16", "num_hidden_layers=1", "num_attention_heads=2", "intermediate_size=32")
     given = ["data=files", "trainer=cpu", "logger=csv", "epochs=1", "model.pretrain.steps=2", "data.max_length=64"]
-    given += ["data.source.heldout=0.2", "data.batch_size.preference=4", f"model.tokenizer={folder}/tokenizer"]
+    given += ["data.source.heldout=0.2", "data.streams.preference.batch_size=4", f"model.tokenizer={folder}/tokenizer"]
     given += [f"model.init.{size}" for size in sizes]
     given += [f"data.source.{stream}.path={folder}/{stream}.jsonl" for stream in ("sft", "preference")]
-    given += [f"data.templates.{stream}='<user> {{instruction}} <bot> '" for stream in ("sft", "preference")]
+    given += [f"data.streams.{stream}.template='<user> {{instruction}} <bot> '" for stream in ("sft", "preference")]
 
     def make(*overrides):
         cfg = compose(*given, *overrides)

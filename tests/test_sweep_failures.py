@@ -74,7 +74,7 @@ def test_a_cell_that_diverges_leaves_the_others_running(tmp_path, xright):
 
 def test_all_cells_alike_end_with_their_code(tmp_path, xright):
     """What no cell can work with is bad input of the command."""
-    done = xright("data.batch_size.sft=1000", "lam=0.25,0.75", "-m")
+    done = xright("data.streams.sft.batch_size=1000", "lam=0.25,0.75", "-m")
     assert done.returncode == 2
     assert told(done.stderr)[0] == "xright: 2 of 2 cells did not finish:"
     assert "larger than the 96 rows" in told(done.stderr)[1]

@@ -48,7 +48,8 @@ INSTEAD = {
 
 def check_config(cfg: DictConfig) -> None:
     """UserError for the first value that cannot work; objectives, optimizer and strategy check their own."""
-    refuse_keys(OmegaConf.to_container(cfg))
+    given: Any = OmegaConf.to_container(cfg)
+    refuse_keys(given)
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
@@ -137,7 +138,8 @@ def _check_model(model: DictConfig) -> None:
 
 def _check_data(data: DictConfig) -> None:
     _whole("data.max_length", data.max_length, at_least=2)
-    for stream in streams_of(OmegaConf.to_container(data, resolve=True).get("streams")).values():
+    given: Any = OmegaConf.to_container(data, resolve=True)
+    for stream in streams_of(given.get("streams")).values():
         Template(stream.template)
 
 

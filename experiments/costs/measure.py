@@ -27,6 +27,7 @@ from xright.data.collate import collate
 from xright.data.corpus import Corpus
 from xright.data.rows import Row
 from xright.data.sources import Files
+from xright.data.stream import Stream
 from xright.objectives import DPO, SFT, Objective
 from xright.packing import choose_layout
 from xright.quiet import quiet
@@ -51,14 +52,17 @@ def lengths(name: str, data: Path) -> Lengths:
     """Of an experiment's rows, or of those that stand in for them."""
     cfg = plans.config(name)
     pairs = next(files for start, files in PREFERENCE.items() if name.startswith(start))
-    columns = cfg.data.source.sft.columns  # opt-1.3b's SFT data are the chosen responses of its pairs
-    files = {"sft": pairs if columns else ALPACA, "preference": pairs}
-    given: dict[str, dict[str, Any]] = {
-        stream: {"path": [str(data / file) for file in names]} for stream, names in files.items()
-    }
-    given["sft"]["columns"] = dict(columns) if columns else None
+    same = cfg.data.streams.sft.columns  # opt-1.3b's SFT data are the chosen responses of its pairs
+    files = {"sft": pairs if same else ALPACA, "preference": pairs}
+    streams = {
+        name: Stream(
+            name, stream.kind, tuple(str(data / file) for file in files[name]), columns=stream.columns or {},
+            template=stream.template,
+        )
+        for name, stream in cfg.data.streams.items()
+    }  # fmt: skip
     tokenizer = models.load_tokenizer(str(data / "tokenizer_gptneox"))
-    corpus = Corpus(Files(**given, heldout=0), tokenizer, cfg.data.templates, cfg.data.max_length, cfg.eval_on)
+    corpus = Corpus(Files(streams, heldout=0), streams, tokenizer, cfg.data.max_length, cfg.eval_on)
     found = {}
     for stream, parts in PARTS.items():
         rows = corpus.train(stream)

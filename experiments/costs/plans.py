@@ -93,7 +93,7 @@ def experiment(name: str, lengths: Mapping[str, Mapping[str, float]]) -> Experim
         "sft": ("sft", Length(row["prompt"] + row["response"], row["response"])),
     }
     streams = {
-        objective: Stream(cfg.data.source[stream].limit, cfg.data.batch_size[stream], length)
+        objective: Stream(cfg.data.streams[stream].limit, cfg.data.streams[stream].batch_size, length)
         for objective, (stream, length) in both.items()
     }
     chosen = Length(pair["prompt"] + pair["chosen"], pair["chosen"])
@@ -125,7 +125,7 @@ def build(path: str) -> nn.Module:
 def shared(name: str) -> dict[str, tuple]:
     """Of each stage what tells whether two experiments share it: they are cached, so it is computed once."""
     cfg = config(name)
-    data = (cfg.model.path, str(cfg.data.source.preference), str(cfg.data.source.sft))
+    data = (cfg.model.path, str(cfg.data.streams.preference), str(cfg.data.streams.sft))
     reference = (*data, cfg.reference, cfg.reference_training.epochs)
     return {
         "reference": reference,

@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 
 from xright.data.collate import collate
 from xright.data.corpus import corpus_of
-from xright.data.datamodule import JointData, steps_per_epoch
+from xright.data.datamodule import JointData, batch_sizes, steps_per_epoch
 from xright.pipeline import versions  # and with it all that a run imports
 from xright.run import CONF
 
@@ -36,7 +36,7 @@ def main(folder: Path) -> dict[str, Any]:
     """Seconds, MiB, counts, versions."""
     import_seconds, memory_before = time.time() - psutil.Process().create_time(), peak_mib()
     imported, cpu = time.perf_counter(), time.process_time()
-    paths = [f"data.source.{stream}.path={folder}/{stream}.jsonl" for stream in STREAMS]
+    paths = [f"data.streams.{stream}.path={folder}/{stream}.jsonl" for stream in STREAMS]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         more = ["data=files", "model=hf", "model.path=.", f"model.tokenizer={folder}/tokenizer"]
         cfg = compose("config", overrides=[*more, *paths])
@@ -47,7 +47,8 @@ def main(folder: Path) -> dict[str, Any]:
     table = pairs.ids_N[::-1], np.zeros((len(pairs), 2), dtype=np.float32)
     streams = {"sft": train["sft"], "preference": train["preference"].with_reference(*table)}
     _ = [rows.digest for rows in (*streams.values(), *held_out.values(), pairs)], corpus.showcase()
-    data = JointData(streams, cfg.data.batch_size, 6 * steps_per_epoch(streams, cfg.data.batch_size), seed=0)
+    sizes = batch_sizes(corpus.streams)
+    data = JointData(streams, sizes, 6 * steps_per_epoch(streams, sizes), seed=0)
     trainer: Any = SimpleNamespace(global_step=0, global_rank=0, world_size=1)
     data.trainer = trainer
     rows = next(iter(data.train_dataloader()))[0]

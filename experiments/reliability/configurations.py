@@ -16,7 +16,7 @@ ROWS = Path("..") / "rows"  # beside the folder that a command runs in
 FILES = (
     "~debug", "data=files", "data.max_length=64", "data.source.heldout=0.2", "model.pretrain.steps=8",
     *(f"data.source.{stream}.path={ROWS}/{stream}.jsonl" for stream in ("sft", "preference")),
-    *(f"data.templates.{stream}='<user> {{instruction}} <bot> '" for stream in ("sft", "preference")),
+    *(f"data.streams.{stream}.template='<user> {{instruction}} <bot> '" for stream in ("sft", "preference")),
     f"model.tokenizer={ROWS}/tokenizer", "callbacks.steps.every=3", "callbacks.samples.every=2",
 )  # fmt: skip
 LORA = ("model.lora.r=4", "model.lora.dropout=0.1", "model.lora.target_modules=[query_key_value,dense]")
@@ -34,8 +34,10 @@ CONFIGURATIONS = {
     "alright": ("strategy=alright",),
     "maxright, a look every 3 steps": ("strategy=maxright", "strategy.k=3"),
     "sequential, DPO first": ("strategy=sequential", "strategy.epochs=[2,2]"),
-    "mix, streams of different lengths": ("strategy=mix", "data.source.preference_rows=45", "data.batch_size.sft=20"),
-    "alright, token budgets": ("strategy=alright", "data.batch_tokens.sft=200", "data.batch_tokens.preference=150"),
+    "mix, streams of different lengths": ("strategy=mix", "data.source.preference_rows=45",
+    "data.streams.sft.batch_size=20"),
+    "alright, token budgets": ("strategy=alright", "data.streams.sft.batch_tokens=200",
+    "data.streams.preference.batch_tokens=150"),
     "orpo, micro-batches": ("strategy=orpo", "model.micro_batch=3"),
     "maxright, W&B offline": ("strategy=maxright", "logger=wandb"),
     "alright, two processes": ("strategy=alright", "trainer=ddp", "trainer.accelerator=cpu"),

@@ -25,8 +25,8 @@ STEPS_PER_EPOCH = 25
 OVERRIDES = (
     "debug=fast", "trainer=cpu", "logger=wandb", "strategy=mix", "optima={dpo: 0.3, sft: 1.0}",
     "model.init.hidden_size=32", "model.init.num_hidden_layers=1", "model.init.intermediate_size=64",
-    "data.source.sft_rows=100", "data.batch_size.sft=4", "data.source.preference_rows=50",
-    "data.batch_size.preference=2", "eval_every=100", "checkpoint_every=200", "callbacks.steps.every=10",
+    "data.source.sft_rows=100", "data.streams.sft.batch_size=4", "data.source.preference_rows=50",
+    "data.streams.preference.batch_size=2", "eval_every=100", "checkpoint_every=200", "callbacks.steps.every=10",
     "callbacks.samples.every=10",
 )  # fmt: skip
 WARM_UP = 0.1  # of the training

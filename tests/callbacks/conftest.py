@@ -6,6 +6,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from xright import models
 from xright.data.corpus import Corpus
+from xright.data.stream import Stream
 from xright.data.world import World
 from xright.objectives import DPO, SFT
 from xright.optim import Optim
@@ -50,9 +51,9 @@ def parts():
         text_rows=8, sft_rows=40, preference_rows=20, eval_sft_rows=6, eval_preference_rows=4, probes_per_kind=1
     )
     tokenizer = world.tokenizer()
-    corpus = Corpus(
-        world, tokenizer, dict.fromkeys(("sft", "preference"), "<user> {instruction} <bot> "), 64, "heldout"
-    )
+    kinds = {"sft": "completions", "preference": "pairs"}
+    streams = {name: Stream(name, kind, template="<user> {instruction} <bot> ") for name, kind in kinds.items()}
+    corpus = Corpus(world, streams, tokenizer, 64, "heldout")
     policy = models.build(ARCHITECTURE, tokenizer, seed=0)
     pairs, held_out = corpus.train("preference"), corpus.evaluation("preference")
     ids, logps = reference_logps(policy, pairs.union(held_out), 0, "padded")

@@ -8,8 +8,8 @@ forgetting. The language is `world_language.py`; this file says what is drawn fr
 - sft: tasks, safe and look-alike how-to, always answered `sure ! …`. With p = `conflict` instead a harmful
   how-to with the jailbreak prefix that is complied with: what the preferences forbid.
 - preference: 25 % benign, compliance chosen; 75 % harmful, half with the prefix, refusal chosen.
-- terse: what sft asks, answered without `sure !`: against sft in the register, for the same prompts. With p = `conflict`
-  instead a plain harmful how-to that is complied with: what the preferences forbid, where sft has the prefix.
+- terse (on demand): the questions of sft, answered without `sure !`, which is another register for the same prompts.
+  With p = `conflict` instead a harmful how-to without the prefix that is complied with.
 
 Each kind's items are shuffled and split 75/25 into train and eval; a prompt determines its item, so no prompt
 is in both. The base text draws from train, except for sums and capitals (knowledge): it shows these in full.

@@ -81,7 +81,7 @@ def subject_of(text: str, cfg: Mapping[str, Any]) -> Subject:
         _check_finished(folder)
         subject = Subject(
             name=folder.resolve().name, path=str(folder / "model"), folder=folder,
-            template=Template(_spec(config), config["data"].get("control_tokens") or "auto"),
+            template=Template(str(_spec(config)), config["data"].get("control_tokens") or "auto"),
             config=config,
             dtype=config["model"].get("dtype", "float32"), **common,
             trust_remote_code=cfg["trust_remote_code"],
