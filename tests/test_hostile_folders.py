@@ -79,7 +79,10 @@ DAMAGED = {  # file: texts that it cannot be used with
     "config.yaml": (
         "a: [",
         "model: 1\ndata: 2\nstrategy: 3\n",
-        "{data: {templates: {sft: 7}}, model: {}, strategy: {}}",
+        "{data: {streams: {sft: {template: 7}}}, model: {}, strategy: {}}",
+        "{data: {streams: [sft]}, model: {}, strategy: {}}",
+        "{data: {a: 1, a.b: 2}, model: {}, strategy: {}}",
+        "{data: &data {again: *data}, model: {}, strategy: {}}",
     ),
     "evaluation.json": ("{", "[]", "7", '{"fingerprint": 1, "tasks": []}', "[" * 100_000),
     "evaluation/behaviour_answers.jsonl": ("7\n", "{}\n{}\n", '{"a": 1}\n[1]\n', "[" * 100_000 + "\n"),

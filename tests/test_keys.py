@@ -37,6 +37,10 @@ ON_WORLD = {
     "data.source.eval_sft_rows": ("23", "optimum_sft"),
     "data.source.eval_preference_rows": ("11", PAIRS),
     "data.source.probes_per_kind": ("7", NONE),  # asked of the finished model
+    "data.source.terse_rows": ("9", NONE),  # of a stream that is not declared; one that is: below
+    "data.source.eval_terse_rows": ("9", NONE),
+    "data.streams.sft.kind": ("pairs", NotImplemented),  # the rows of a stream are of one kind
+    "data.streams.preference.kind": ("completions", NotImplemented),
     "data.streams.sft.template": ("'{instruction} <bot> '", LATER),
     "data.streams.preference.template": ("'{instruction} <bot> '", PAIRS),
     "data.max_length": ("12", ALL),

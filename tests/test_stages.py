@@ -215,7 +215,7 @@ def of_files(compose, cache, tmp_path_factory):
     given = ["data=files", "trainer=cpu", "logger=csv", "epochs=1", "model.pretrain.steps=2", "data.max_length=64"]
     given += ["data.source.heldout=0.2", "data.streams.preference.batch_size=4", f"model.tokenizer={folder}/tokenizer"]
     given += [f"model.init.{size}" for size in sizes]
-    given += [f"data.source.{stream}.path={folder}/{stream}.jsonl" for stream in ("sft", "preference")]
+    given += [f"data.streams.{stream}.path={folder}/{stream}.jsonl" for stream in ("sft", "preference")]
     given += [f"data.streams.{stream}.template='<user> {{instruction}} <bot> '" for stream in ("sft", "preference")]
 
     def make(*overrides):

@@ -52,13 +52,16 @@ def refuse_keys(config: Mapping[str, Any]) -> None:
 
 
 def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration of an earlier version, as a run's folder has it, with its settings under their new keys."""
+    """A configuration of an earlier version, as a run's folder has it, with its settings under their new keys.
+    ValueError for one that sets a key and what is below it."""
     found: dict[str, Any] = {}
     for key, value in _leaves(config):
         *parents, name = (new_key(key) or key).split(".")
         node = found
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"{key} is below {parent}, which is a value")
         node[name] = value
     return found
 

@@ -15,7 +15,7 @@ SMALL = (
 ROWS = Path("..") / "rows"  # beside the folder that a command runs in
 FILES = (
     "~debug", "data=files", "data.max_length=64", "data.source.heldout=0.2", "model.pretrain.steps=8",
-    *(f"data.source.{stream}.path={ROWS}/{stream}.jsonl" for stream in ("sft", "preference")),
+    *(f"data.streams.{stream}.path={ROWS}/{stream}.jsonl" for stream in ("sft", "preference")),
     *(f"data.streams.{stream}.template='<user> {{instruction}} <bot> '" for stream in ("sft", "preference")),
     f"model.tokenizer={ROWS}/tokenizer", "callbacks.steps.every=3", "callbacks.samples.every=2",
 )  # fmt: skip

@@ -4,6 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from xright.data.counts import EACH, EARLIER, NO_ANSWER
+from xright.data.sources import Files
+from xright.data.stream import streams_of
 from xright.errors import UserError
 
 
@@ -74,6 +76,17 @@ def test_text_is_the_training_rows_of_both_streams(write, files):
         source.rows("text", "eval")
 
 
+def test_text_is_in_the_order_of_the_streams_which_is_part_of_what_it_depends_on(write):
+    given = {
+        name: {"kind": "completions", "path": write(f"{name}.jsonl", questions(1, i))} for i, name in enumerate("ab")
+    }
+    sources = [Files(streams_of({name: given[name] for name in order}), heldout=0) for order in ("ab", "ba")]
+    texts = [[row["stream"] for row in source.rows("text", "train")] for source in sources]
+    assert texts == [["a", "b"], ["b", "a"]]
+    keys = {json.dumps(source.identity("text", "train"), sort_keys=True) for source in sources}
+    assert len(keys) == 2
+
+
 def test_unusable_conversations_are_counted(write, files):
     user, bot = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}
     path = write("a.jsonl", [{"messages": [user, bot]}, {"messages": [user, bot, user]}, {"messages": [bot]}])
@@ -121,6 +134,7 @@ def test_both_splits_are_of_one_reading(write, files):
         ({"seed": "x"}, r"data\.source\.seed='x' must be a whole number"),
         ({"sft": {"path": "a.jsonl", "splits": "x"}}, "unknown key 'splits'; use kind, path, split, subset"),
         ({"sft": {"path": None}}, "data.streams.sft has no path"),
+        ({"sft": {"path": "a.jsonl", "kind": "text"}}, r"data\.streams\.sft\.kind='text' must be completions or pairs"),
         ({"sft": {"path": "a.jsonl", "limit": 0}}, "data.streams.sft.limit=0"),
         ({"sft": {"path": "a.jsonl", "limit": 1.5}}, "data.streams.sft.limit=1.5 must be a whole number"),
         ({"sft": {"path": "a.jsonl", "columns": ["prompt"]}}, r"columns=\['prompt'\] must be \{expected: found"),
@@ -129,6 +143,21 @@ def test_both_splits_are_of_one_reading(write, files):
 def test_bad_options_are_one_sentence(arguments, words, files):
     with pytest.raises(UserError, match=words):
         files(**{"sft": {"path": "a.jsonl"}, "preference": None, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (None, r"data\.streams=None holds no stream"),
+        ({"sft": "a.jsonl"}, r"data\.streams\.sft='a\.jsonl' is no stream; give its keys"),
+        ({"sft": {"path": "a.jsonl"}}, r"data\.streams\.sft\.kind=None must be completions or pairs"),
+        *(({name: {"kind": "pairs"}}, rf"streams\.{name}: a stream needs a name of letters, .* other than text")
+          for name in ("text", "a.b", 7)),
+    ],
+)  # fmt: skip
+def test_streams_that_are_none(node, words):
+    with pytest.raises(UserError, match=words):
+        streams_of(node)
 
 
 def test_splits_that_are_not_there(write, files):

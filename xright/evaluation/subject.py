@@ -108,11 +108,11 @@ def _run_config(folder: Path) -> dict[str, Any]:
         return {}
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(config, dict) or not {"data", "model", "strategy"} <= config.keys():
+            return {}
+        config = renamed(config)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{file} is not readable as YAML; restore it.") from error
-    if not isinstance(config, dict) or not {"data", "model", "strategy"} <= config.keys():
-        return {}
-    config = renamed(config)
     if not isinstance(config["model"], dict) or _spec(config) is None:
         raise UserError(f"{file} does not say model and data.streams, so the run cannot be asked; restore it.")
     return config
