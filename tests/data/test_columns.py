@@ -112,7 +112,7 @@ def test_mapping_overrides_detection():
         ("preference", {"chosen": "H: a\nA: b", "rejected": "H: a\nA: c"}, {}, "as text but no prompt"),
         ("preference", {"prompt": "a", "chosen": "b", "rejected": [BOT]}, {}, "mixes text and messages in"),
         ("sft", {"prompt": "a", "response": 7}, {}, "row 0 of 'f.jsonl' has the int 7 in column 'response'"),
-        ("sft", {"messages": [{"from": "human", "value": "a"}]}, {}, "give each a role and a content"),
+        ("sft", {"messages": [{"speaker": "human", "text": "a"}]}, {}, "give each a role and a content"),
         ("sft", {"messages": "what"}, {}, "should hold a list of messages"),
         ("sft", {"instruction": [USER], "output": "b"}, {}, "holds a list where text is needed"),
     ],

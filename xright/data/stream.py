@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from xright.data.columns import TURNS
 from xright.data.tables import fingerprint
 from xright.errors import UserError, check_number
+from xright.places import place
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,30 @@ def stream_of(name: str, options: Mapping[str, Any]) -> Stream:
         limit = f"data.source.{name}.limit"
         check_number(limit, given["limit"], at_least_one_row, "a whole number of rows >= 1, or null for all")
     for key in {"path", "eval_path"} & set(given):
-        given[key] = (given[key],) if isinstance(given[key], str) else tuple(given[key])
+        given[key] = _names(f"data.source.{name}.{key}", given[key])
     if not isinstance(given.get("columns", {}), Mapping):
         raise UserError(f"data.source.{name}.columns={given['columns']!r} must be {{expected: found, …}}.")
     if given.get("turns", "last") not in (TURNS if name == "sft" else TURNS[:1]):
         remedy = " or ".join(TURNS) if name == "sft" else "left out: the sides of a pair differ in their last turn"
         raise UserError(f"data.source.{name}.turns={given['turns']!r} must be {remedy}.")
     return Stream(**given)
+
+
+def _names(key: str, value: Any) -> tuple[str, ...]:
+    """Files or data sets, each named once: also by a link to it, or in other words."""
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{key}={value!r:.60} must be a file or a hub dataset, or a list of them.")
+    first: dict[str, str] = {}
+    for name in names:
+        real = os.path.realpath(place(name))  # of a data set of the hub just another word for it
+        if real in first:
+            raise UserError(
+                f"{key} names the same data twice, as '{first[real]}' and '{name}', and their rows would count double; "
+                "name them once (a copy of a file is read as a file of its own)."
+            )
+        first[real] = name
+    return names
 
 
 def at_least_one_row(number: object) -> bool:
