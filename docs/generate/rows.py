@@ -13,7 +13,7 @@ from docstrings import markdown
 WAY = [
     ("Reading", ["tables", "textfiles"]),
     ("Columns", ["columns"]),
-    ("Conversations", ["messages"]),
+    ("Conversations", ["messages", "switches"]),
     ("Rows kept for evaluation", ["heldout"]),
     ("The template", ["templates"]),
     ("Control tokens in a row's text", ["control"]),
@@ -72,11 +72,16 @@ def _shapes(values: dict[str, Any]) -> str:
     lines = ["| stream | columns; the first shape that they fill is taken |", "|---|---|"]
     for stream, shapes in values["SHAPES"].items():
         written = [
-            ", ".join(f"`{n.rstrip('?')}`{' (or none)' * n.endswith('?')}" for n in s.split("/")) for s in shapes
+            ", ".join(_named(n.rstrip("?"), values["OTHERWISE"]) + " (or none)" * n.endswith("?") for n in s.split("/"))
+            for s in shapes
         ]
         lines.append(f"| {stream} | {' · '.join(written)} |")
     beside = [" or ".join(f"`{column}`" for column in columns) for columns in values["BESIDE"].values()]
     return "\n".join([*lines, f"| both, beside these | {' · '.join(beside)} |"])
+
+
+def _named(name: str, otherwise: dict[str, str]) -> str:
+    return f"`{name}` (or `{otherwise[name]}`)" if name in otherwise else f"`{name}`"
 
 
 def _reasons(module: ast.Module, file: Path) -> Iterator[str]:

@@ -113,7 +113,7 @@ def test_mapping_overrides_detection():
         ("pairs", {"chosen": "H: a\nA: b", "rejected": "H: a\nA: c"}, {}, "as text but no prompt"),
         ("pairs", {"prompt": "a", "chosen": "b", "rejected": [BOT]}, {}, "mixes text and messages in"),
         ("completions", {"prompt": "a", "response": 7}, {}, "row 0 of 'f.jsonl' has the int 7 in column 'response'"),
-        ("completions", {"messages": [{"from": "human", "value": "a"}]}, {}, "give each a role and a content"),
+        ("completions", {"messages": [{"speaker": "human", "text": "a"}]}, {}, "give each a role and a content"),
         ("completions", {"messages": "what"}, {}, "should hold a list of messages"),
         ("completions", {"instruction": [USER], "output": "b"}, {}, "holds a list where text is needed"),
     ],

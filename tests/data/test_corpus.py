@@ -74,13 +74,14 @@ class Plain:
 
     def rows(self, stream, split):
         answers = {"response": "7 ."} if stream == "sft" else {"chosen": "7 .", "rejected": "8 ."}
-        return [{"prompt": "what is " + "3 " * n, **answers} for n in (1, 40, 2, 3, 4)]
+        return [{"prompt": "what is " + "3 " * n, **answers} for n in (1, 40, 2, 3, 4, 5)]
 
 
-def test_showcase_of_files_is_the_first_prompts_that_leave_room(world):
+def test_showcase_of_files_is_of_the_first_rows_that_are_kept(world):
     shown = Corpus(Plain(), streams(), world.tokenizer(), 32, "heldout").showcase()
-    assert [prompt["kind"] for prompt in shown] == ["sft"] * 3 + ["preference"] * 3  # the 40 threes leave none
-    assert shown[0]["prompt"] == "<user> what is 3  <bot> "
+    assert [prompt["kind"] for prompt in shown] == ["sft"] * 4 + ["preference"] * 4
+    expected = [f"<user> what is {'3 ' * n} <bot> " for n in (1, 2, 3, 4)]  # 40 threes leave no room for a response
+    assert [prompt["prompt"] for prompt in shown] == expected * 2
 
 
 def write(path, rows):
@@ -136,9 +137,32 @@ def test_showcase_of_files_is_of_the_rows_evaluated_on(of_files):
         shown = [prompt["prompt"] for prompt in found.showcase()]
         assert of_files(eval_on).showcase() == found.showcase()  # from the cache
         split = "eval" if eval_on == "heldout" else "train"
-        prompts = [row["prompt"] for row in found.source.rows("sft", split)[:4]]
+        answered = [row for row in found.source.rows("sft", split) if row["response"] != " "]  # the others are dropped
+        prompts = [row["prompt"] for row in answered[:4]]
         prompts += [row["prompt"][0]["content"] for row in found.source.rows("preference", split)[:4]]
         assert shown == [f"User: {prompt}\nAssistant: " for prompt in prompts]
+
+
+def test_no_prompt_of_a_dropped_row_is_watched(byte_tokenizer, tmp_path, monkeypatch, files):
+    """Before the rows that are kept stand some that are not: no room, no answer, equal answers, a refusal."""
+    monkeypatch.setenv("XRIGHT_CACHE", str(tmp_path / "cache"))
+    sides = {"chosen": "Yes", "rejected": "No"}
+    rows = [
+        {"prompt": "long " * 20, **sides}, {"prompt": "none", "chosen": "", "rejected": "No"},
+        {"prompt": "equal", "chosen": "Yes", "rejected": "Yes"}, {"prompt": "refuse", **sides},
+        *({"prompt": f"kept {i}", **sides} for i in range(6)),
+    ]  # fmt: skip
+    sft = [{"prompt": row["prompt"], "response": row["chosen"]} for row in rows if row["prompt"] != "equal"]
+    chat = "{% for m in messages %}{% if m.content == 'refuse' %}{{ raise_exception('no') }}{% endif %}{{ m.content }}"
+    given = (
+        write(tmp_path / name, made) | {"template": "chat"} for name, made in (("a.jsonl", sft), ("b.jsonl", rows))
+    )
+    source = files(*given, heldout=0)
+    known = byte_tokenizer(chat_template=chat + ":{% endfor %}")
+    shown = Corpus(source, source.streams, known, 64, "train_probe").showcase()
+    assert [(p["prompt"], p["kind"]) for p in shown] == [
+        (f"kept {i}:", stream) for stream in ("sft", "preference") for i in range(4)
+    ]
 
 
 def test_train_probe_needs_no_heldout_rows(of_files):

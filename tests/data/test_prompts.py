@@ -3,7 +3,7 @@ import time
 import pytest
 from transformers import AutoTokenizer
 
-from xright.data.counts import EMPTY, EQUAL, TOO_LONG
+from xright.data.counts import EMPTY, EQUAL, TOO_LONG, TRANSCRIPT, TWO_ANSWERS
 from xright.data.prompts import BAR_FROM, CHUNK, Counts, Template, encode, encoded
 from xright.data.stream import TEXT, Stream
 from xright.errors import UserError
@@ -104,7 +104,9 @@ def test_trap_5_truncation_keeps_tokens_and_drops_rows_without_room(byte_tokeniz
         ("abcd", ["wxy"]),  # the EOS itself is cut
         ("abcdef", ["w"]),
     ]
-    assert counts == Counts(rows=5, kept=4, dropped={TOO_LONG: 1}, truncated=3, checked=5)
+    assert counts == Counts(
+        rows=5, kept=4, dropped={TOO_LONG: 1}, truncated=3, checked=5, first=[*["abcd"] * 3, "abcdef"]
+    )
 
 
 def test_trap_5_says_so_once_per_stream_with_the_numbers(byte_tokenizer):
@@ -302,15 +304,62 @@ def test_keys_of_messages_are_used_or_not(byte_tokenizer):
         "{% for m in messages %}{{ m.name or '' }}:{{ m.content }}{% for c in m.tool_calls or [] %}{{ c }}{% endfor %}"
     )
     tokenizer = byte_tokenizer(chat_template=chat + "</s>{% endfor %}")
-    user = {"role": "user", "content": "Hi", "weight": 1, "name": "Ann"}
+    user = {"role": "user", "content": "Hi", "mood": 1, "name": "Ann"}
     call = {"role": "assistant", "content": "Yo", "tool_calls": ["f"], "id": 3}
     rows = sft(("Hi", "Hello!"), ([user], call))
     _, counts = encode(rows, SFT, Template("chat"), tokenizer, LONG)
     assert counts.keys == {
-        "role": True, "content": True, "weight": False, "name": True, "tool_calls": True, "id": False
+        "role": True, "content": True, "mood": False, "name": True, "tool_calls": True, "id": False
     }  # fmt: skip
-    assert "message keys role, content, name, tool_calls (unused: weight, id)" in counts.sentence("sft/train")
+    assert "message keys role, content, name, tool_calls (unused: mood, id)" in counts.sentence("sft/train")
     _, counts = encode(sft(([user], "Yo")), SFT, Template("plain"), tokenizer, LONG)
-    assert counts.sentence("s") == "s: 1 of 1 rows kept; message keys role, content (unused: weight, name)"
+    assert counts.sentence("s") == "s: 1 of 1 rows kept; message keys role, content (unused: mood, name)"
     _, counts = encode(sft(("Hi", "Hello!")), SFT, Template("chat"), tokenizer, LONG)
     assert counts.keys == {}
+
+
+USER, BOT = ({"role": role, "content": "Hi"} for role in ("user", "assistant"))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "template", "said"),
+    [
+        ([USER], "chat", {}),
+        ([USER, BOT, USER], "chat", {}),
+        ([USER, BOT], "chat", {TWO_ANSWERS: 1}),
+        ([USER, BOT, BOT, USER], "plain", {TWO_ANSWERS: 1}),
+        ([USER, BOT, {"role": "tool", "content": "Hi"}], "plain", {}),
+        ("\n\nHuman: Hi\n\nAssistant:", "plain", {TRANSCRIPT: 1}),
+        ("Human: Hi\n\nAssistant: Hello!", "Q: {instruction} A: ", {TRANSCRIPT: 1}),
+        ("### User: Hi\n### ASSISTANT :", "chat", {TRANSCRIPT: 1}),
+        ("Human: Hi\nAssistant: Hello!\nUser: Well?", "plain", {}),
+        ("Who is my Assistant: you?", "plain", {}),
+        ("Human: Hi\n\nAssistant:", "raw", {}),
+        ("Human: Hi\n\nAssistant:", "{instruction}", {}),
+    ],
+)
+def test_two_assistant_turns_in_a_row_are_written_as_two_and_said(byte_tokenizer, chatml, prompt, template, said):
+    tokenizer = byte_tokenizer(chat_template=chatml)
+    rows, counts = encode([{"prompt": prompt, "response": "Yes"}], SFT, Template(template), tokenizer, LONG)
+    assert (len(rows), counts.said) == (1, said)
+    pair = [{"prompt": prompt, "chosen": "Yes", "rejected": "No"}]
+    assert encode(pair, PREFERENCE, Template(template), tokenizer, LONG)[1].said == said
+    if said and template == "chat" and prompt == [USER, BOT]:
+        answer = "<|im_start|>assistant\n"
+        assert shown(tokenizer, rows[0])[0] == f"<|im_start|>user\nHi<|im_end|>\n{answer}Hi<|im_end|>\n{answer}"
+
+
+def test_a_chat_template_that_takes_turns_drops_two_in_a_row_with_its_own_words(byte_tokenizer):
+    """As Mistral's, Gemma's and Llama 2's do."""
+    turns = "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    turns += "{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }}{% endfor %}"
+    rows = sft(([USER, BOT], "Yes"), ([USER], "Yes"))
+    _, counts = encode(rows, SFT, Template("chat"), byte_tokenizer(chat_template=turns), LONG)
+    assert counts.dropped == {"the chat template refuses: roles must alternate": 1}
+    assert counts.said == {}
+
+
+def test_a_prompt_of_many_blank_lines_takes_no_time(byte_tokenizer):
+    start = time.process_time()
+    encode(sft(("\n" * 200_000 + " " * 200_000, "Yes")), SFT, Template("plain"), byte_tokenizer(), 10**6)
+    assert time.process_time() - start < 5

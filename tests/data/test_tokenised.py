@@ -91,7 +91,7 @@ def test_second_start_neither_reads_nor_tokenises(start, stream, split, byte_tok
         byte_tokenizer(), MAX_LENGTH,
     )  # fmt: skip
     assert (first.rows, first.counts) == (expected, counts)
-    assert first.first == [row["prompt"] for row in source.rows(stream, split)[:4]]
+    assert first.counts.first == [row["prompt"] for row in source.rows(stream, split)[:4]]
     monkeypatch.setattr(sources, "read", None)  # calling it would raise
     again, texts = start(stream, split)
     assert texts == 0
@@ -304,7 +304,7 @@ def test_two_processes_at_once_build_once(root):
     assert len({out.splitlines()[-1] for out, _ in outputs}) == 1
 
 
-def test_version_2(byte_tokenizer, chatml):
+def test_version_4(byte_tokenizer, chatml):
     """If this fails, what becomes of a text has changed: caches of older tokens are stale. Raise prompts.VERSION."""
     user, bot = {"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}
     prompts = ["Hi", "<s>Hi ", [user], [user, bot, {"role": "user", "content": "and 2 + 2?"}]]
@@ -317,4 +317,4 @@ def test_version_2(byte_tokenizer, chatml):
         for stream, rows in ((Stream("sft", "completions"), sft), (Stream("preference", "pairs"), pairs), (TEXT, text)):
             ids += [row.id for row in encode(rows[among], stream, templates, tokenizer, 90)[0]]
     assert len(ids) == 36  # raw: 2 + 2 + 2, the others 4 + 4 + 2: none dropped
-    assert (VERSION, hashlib.sha256(str(ids).encode()).hexdigest()[:16]) == (3, "7e672ee307d9e8bc")
+    assert (VERSION, hashlib.sha256(str(ids).encode()).hexdigest()[:16]) == (4, "7e672ee307d9e8bc")
