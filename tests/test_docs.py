@@ -258,7 +258,8 @@ def test_the_examples_of_own_parts_work():
             texts = fences(page, "yaml")
             (text,) = (text for text in texts if f"xright.{named[1].replace('/', '.')}." in text)
             node = yaml.safe_load(text)
-            node = node.get("source", node)
+            if "streams" in node:
+                node = {**node["source"], "streams": streams_of(node["streams"])}
             made[named[1]] = own[node.pop("_target_").split(".")[-1]](**node)
     assert made.keys() == {"strategies/coin", "objectives/hinge", "data/riddles"}
     assert [made["strategies/coin"].weights(t) for t in range(3)] == [{"sft": 1.0}, {"dpo": 1.0}, {"sft": 1.0}]

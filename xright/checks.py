@@ -17,7 +17,7 @@ from xright.callbacks.checkpoint import Checkpoint
 from xright.callbacks.trajectory import Trajectory
 from xright.data.collate import LAYOUTS, collate
 from xright.data.prompts import Row, Template
-from xright.data.stream import streams_of
+from xright.data.stream import Stream, streams_of
 from xright.errors import UserError, check_number
 from xright.moved import refuse_keys
 from xright.objectives import JOINT, Objective
@@ -71,7 +71,7 @@ def check_config(cfg: DictConfig) -> None:
         if cfg[key] not in options:
             raise UserError(f"{key}={cfg[key]!r} must be {', '.join(options[:-1])} or {options[-1]}.")
     _check_model(cfg.model)
-    _check_data(cfg.data)
+    streams = _check_data(cfg.data)
     _check_optima(cfg.optima)
     if cfg.stage == "run":
         _check_place(cfg.runs_dir, cfg.name)
@@ -91,6 +91,12 @@ def check_config(cfg: DictConfig) -> None:
     objectives = {name: build(node) for name, node in probe.objectives.items() if node}
     if absent := [name for name in JOINT if name not in objectives]:
         raise UserError(f"objectives {absent} are not configured, but every run is evaluated on {' and '.join(JOINT)}.")
+    for name, stream in ((name, objectives[name].stream) for name in JOINT):
+        if stream not in streams:
+            raise UserError(
+                f"objectives.{name} learns from data.streams.{stream}, and there is only {', '.join(streams)}; declare "
+                "it."
+            )
     build(probe.optim)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
     selector = build(probe.strategy)
@@ -136,11 +142,13 @@ def _check_model(model: DictConfig) -> None:
     check_number("model.lora.dropout", model.lora.dropout, lambda x: 0 <= x < 1, "in [0, 1)")
 
 
-def _check_data(data: DictConfig) -> None:
+def _check_data(data: DictConfig) -> dict[str, Stream]:
     _whole("data.max_length", data.max_length, at_least=2)
     given: Any = OmegaConf.to_container(data, resolve=True)
-    for stream in streams_of(given.get("streams")).values():
+    streams = streams_of(given.get("streams"))
+    for stream in streams.values():
         Template(stream.template)
+    return streams
 
 
 def _check_trainer(trainer: DictConfig) -> None:
