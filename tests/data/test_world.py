@@ -329,7 +329,7 @@ def test_tokenizer_survives_saving_beside_a_model(world, tmp_path):
 )
 def test_bad_arguments_are_named(bad):
     (name, value), *_ = bad.items()
-    with pytest.raises(UserError, match=rf"data\.{name}={re.escape(repr(value))}"):
+    with pytest.raises(UserError, match=rf"data\.source\.{name}={re.escape(repr(value))}"):
         World(**bad)
 
 
