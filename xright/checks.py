@@ -15,7 +15,7 @@ from torch import nn
 from xright.build import build
 from xright.data.collate import LAYOUTS, collate
 from xright.data.prompts import Row, Template
-from xright.data.stream import streams_of
+from xright.data.stream import Stream, streams_of
 from xright.errors import UserError, check_number
 from xright.moved import refuse_keys
 from xright.objectives import Objective
@@ -47,7 +47,8 @@ INSTEAD = {
 
 def check_config(cfg: DictConfig) -> None:
     """UserError for the first value that cannot work; objectives, optimizer and strategy check their own."""
-    refuse_keys(OmegaConf.to_container(cfg))
+    given: Any = OmegaConf.to_container(cfg)
+    refuse_keys(given)
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
@@ -69,7 +70,7 @@ def check_config(cfg: DictConfig) -> None:
         if cfg[key] not in options:
             raise UserError(f"{key}={cfg[key]!r} must be {', '.join(options[:-1])} or {options[-1]}.")
     _check_model(cfg.model)
-    _check_data(cfg.data)
+    streams = _check_data(cfg.data)
     if cfg.stage == "run":
         _check_place(cfg.runs_dir, cfg.name)
     _check_trainer(cfg.trainer)
@@ -85,6 +86,8 @@ def check_config(cfg: DictConfig) -> None:
         probe.optima = {name: 0.0 for name, objective in objectives.items() if not objective.surrogate}
     callbacks = [build(node) for node in probe.callbacks.values() if node]
     make_trainer(probe.trainer, callbacks, logger=False)
+    for name, objective in objectives.items():
+        _check_stream(name, objective, streams)
     build(probe.optim)
     build(probe.start)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
@@ -134,10 +137,27 @@ def _check_model(model: DictConfig) -> None:
     check_number("model.lora.dropout", model.lora.dropout, lambda x: 0 <= x < 1, "in [0, 1)")
 
 
-def _check_data(data: DictConfig) -> None:
+def _check_data(data: DictConfig) -> dict[str, Stream]:
     _whole("data.max_length", data.max_length, at_least=2)
-    for stream in streams_of(OmegaConf.to_container(data, resolve=True).get("streams")).values():
+    given: Any = OmegaConf.to_container(data, resolve=True)
+    streams = streams_of(given.get("streams"))
+    for stream in streams.values():
         Template(stream.template)
+    return streams
+
+
+def _check_stream(name: str, objective: Objective, streams: Mapping[str, Stream]) -> None:
+    """UserError unless the objective's stream is there, with as many answers to a prompt as it compares."""
+    if objective.stream not in streams:
+        raise UserError(
+            f"objectives.{name}.stream={objective.stream!r} is none of data.streams ({', '.join(streams)}); declare "
+            "it, as in conf/stream, or name another."
+        )
+    if (kind := streams[objective.stream]) and len(kind.responses) < objective.responses:
+        raise UserError(
+            f"objectives.{name} compares {objective.responses} answers to a prompt, but the rows of its stream "
+            f"{objective.stream!r} are {kind.kind}; give objectives.{name}.stream=…, a stream of pairs."
+        )
 
 
 def _check_trainer(trainer: DictConfig) -> None:

@@ -34,7 +34,7 @@ def new_key(key: str) -> str | None:
 
 def refuse_overrides(arguments: Iterable[str]) -> None:
     """UserError for arguments of Hydra's command line that set a key that has moved."""
-    given = []
+    given: list[tuple[str, str, str]] = []
     for argument in arguments:
         match = OVERRIDE.fullmatch(argument)
         if match and new_key(match[2]):
@@ -44,7 +44,7 @@ def refuse_overrides(arguments: Iterable[str]) -> None:
             given += [(old, sign, f"={_text(part)}") for old, part in _leaves(parts, key)] if parts else [
                 (key, sign, "" if value is None else f"={value}")
             ]  # fmt: skip
-    _refuse([(key, shlex.quote(f"{sign}{new_key(key)}{value}")) for key, sign, value in given])
+    _refuse([(key, _quoted(f"{sign}{new_key(key)}{value}")) for key, sign, value in given])
 
 
 def refuse_keys(config: Mapping[str, Any]) -> None:
@@ -53,13 +53,16 @@ def refuse_keys(config: Mapping[str, Any]) -> None:
 
 
 def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration of an earlier version, as a run's folder has it, with its settings under their new keys."""
+    """A configuration of an earlier version, as a run's folder has it, with its settings under their new keys.
+    ValueError for one that sets a key and what is below it."""
     found: dict[str, Any] = {}
     for key, value in _leaves(config):
         *parents, name = (new_key(key) or key).split(".")
         node = found
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"{key} is below {parent}, which is a value")
         node[name] = value
     return found
 
@@ -89,6 +92,12 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         return
     for name, child in node.items():
         yield from _leaves(child, f"{key}.{name}" if key else str(name))
+
+
+def _quoted(argument: str) -> str:
+    """An argument as a shell takes it."""
+    within = "'" in argument and not re.search(r'["$`\\!]', argument)
+    return f'"{argument}"' if within else shlex.quote(argument)
 
 
 def _text(value: Any) -> str:

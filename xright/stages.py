@@ -65,11 +65,6 @@ class Stages:
         self.settings, self.corpus, self.tokenizer = settings, corpus, corpus.tokenizer
         self.objectives = settings.table()
         used = {objective.stream for objective in self.objectives.values()}
-        if unknown := sorted(used - set(corpus.streams)):
-            raise UserError(
-                f"an objective's stream is {unknown[0]!r}, but the data has {', '.join(corpus.streams)}; give "
-                f"data.streams.{unknown[0]}, or objectives.….stream=…"
-            )
         if unused := [name for name in corpus.streams if name not in used]:
             log.warning("data.streams.%s: no objective of this run uses these rows", ", ".join(unused))
         self.names = [name for name in corpus.streams if name in used]

@@ -12,8 +12,8 @@ from docstrings import markdown
 # Heading, and the modules whose docstrings tell of it.
 WAY = [
     ("Reading", ["tables", "textfiles"]),
-    ("Columns", ["columns"]),
-    ("Conversations", ["messages"]),
+    ("Columns", ["kinds", "columns"]),
+    ("Conversations", ["messages", "switches"]),
     ("Rows kept for evaluation", ["heldout"]),
     ("The template", ["templates"]),
     ("Control tokens in a row's text", ["control"]),
@@ -37,11 +37,9 @@ def pages(data: Path) -> dict[str, str]:
     parts = [INTRO]
     for heading, modules in WAY:
         parts.append(f"## {heading}")
-        parts += [_told(found[name]) for name in modules]
+        parts += [markdown(ast.get_docstring(found[name]) or "") for name in modules]
         if heading == "Reading":
             parts.append(_formats(constants(found["tables"])))
-        if heading == "Columns":
-            parts.append(_shapes(constants(found["columns"])))
     return {"index.md": "\n\n".join([*parts, *_reasons(found["counts"], data / "counts.py")]) + "\n"}
 
 
@@ -57,26 +55,9 @@ def constants(module: ast.Module) -> dict[str, Any]:
     return found
 
 
-def _told(module: ast.Module) -> str:
-    """A module's docstring, but for a table that is made here."""
-    paragraphs = (ast.get_docstring(module) or "").split("\n\n")
-    return markdown("\n\n".join(p for p in paragraphs if not p.startswith("| stream")))
-
-
 def _formats(values: dict[str, Any]) -> str:
     packed = ", ".join(f"`{suffix}.gz`" for suffix in values["GZIPPED"])
     return f"Files end with {', '.join(f'`{suffix}`' for suffix in values['FORMATS'])} or {packed}."
-
-
-def _shapes(values: dict[str, Any]) -> str:
-    lines = ["| stream | columns; the first shape that they fill is taken |", "|---|---|"]
-    for stream, shapes in values["SHAPES"].items():
-        written = [
-            ", ".join(f"`{n.rstrip('?')}`{' (or none)' * n.endswith('?')}" for n in s.split("/")) for s in shapes
-        ]
-        lines.append(f"| {stream} | {' · '.join(written)} |")
-    beside = [" or ".join(f"`{column}`" for column in columns) for columns in values["BESIDE"].values()]
-    return "\n".join([*lines, f"| both, beside these | {' · '.join(beside)} |"])
 
 
 def _reasons(module: ast.Module, file: Path) -> Iterator[str]:

@@ -4,6 +4,9 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from xright.data.sources import Files
+from xright.data.stream import streams_of
+
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -14,6 +17,20 @@ LLAMA = (  # as Llama 2: BOS by the template, EOS ends each answer, no system tu
     "{% elif m.role == 'assistant' %} {{ m.content }}{{ eos_token }}"
     "{% else %}{{ raise_exception('roles must be user and assistant') }}{% endif %}{% endfor %}"
 )
+
+
+@pytest.fixture(scope="session")
+def files():
+    """files(sft=…, preference=…, heldout=…): the rows of a stream of completions, of pairs, or both."""
+
+    def files(sft=None, preference=None, **options):
+        given = {
+            "sft": sft and {"kind": "completions", **sft},
+            "preference": preference and {"kind": "pairs", **preference},
+        }
+        return Files(streams_of(given), **options)
+
+    return files
 
 
 @pytest.fixture(autouse=True)

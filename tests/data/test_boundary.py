@@ -7,9 +7,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from xright.data.prompts import encode
+from xright.data.stream import Stream
 from xright.data.templates import Template
 from xright.data.tokens import Tokens
 
+SFT = Stream("sft", "completions")
+PREFERENCE = Stream("preference", "pairs")
 SPECIALS = ["<unk>", "<s>", "</s>", "<|x|>"]
 TEXTS = [
     "User: Name a colour.\nAssistant: Green it is.", "How are you? Hello there, 1 2 3: blue!\nYes, [INST] it",
@@ -113,7 +116,7 @@ def test_the_tokens_say_the_rendered_text(family, name, template, chat):
             rendered, written = Template(template).write(tokenizer, prompt, answers)
             if not rendered:
                 continue
-            (found,), counts = encode([row], "preference", Template(template), tokenizer, 400)
+            (found,), counts = encode([row], PREFERENCE, Template(template), tokenizer, 400)
             assert counts.altered == 0
             fed = Tokens(tokenizer).prompts([rendered], is_chat=template == "chat")
             assert [found.prompt] == fed  # one boundary for both sides, and the tokens that generation feeds
@@ -141,6 +144,6 @@ def test_what_cannot_be_said_is_counted(family, monkeypatch):
     """Were there no lead, a blank would stand before every response."""
     monkeypatch.setattr("xright.data.tokens.LEADS", [])
     rows = [{"prompt": "Name a colour.", "response": "Green it is."}]
-    _, counts = encode(rows, "sft", Template("plain"), family("Llama 2"), 400)
+    _, counts = encode(rows, SFT, Template("plain"), family("Llama 2"), 400)
     assert counts.altered == 1
     assert "1 whose tokens do not give exactly the rendered text" in counts.sentence("sft/train")

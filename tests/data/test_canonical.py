@@ -10,6 +10,7 @@ from xright.data.canonical import CHUNK, LazyRows, Tables
 from xright.data.columns import normalise
 from xright.data.counts import NO_ANSWER
 from xright.data.heldout import position
+from xright.data.stream import Stream
 from xright.data.tables import read
 from xright.errors import UserError
 
@@ -35,13 +36,13 @@ def test_lazy_rows_behave_as_a_list(n, data):
 def tables(tmp_path):
     """tables(*lists of rows, limit): the tables of files with these rows."""
 
-    def tables(*files, stream="sft", limit=None):
+    def tables(*files, kind="completions", limit=None):
         read_files = []
         for i, rows in enumerate(files):
             path = tmp_path / f"{i}.jsonl"
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
             read_files.append(read(str(path)))
-        return Tables(read_files, stream, {}, limit)
+        return Tables(read_files, Stream("rows", kind), limit)
 
     return tables
 
@@ -82,8 +83,10 @@ def test_messages_are_read_as_they_were_written(tables):
         {"prompt": [TURNS[0] | {"name": "x"}], "chosen": [TURNS[1]], "rejected": [TURNS[1]]},
     ]
     names = {name: name for name in ("prompt", "chosen", "rejected")}
-    survey = tables(rows, chats, stream="preference").survey(0)
-    assert list(survey.rows(np.arange(5))) == [normalise(row, names, "")[0] for row in (*rows, *chats)]
+    survey = tables(rows, chats, kind="pairs").survey(0)
+    assert list(survey.rows(np.arange(5))) == [
+        normalise(Stream("rows", "pairs"), row, names, "")[0] for row in (*rows, *chats)
+    ]
 
 
 def test_a_malformed_row_is_named_by_its_place_in_its_file(tables):

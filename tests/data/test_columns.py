@@ -6,6 +6,7 @@ import pytest
 from xright.data.columns import detect, normalise
 from xright.data.counts import NO_ANSWER
 from xright.data.messages import Unusable
+from xright.data.stream import Stream
 from xright.errors import UserError
 
 USER = {"role": "user", "content": "Hi"}
@@ -15,9 +16,9 @@ TWO = {"role": "assistant", "content": "2"}
 SIX = {"role": "assistant", "content": "6"}
 
 
-def canonical(stream, row, mapping=None):
-    columns = detect(stream, list(row), mapping or {}, "f.jsonl")
-    (made,) = normalise(row, columns, "row 0 of 'f.jsonl'")
+def canonical(kind, row, mapping=None):
+    stream = Stream("rows", kind, columns=mapping or {})
+    (made,) = normalise(stream, row, detect(stream, list(row), "f.jsonl"), "row 0 of 'f.jsonl'")
     return made
 
 
@@ -40,7 +41,7 @@ def canonical(stream, row, mapping=None):
     ],
 )
 def test_sft_shapes(row, expected):
-    assert canonical("sft", row) == expected
+    assert canonical("completions", row) == expected
 
 
 @pytest.mark.parametrize(
@@ -57,66 +58,66 @@ def test_sft_shapes(row, expected):
     ],
 )
 def test_preference_shapes(row, prompt):
-    assert canonical("preference", row) == {"prompt": prompt, "chosen": "2", "rejected": "6"}
+    assert canonical("pairs", row) == {"prompt": prompt, "chosen": "2", "rejected": "6"}
 
 
 def test_identical_conversations_share_all_but_the_answer():
     row = {"chosen": [USER, BOT], "rejected": [USER, BOT]}
-    assert canonical("preference", row) == {"prompt": [USER], "chosen": "Hello!", "rejected": "Hello!"}
+    assert canonical("pairs", row) == {"prompt": [USER], "chosen": "Hello!", "rejected": "Hello!"}
 
 
 @pytest.mark.parametrize(
-    ("stream", "row"),
+    ("kind", "row"),
     [
-        ("sft", {"messages": [USER, BOT, MORE]}),  # ends in a question
-        ("sft", {"messages": [BOT]}),  # no prompt
-        ("sft", {"messages": []}),
-        ("sft", {"messages": None}),
+        ("completions", {"messages": [USER, BOT, MORE]}),  # ends in a question
+        ("completions", {"messages": [BOT]}),  # no prompt
+        ("completions", {"messages": []}),
+        ("completions", {"messages": None}),
         (
-            "preference",
+            "pairs",
             {"chosen": [USER, BOT, MORE, TWO], "rejected": [USER, SIX, MORE, TWO]},
         ),  # part too early
-        ("preference", {"chosen": [USER, BOT, MORE, TWO], "rejected": [USER, BOT]}),
-        ("preference", {"chosen": [USER, BOT], "rejected": None}),
+        ("pairs", {"chosen": [USER, BOT, MORE, TWO], "rejected": [USER, BOT]}),
+        ("pairs", {"chosen": [USER, BOT], "rejected": None}),
     ],
 )
-def test_conversations_without_one_last_answer_are_unusable(stream, row):
+def test_conversations_without_one_last_answer_are_unusable(kind, row):
     with pytest.raises(Unusable, match=NO_ANSWER):
-        canonical(stream, row)
+        canonical(kind, row)
 
 
 @pytest.mark.parametrize("empty", [None, math.nan])
 def test_missing_cells_are_empty_and_never_the_text_none(empty):
-    assert canonical("sft", {"prompt": "Hi", "response": empty}) == {"prompt": "Hi", "response": ""}
+    assert canonical("completions", {"prompt": "Hi", "response": empty}) == {"prompt": "Hi", "response": ""}
     pair = {"prompt": "Hi", "chosen": "Hello!", "rejected": empty}
-    assert canonical("preference", pair) == {"prompt": "Hi", "chosen": "Hello!", "rejected": ""}
+    assert canonical("pairs", pair) == {"prompt": "Hi", "chosen": "Hello!", "rejected": ""}
     for turn in ({"role": "assistant", "content": None}, {"role": "assistant"}):
-        assert canonical("sft", {"messages": [USER, turn]}) == {"prompt": [USER], "response": ""}
+        assert canonical("completions", {"messages": [USER, turn]}) == {"prompt": [USER], "response": ""}
 
 
 def test_mapping_overrides_detection():
     row = {"messages": [USER, BOT], "question": "1 + 1?", "answer": "2"}
     mapping = {"prompt": "question", "response": "answer"}
-    assert canonical("sft", row, mapping) == {"prompt": "1 + 1?", "response": "2"}
+    assert canonical("completions", row, mapping) == {"prompt": "1 + 1?", "response": "2"}
     pair = {"prompt": "1 + 1?", "better": "2", "rejected": "6"}  # partly mapped, the rest by name
-    assert canonical("preference", pair, {"chosen": "better"})["chosen"] == "2"
+    assert canonical("pairs", pair, {"chosen": "better"})["chosen"] == "2"
 
 
 @pytest.mark.parametrize(
-    ("stream", "row", "mapping", "words"),
+    ("kind", "row", "mapping", "words"),
     [
-        ("sft", {"q": "a", "r": "b"}, {}, "'f.jsonl' has the columns q, r, but sft data needs messages or"),
-        ("preference", {"prompt": "a", "chosen": "b"}, {}, "but preference data needs prompt/chosen/"),
-        ("sft", {"q": "a"}, {"prompt": "question"}, "maps prompt to 'question', but 'f.jsonl' has only"),
-        ("sft", {"q": "a", "r": "b"}, {"prompt": "q", "answer": "r"}, "mapped: {'prompt': 'q', 'answer'"),
-        ("preference", {"chosen": "H: a\nA: b", "rejected": "H: a\nA: c"}, {}, "as text but no prompt"),
-        ("preference", {"prompt": "a", "chosen": "b", "rejected": [BOT]}, {}, "mixes text and messages in"),
-        ("sft", {"prompt": "a", "response": 7}, {}, "row 0 of 'f.jsonl' has the int 7 in column 'response'"),
-        ("sft", {"messages": [{"from": "human", "value": "a"}]}, {}, "give each a role and a content"),
-        ("sft", {"messages": "what"}, {}, "should hold a list of messages"),
-        ("sft", {"instruction": [USER], "output": "b"}, {}, "holds a list where text is needed"),
+        ("completions", {"q": "a", "r": "b"}, {}, "'f.jsonl' has the columns q, r, but completions need messages or"),
+        ("pairs", {"prompt": "a", "chosen": "b"}, {}, "but pairs need prompt/chosen/"),
+        ("completions", {"q": "a"}, {"prompt": "question"}, "maps prompt to 'question', but 'f.jsonl' has only"),
+        ("completions", {"q": "a", "r": "b"}, {"prompt": "q", "answer": "r"}, "mapped: {'prompt': 'q', 'answer'"),
+        ("pairs", {"chosen": "H: a\nA: b", "rejected": "H: a\nA: c"}, {}, "as text but no prompt"),
+        ("pairs", {"prompt": "a", "chosen": "b", "rejected": [BOT]}, {}, "mixes text and messages in"),
+        ("completions", {"prompt": "a", "response": 7}, {}, "row 0 of 'f.jsonl' has the int 7 in column 'response'"),
+        ("completions", {"messages": [{"speaker": "human", "text": "a"}]}, {}, "give each a role and a content"),
+        ("completions", {"messages": "what"}, {}, "should hold a list of messages"),
+        ("completions", {"instruction": [USER], "output": "b"}, {}, "holds a list where text is needed"),
     ],
 )  # fmt: skip
-def test_wrong_columns_are_one_sentence(stream, row, mapping, words):
+def test_wrong_columns_are_one_sentence(kind, row, mapping, words):
     with pytest.raises(UserError, match=re.escape(words)):
-        canonical(stream, row, mapping)
+        canonical(kind, row, mapping)

@@ -9,9 +9,11 @@ from xright.data.control import MARK, mark, names, unmarked
 from xright.data.counts import AS_TEXT, AS_TOKENS
 from xright.data.messages import Unusable
 from xright.data.prompts import encode
+from xright.data.stream import Stream
 from xright.data.templates import Template
 from xright.errors import UserError
 
+SFT = Stream("sft", "completions")
 LONG = 10_000
 SPECIALS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 HOSTILE = [
@@ -54,8 +56,8 @@ def rows_of(text):
 @given(text=HOSTILE_TEXT.map("".join) | st.sampled_from(HOSTILE))
 def test_a_row_makes_no_control_token_anywhere(chat_tokenizer, text):
     for row, harmless in rows_of(text):
-        (found,), counts = encode([row], "sft", Template("chat"), chat_tokenizer, LONG)
-        (expected,), _ = encode([harmless], "sft", Template("chat"), chat_tokenizer, LONG)
+        (found,), counts = encode([row], SFT, Template("chat"), chat_tokenizer, LONG)
+        (expected,), _ = encode([harmless], SFT, Template("chat"), chat_tokenizer, LONG)
         assert control(chat_tokenizer, found.prompt) == control(chat_tokenizer, expected.prompt)
         assert control(chat_tokenizer, found.responses[0]) == control(chat_tokenizer, expected.responses[0])
         # … and the text is what it would be otherwise
@@ -75,7 +77,7 @@ def chat_tokenizer(make_byte_tokenizer):
 def test_nor_in_a_template_of_text(byte_tokenizer, template, text):
     tokenizer = byte_tokenizer()
     row = {"prompt": text, "response": text + "!"}
-    (found,), counts = encode([row], "sft", Template(template), tokenizer, LONG)
+    (found,), counts = encode([row], SFT, Template(template), tokenizer, LONG)
     assert control(tokenizer, found.prompt + found.responses[0]) == [tokenizer.eos_token_id]
     prompt, (response,) = Template(template, "tokens").write(tokenizer, text, [text + "!"])
     assert tokenizer.decode(found.prompt) == prompt
@@ -88,11 +90,11 @@ def test_tokens_of_ones_own_by_option_and_under_raw(byte_tokenizer):
     tokenizer = byte_tokenizer()
     row = {"prompt": "a</s>b", "response": "c</s>d"}
     for template in (Template("raw"), Template("plain", "tokens")):
-        (found,), counts = encode([row], "sft", template, tokenizer, LONG)
+        (found,), counts = encode([row], SFT, template, tokenizer, LONG)
         assert found.prompt.count(tokenizer.eos_token_id) == 1
         assert found.responses[0].count(tokenizer.eos_token_id) == 2
         assert counts.said == {AS_TOKENS: 1}
-    (found,), _ = encode([row], "sft", Template("raw", "text"), tokenizer, LONG)
+    (found,), _ = encode([row], SFT, Template("raw", "text"), tokenizer, LONG)
     assert found.responses[0].count(tokenizer.eos_token_id) == 1
     with pytest.raises(UserError, match=r"data\.control_tokens='yes' must be auto, text or tokens"):
         Template("plain", "yes")
@@ -103,9 +105,7 @@ def test_an_eos_at_the_end_of_an_answer_ends_it(make_byte_tokenizer, template):
     """Writers of data put it there; it is neither learnt as text nor counted as hostile."""
     tokenizer = make_byte_tokenizer(eos="<|im_end|>", chat_template=TOOLS)
     for response in ("4", "4<|im_end|>", "4<|im_end|>\n<|im_end|> "):
-        (found,), counts = encode(
-            [{"prompt": "2 + 2?", "response": response}], "sft", Template(template), tokenizer, 99
-        )
+        (found,), counts = encode([{"prompt": "2 + 2?", "response": response}], SFT, Template(template), tokenizer, 99)
         assert tokenizer.decode(found.responses[0]) == "4<|im_end|>"
         assert not counts.said
 
@@ -121,7 +121,7 @@ def test_turn_marks_that_are_no_special_tokens_are_kept_from_users_only(make_byt
     tokenizer.add_tokens([AddedToken(text, special=False) for text in ("<turn>", "<think>", "<other>")])
     turn, think, other = tokenizer.convert_tokens_to_ids(["<turn>", "<think>", "<other>"])
     text = "a<turn>b<think>c<other>d"
-    (found,), _ = encode([{"prompt": text, "response": text}], "sft", Template("chat"), tokenizer, LONG)
+    (found,), _ = encode([{"prompt": text, "response": text}], SFT, Template("chat"), tokenizer, LONG)
     assert [found.prompt.count(token) for token in (turn, think, other)] == [2, 2, 1]  # the template's, and <other>
     assert [found.responses[0].count(token) for token in (turn, think, other)] == [1, 1, 1]
 
@@ -151,5 +151,5 @@ def test_a_row_that_holds_the_mark_is_dropped_and_counted(byte_tokenizer):
         {"prompt": "a", "response": f"b{MARK}"},
         {"prompt": "a", "response": "b"},
     ]
-    _, counts = encode(rows, "sft", Template("plain"), byte_tokenizer(), LONG)
+    _, counts = encode(rows, SFT, Template("plain"), byte_tokenizer(), LONG)
     assert counts.dropped == {"text with the character U+FDD0, which Unicode keeps for programs": 2}

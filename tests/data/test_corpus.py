@@ -4,11 +4,15 @@ import logging
 import pytest
 
 from xright.data.corpus import Corpus
-from xright.data.sources import Files
+from xright.data.stream import Stream
 from xright.data.world import World
 from xright.errors import UserError
 
-TEMPLATES = dict.fromkeys(("sft", "preference"), "<user> {instruction} <bot> ")
+KINDS = {"sft": "completions", "preference": "pairs"}
+
+
+def streams(template="<user> {instruction} <bot> ", **more):
+    return {name: Stream(name, kind, template=template) for name, kind in (KINDS | more).items()}
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +24,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def corpus(world):
-    return lambda eval_on="heldout", max_length=64: Corpus(world, world.tokenizer(), TEMPLATES, max_length, eval_on)
+    return lambda eval_on="heldout", max_length=64: Corpus(world, streams(), world.tokenizer(), max_length, eval_on)
 
 
 def test_streams(corpus, world):
@@ -48,6 +52,11 @@ def test_train_probe_is_the_first_three_percent_rounded_up(corpus):
     assert found.evaluation("preference") == found.train("preference")[:1]  # 0.03 · 20 = 0.6
 
 
+def test_streams_that_are_not_there(corpus):
+    with pytest.raises(UserError, match=r"There is no data\.streams\.safety, only sft, preference; declare it"):
+        corpus().train("safety")
+
+
 def test_unknown_eval_on(corpus):
     with pytest.raises(UserError, match="eval_on='test' must be heldout or train_probe"):
         corpus("test")
@@ -65,13 +74,14 @@ class Plain:
 
     def rows(self, stream, split):
         answers = {"response": "7 ."} if stream == "sft" else {"chosen": "7 .", "rejected": "8 ."}
-        return [{"prompt": "what is " + "3 " * n, **answers} for n in (1, 40, 2, 3, 4)]
+        return [{"prompt": "what is " + "3 " * n, **answers} for n in (1, 40, 2, 3, 4, 5)]
 
 
-def test_showcase_of_files_is_the_first_prompts_that_leave_room(world):
-    shown = Corpus(Plain(), world.tokenizer(), TEMPLATES, 32, "heldout").showcase()
-    assert [prompt["kind"] for prompt in shown] == ["sft"] * 3 + ["preference"] * 3  # the 40 threes leave none
-    assert shown[0]["prompt"] == "<user> what is 3  <bot> "
+def test_showcase_of_files_is_of_the_first_rows_that_are_kept(world):
+    shown = Corpus(Plain(), streams(), world.tokenizer(), 32, "heldout").showcase()
+    assert [prompt["kind"] for prompt in shown] == ["sft"] * 4 + ["preference"] * 4
+    expected = [f"<user> what is {'3 ' * n} <bot> " for n in (1, 2, 3, 4)]  # 40 threes leave no room for a response
+    assert [prompt["prompt"] for prompt in shown] == expected * 2
 
 
 def write(path, rows):
@@ -80,7 +90,7 @@ def write(path, rows):
 
 
 @pytest.fixture
-def of_files(tmp_path, monkeypatch, byte_tokenizer):
+def of_files(tmp_path, monkeypatch, byte_tokenizer, files):
     """of_files(…): the corpus of two files, as a new process would make it."""
     monkeypatch.setenv("XRIGHT_CACHE", str(tmp_path / "cache"))
     words = ("how", "what", "why")
@@ -92,10 +102,8 @@ def of_files(tmp_path, monkeypatch, byte_tokenizer):
     given = {"sft": write(tmp_path / "a.jsonl", sft), "preference": write(tmp_path / "b.jsonl", pairs)}
 
     def make(eval_on="heldout", heldout=0.5, max_length=64):
-        return Corpus(
-            Files(**given, heldout=heldout), byte_tokenizer(), {"sft": "plain", "preference": "plain"},
-            max_length, eval_on,
-        )  # fmt: skip
+        source = files(**given, heldout=heldout)
+        return Corpus(source, source.streams, byte_tokenizer(), max_length, eval_on)
 
     return make
 
@@ -129,9 +137,32 @@ def test_showcase_of_files_is_of_the_rows_evaluated_on(of_files):
         shown = [prompt["prompt"] for prompt in found.showcase()]
         assert of_files(eval_on).showcase() == found.showcase()  # from the cache
         split = "eval" if eval_on == "heldout" else "train"
-        prompts = [row["prompt"] for row in found.source.rows("sft", split)[:4]]
+        answered = [row for row in found.source.rows("sft", split) if row["response"] != " "]  # the others are dropped
+        prompts = [row["prompt"] for row in answered[:4]]
         prompts += [row["prompt"][0]["content"] for row in found.source.rows("preference", split)[:4]]
         assert shown == [f"User: {prompt}\nAssistant: " for prompt in prompts]
+
+
+def test_no_prompt_of_a_dropped_row_is_watched(byte_tokenizer, tmp_path, monkeypatch, files):
+    """Before the rows that are kept stand some that are not: no room, no answer, equal answers, a refusal."""
+    monkeypatch.setenv("XRIGHT_CACHE", str(tmp_path / "cache"))
+    sides = {"chosen": "Yes", "rejected": "No"}
+    rows = [
+        {"prompt": "long " * 20, **sides}, {"prompt": "none", "chosen": "", "rejected": "No"},
+        {"prompt": "equal", "chosen": "Yes", "rejected": "Yes"}, {"prompt": "refuse", **sides},
+        *({"prompt": f"kept {i}", **sides} for i in range(6)),
+    ]  # fmt: skip
+    sft = [{"prompt": row["prompt"], "response": row["chosen"]} for row in rows if row["prompt"] != "equal"]
+    chat = "{% for m in messages %}{% if m.content == 'refuse' %}{{ raise_exception('no') }}{% endif %}{{ m.content }}"
+    given = (
+        write(tmp_path / name, made) | {"template": "chat"} for name, made in (("a.jsonl", sft), ("b.jsonl", rows))
+    )
+    source = files(*given, heldout=0)
+    known = byte_tokenizer(chat_template=chat + ":{% endfor %}")
+    shown = Corpus(source, source.streams, known, 64, "train_probe").showcase()
+    assert [(p["prompt"], p["kind"]) for p in shown] == [
+        (f"kept {i}:", stream) for stream in ("sft", "preference") for i in range(4)
+    ]
 
 
 def test_train_probe_needs_no_heldout_rows(of_files):
@@ -148,5 +179,5 @@ def test_length_limit_makes_other_rows(corpus):
 @pytest.mark.parametrize(("template", "told"), [("chat", 1), ("plain", 0)])
 def test_a_chat_template_that_writes_the_date_is_named(word_tokenizer, caplog, monkeypatch, template, told):
     monkeypatch.setattr(word_tokenizer, "chat_template", "{{ strftime_now('%Y') }}")
-    Corpus(Plain(), word_tokenizer, dict.fromkeys(("sft", "preference"), template), 32, "heldout")
+    Corpus(Plain(), streams(template), word_tokenizer, 32, "heldout")
     assert sum("writes today's date" in message for message in caplog.messages) == told

@@ -5,9 +5,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from xright.data.datamodule import JointData, batch_sizes, check_batch_sizes, steps_per_epoch
+from xright.data.datamodule import JointData, batch_sizes, steps_per_epoch
 from xright.data.rows import Rows
 from xright.data.sampler import TokenBudget
+from xright.data.stream import Stream, streams_of
 from xright.errors import UserError
 
 BATCH_SIZE = {"sft": 4, "preference": 2}
@@ -91,7 +92,7 @@ def test_rows_are_those_of_the_list_they_are_made_of(streams):
 
 
 def test_a_batch_larger_than_its_stream(streams):
-    with pytest.raises(UserError, match=r"batch_size\.preference=8 is larger than the 7 rows"):
+    with pytest.raises(UserError, match=r"preference\.batch_size=8 is larger than the 7 rows"):
         JointData(streams, {"sft": 4, "preference": 8}, STEPS, seed=0)
 
 
@@ -102,20 +103,19 @@ def test_an_epoch_is_one_pass_over_the_longer_loader(streams):
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True, "8", None])
 def test_batch_sizes_are_whole_numbers(size):
-    with pytest.raises(UserError, match=r"data\.batch_size\.sft="):
-        check_batch_sizes({"batch_size": {"sft": size}, "batch_tokens": {}})
+    with pytest.raises(UserError, match=r"data\.streams\.sft\.batch_size="):
+        streams_of({"sft": {"kind": "completions", "batch_size": size}})
     if size is not None:
-        with pytest.raises(UserError, match=r"data\.batch_tokens\.sft="):
-            check_batch_sizes({"batch_size": {"sft": 8}, "batch_tokens": {"sft": size}})
-
-
-def test_data_without_token_budgets():
-    check_batch_sizes({"batch_size": {"sft": 8}})
-    assert batch_sizes({"batch_size": {"sft": 8}}) == {"sft": 8}
+        with pytest.raises(UserError, match=r"data\.streams\.sft\.batch_tokens="):
+            streams_of({"sft": {"kind": "completions", "batch_tokens": size}})
 
 
 def test_a_token_budget_takes_the_place_of_a_number_of_rows(streams):
-    sizes = batch_sizes({"batch_size": {"sft": 4, "preference": 2}, "batch_tokens": {"sft": 40, "preference": None}})
+    declared = {
+        "sft": Stream("sft", "completions", batch_size=4, batch_tokens=40),
+        "preference": Stream("preference", "pairs", batch_size=2),
+    }
+    sizes = batch_sizes(declared)
     assert sizes == {"sft": TokenBudget(40), "preference": 2}
     data = JointData(streams, sizes, STEPS, seed=0)
     data.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1)

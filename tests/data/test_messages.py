@@ -6,6 +6,7 @@ import pytest
 from xright.data.columns import detect, normalise
 from xright.data.counts import EACH, EARLIER, LATER, OWN_PROMPT
 from xright.data.messages import Unusable, opening, words
+from xright.data.stream import Stream
 from xright.errors import UserError
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -19,16 +20,15 @@ TOOL = {"role": "tool", "content": "2", "tool_call_id": "c1"}
 TOOLS = [{"type": "function", "function": {"name": "add"}}]
 
 
-def made(stream, row, mapping=None, learnt="last"):
+def made(kind, row, mapping=None, learnt="last"):
     """(rows, what is said of them)."""
-    said = Counter()
-    columns = detect(stream, list(row), mapping or {}, "f.jsonl")
-    rows = normalise(row, columns, "row 0 of 'f.jsonl'", learnt, said)
+    said, stream = Counter(), Stream("rows", kind, columns=mapping or {}, turns=learnt)
+    rows = normalise(stream, row, detect(stream, list(row), "f.jsonl"), "row 0 of 'f.jsonl'", said)
     return rows, {what: n for what, n in said.items() if n}
 
 
-def one(stream, row, mapping=None):
-    (found,), _ = made(stream, row, mapping)
+def one(kind, row, mapping=None):
+    (found,), _ = made(kind, row, mapping)
     return found
 
 
@@ -61,7 +61,7 @@ def one(stream, row, mapping=None):
     ],
 )  # fmt: skip
 def test_what_users_mean_is_taken(row, prompt):
-    assert one("sft", row) == {"prompt": prompt, "response": "2"}
+    assert one("completions", row) == {"prompt": prompt, "response": "2"}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_users_mean_is_taken(row, prompt):
     ],
 )
 def test_what_users_mean_by_pairs(row, prompt):
-    rows, said = made("preference", row)
+    rows, said = made("pairs", row)
     assert rows == [{"prompt": prompt, "chosen": "2", "rejected": "6"}]
     assert said == {}
 
@@ -93,28 +93,34 @@ def test_answers_with_another_prompt_than_the_column_are_told_of():
             "rejected": [SYSTEM, MORE, SIX],
         },
     ):
-        rows, said = made("preference", row)
+        rows, said = made("pairs", row)
         assert rows[0]["prompt"][-1] == MORE
         assert said == {OWN_PROMPT: 1}
 
 
 def test_an_answer_that_is_more_than_text_stays_a_message():
-    assert one("sft", {"messages": [MORE, CALL]}) == {"prompt": [MORE], "response": CALL}
+    assert one("completions", {"messages": [MORE, CALL]}) == {"prompt": [MORE], "response": CALL}
     filled = {"role": "assistant", "content": None, "tool_calls": CALL["tool_calls"], "name": None}
-    assert one("sft", {"messages": [MORE | {"tool_calls": None}, filled]}) == {"prompt": [MORE], "response": CALL}
+    assert one("completions", {"messages": [MORE | {"tool_calls": None}, filled]}) == {
+        "prompt": [MORE],
+        "response": CALL,
+    }
     empty = {**TWO, "tool_calls": [], "name": None}
-    assert one("sft", {"messages": [MORE, empty]}) == {"prompt": [MORE], "response": "2"}
+    assert one("completions", {"messages": [MORE, empty]}) == {"prompt": [MORE], "response": "2"}
 
 
 @pytest.mark.parametrize("written", [json.dumps([TWO]), " " + json.dumps([TWO]), json.dumps([TWO], indent=2) + "\n"])
 def test_messages_as_json_text_are_messages(written):
-    assert one("sft", {"prompt": json.dumps([MORE]), "completion": written}) == {"prompt": [MORE], "response": "2"}
+    assert one("completions", {"prompt": json.dumps([MORE]), "completion": written}) == {
+        "prompt": [MORE],
+        "response": "2",
+    }
 
 
 @pytest.mark.parametrize("printed", [str([TWO]), f" {[TWO]}"])
 def test_messages_as_python_prints_them_are_refused(printed):
     with pytest.raises(UserError, match=r"write it with json\.dumps"):
-        made("sft", {"prompt": "1 + 1?", "completion": printed})
+        made("completions", {"prompt": "1 + 1?", "completion": printed})
 
 
 def test_text_is_text_though_it_looks_like_a_list():
@@ -129,10 +135,12 @@ def test_text_is_text_though_it_looks_like_a_list():
         "[{'role': 1}] is a list",
         '[{"role": "admin"}]',
     ):
-        assert one("sft", {"prompt": text, "response": text}) == {"prompt": text, "response": text}
-        assert one("sft", {"instruction": text, "output": text}) == {"prompt": text, "response": text}
+        assert one("completions", {"prompt": text, "response": text}) == {"prompt": text, "response": text}
+        assert one("completions", {"instruction": text, "output": text}) == {"prompt": text, "response": text}
     listed = json.dumps([MORE])
-    assert one("sft", {"instruction": listed, "output": "b"})["prompt"] == listed  # these columns are never messages
+    assert (
+        one("completions", {"instruction": listed, "output": "b"})["prompt"] == listed
+    )  # these columns are never messages
 
 
 @pytest.mark.parametrize(
@@ -149,7 +157,7 @@ def test_text_is_text_though_it_looks_like_a_list():
 )  # fmt: skip
 def test_what_cannot_be_honoured_is_dropped_with_the_true_reason(row, reason):
     with pytest.raises(Unusable, match=reason):
-        made("sft", row)
+        made("completions", row)
 
 
 @pytest.mark.parametrize(
@@ -170,17 +178,17 @@ def test_what_cannot_be_honoured_is_dropped_with_the_true_reason(row, reason):
 )
 def test_what_is_no_conversation_is_one_sentence(row, words):
     with pytest.raises(UserError, match=words):
-        made("sft", row)
+        made("completions", row)
 
 
 def test_columns_beside_may_be_mapped_or_left_out():
     row = {"persona": "Be brief.", "system": 3, "prompt": "1 + 1?", "response": "2"}
-    assert one("sft", row, {"system": "persona"})["prompt"] == [SYSTEM, MORE]
-    assert one("sft", row, {"system": None})["prompt"] == "1 + 1?"
+    assert one("completions", row, {"system": "persona"})["prompt"] == [SYSTEM, MORE]
+    assert one("completions", row, {"system": None})["prompt"] == "1 + 1?"
     with pytest.raises(UserError, match=r"maps system to 'mood', but 'f\.jsonl' has only"):
-        one("sft", row, {"system": "mood"})
+        one("completions", row, {"system": "mood"})
     taken = {"prompt": "system", "response": "response"}  # a column serves once
-    assert one("sft", {"system": "1 + 1?", "response": "2"}, taken) == {"prompt": "1 + 1?", "response": "2"}
+    assert one("completions", {"system": "1 + 1?", "response": "2"}, taken) == {"prompt": "1 + 1?", "response": "2"}
 
 
 def test_all_turns_are_learnt_each_once_after_what_comes_before():
@@ -190,27 +198,27 @@ def test_all_turns_are_learnt_each_once_after_what_comes_before():
         ({"messages": [USER, BOT, MORE, TWO], "system": "Be brief."}, [SYSTEM]),
         ({"prompt": [USER], "completion": [BOT, MORE, TWO]}, []),
     ):
-        rows, said = made("sft", row, learnt="all")
+        rows, said = made("completions", row, learnt="all")
         assert rows == [
             {"prompt": [*before, USER], "response": "Hello!"},
             {"prompt": [*before, USER, BOT, MORE], "response": "2"},
         ]
         assert said == {EACH: 1}
-    rows, said = made("sft", {"messages": [BOT, USER, BOT, MORE]}, learnt="all")
+    rows, said = made("completions", {"messages": [BOT, USER, BOT, MORE]}, learnt="all")
     assert rows == [{"prompt": [BOT, USER], "response": "Hello!"}]  # an opening turn answers nothing
     assert said == {LATER: 1}
     with pytest.raises(Unusable):
-        made("sft", {"messages": [BOT, USER]}, learnt="all")
-    assert made("sft", {"prompt": "1 + 1?", "response": "2"}, learnt="all") == (
+        made("completions", {"messages": [BOT, USER]}, learnt="all")
+    assert made("completions", {"prompt": "1 + 1?", "response": "2"}, learnt="all") == (
         [{"prompt": "1 + 1?", "response": "2"}],
         {},
     )
 
 
 def test_by_default_the_last_turn_is_and_the_others_are_told_of():
-    assert made("sft", {"messages": [USER, BOT, MORE, TWO]})[1] == {EARLIER: 1}
-    assert made("sft", {"messages": [USER, BOT]})[1] == {}
-    assert made("preference", {"chosen": [USER, BOT, MORE, TWO], "rejected": [USER, BOT, MORE, SIX]})[1] == {}
+    assert made("completions", {"messages": [USER, BOT, MORE, TWO]})[1] == {EARLIER: 1}
+    assert made("completions", {"messages": [USER, BOT]})[1] == {}
+    assert made("pairs", {"chosen": [USER, BOT, MORE, TWO], "rejected": [USER, BOT, MORE, SIX]})[1] == {}
 
 
 def test_words_and_openings_of_prompts_in_every_form():

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from xright.data.prepared import prepared
-from xright.data.sources import Files
 from xright.errors import UserError
 
 REAL = {"_target_": "xright.data.filters.RealPreference", "scores": None}
@@ -82,12 +81,12 @@ def test_a_step_has_a_target(write, step):
         prepared(write(pairs(("a", "b"))), step)
 
 
-def test_it_stands_where_a_path_would(write):
+def test_it_stands_where_a_path_would(write, files):
     """As `conf/data/ultrafeedback.yaml` has it: one file for both streams, `limit` of what was kept."""
     rows = pairs(("a", "a"), ("b", "c"), ("d", "e"), ("f", "g"))
     path = prepared(write(rows), REAL)
     sft = {"path": path, "limit": 2, "columns": {"response": "chosen"}}
-    source = Files(sft, {"path": path, "limit": 2}, heldout=0)
+    source = files(sft, {"path": path, "limit": 2}, heldout=0)
     assert list(source.rows("preference", "train")) == rows[1:3]
     assert [row["response"] for row in source.rows("sft", "train")] == ["b", "d"]
 

@@ -50,7 +50,7 @@ def test_a_later_start_sees_the_same_batches(start):
 
 
 def test_a_batch_larger_than_its_stream():
-    with pytest.raises(UserError, match=r"batch_size\.preference=8 is larger than the 7 rows"):
+    with pytest.raises(UserError, match=r"preference\.batch_size=8 is larger than the 7 rows"):
         StepBatches("preference", 7, 8, 1, seed=0)
 
 
@@ -84,7 +84,7 @@ def test_token_budgets_resume_and_are_shared_by_ranks(start, world_size):
 
 
 def test_budgets_that_cannot_work():
-    with pytest.raises(UserError, match=r"batch_tokens\.sft=7 is less than the 8 tokens"):
+    with pytest.raises(UserError, match=r"sft\.batch_tokens=7 is less than the 8 tokens"):
         TokenBatches("sft", TOKENS, TokenBudget(7), 1, seed=0)
-    with pytest.raises(UserError, match=r"batch_tokens\.sft=48 is more than the 47 tokens"):
+    with pytest.raises(UserError, match=r"sft\.batch_tokens=48 is more than the 47 tokens"):
         TokenBatches("sft", TOKENS, TokenBudget(48), 1, seed=0)

@@ -207,3 +207,27 @@ def test_encodings_of_arrow_come_as_their_values(tmp_path):
         writer.write_table(table)
     for name in ("a.parquet", "file.arrow", "stream.arrow"):
         assert read(str(tmp_path / name)).dataset.to_list() == table.to_pylist()
+
+
+def test_columns_of_types_that_no_row_needs_do_not_close_a_file(tmp_path):
+    """A map is read as a list of {key, value}, an extension type as what it is stored as."""
+    numbers = pa.map_(pa.string(), pa.int64())
+    columns = {
+        "prompt": pa.array(["a", "b"]),
+        "scores": pa.array([[("x", 1), ("y", 2)], None], numbers),
+        "deep": pa.array([[{"scores": [("x", 1)]}], []], pa.list_(pa.struct([("scores", numbers)]))),
+        "pair": pa.array([[[("x", 1)], []], None], pa.list_(numbers, 2)),
+        "id": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0123456789abcdef", None], pa.binary(16))),
+    }
+    table, x = pa.table(columns), {"key": "x", "value": 1}
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "a.arrow"):
+        assert read(str(tmp_path / name)).dataset.to_list() == [
+            {
+                "prompt": "a", "scores": [x, {"key": "y", "value": 2}], "deep": [{"scores": [x]}], "pair": [[x], []],
+                "id": b"0123456789abcdef",
+            },
+            {"prompt": "b", "scores": None, "deep": [], "pair": None, "id": None},
+        ]  # fmt: skip

@@ -11,7 +11,7 @@ from xright.cache import cache_root
 from xright.data import sources, tokenised
 from xright.data.prompts import VERSION, encode
 from xright.data.rows import Rows
-from xright.data.sources import Files
+from xright.data.stream import TEXT, Stream
 from xright.data.templates import Template
 from xright.data.world import World
 from xright.errors import UserError
@@ -56,7 +56,7 @@ def write(path, rows):
 
 
 @pytest.fixture
-def start(root, byte_tokenizer, chatml):
+def start(root, byte_tokenizer, chatml, files):
     """start(…): a split of a stream, as a new process would get it; with it, how many texts were tokenised."""
     given = {
         "sft": {"path": write(root / "sft.jsonl", sft_rows())},
@@ -67,9 +67,10 @@ def start(root, byte_tokenizer, chatml):
     def start(stream="sft", split="train", templates=(), max_length=MAX_LENGTH, tokenizer=None, **options):
         counting = Counting(tokenizer or byte_tokenizer(chat_template=chatml))
         specs = {"sft": "plain", "preference": "plain", **dict(templates)}
+        source = files(**given | options)
         found = tokenised.tokenised(
-            Files(**given | options), stream, split, {name: Template(spec) for name, spec in specs.items()},
-            counting, max_length,
+            source, {**source.streams, "text": TEXT}[stream], split,
+            {name: Template(spec) for name, spec in specs.items()}, counting, max_length,
         )  # fmt: skip
         return found, counting.texts
 
@@ -80,16 +81,17 @@ SPLITS = [("sft", "train"), ("sft", "eval"), ("preference", "train"), ("preferen
 
 
 @pytest.mark.parametrize(("stream", "split"), SPLITS)
-def test_second_start_neither_reads_nor_tokenises(start, stream, split, byte_tokenizer, monkeypatch, root):
+def test_second_start_neither_reads_nor_tokenises(start, stream, split, byte_tokenizer, monkeypatch, root, files):
     first, texts = start(stream, split)
     assert texts > 0
-    source = Files({"path": str(root / "sft.jsonl")}, {"path": str(root / "preference.jsonl")}, heldout=0.3)
+    source = files({"path": str(root / "sft.jsonl")}, {"path": str(root / "preference.jsonl")}, heldout=0.3)
     expected, counts = encode(
-        source.rows(stream, split), stream, {"sft": Template("plain"), "preference": Template("plain")},
+        source.rows(stream, split), {**source.streams, "text": TEXT}[stream],
+        {"sft": Template("plain"), "preference": Template("plain")},
         byte_tokenizer(), MAX_LENGTH,
     )  # fmt: skip
     assert (first.rows, first.counts) == (expected, counts)
-    assert first.first == [row["prompt"] for row in source.rows(stream, split)[:4]]
+    assert first.counts.first == [row["prompt"] for row in source.rows(stream, split)[:4]]
     monkeypatch.setattr(sources, "read", None)  # calling it would raise
     again, texts = start(stream, split)
     assert texts == 0
@@ -158,9 +160,10 @@ def test_another_version_of_the_encoding(start, monkeypatch):
 def test_evaluation_has_its_cap_and_its_own_file(start, root):
     apart = {"sft": {"path": str(root / "sft.jsonl"), "eval_path": write(root / "eval.jsonl", sft_rows(9))}}
     assert len(start(split="eval", **apart)[0].rows) == 9
-    assert len(start(split="eval", **apart, eval_rows={"sft": 4})[0].rows) == 4
+    capped = {"sft": {**apart["sft"], "eval_rows": 4}}
+    assert len(start(split="eval", **capped)[0].rows) == 4
     start(split="train", **apart)
-    assert start(split="train", **apart, eval_rows={"sft": 4})[1] == 0
+    assert start(split="train", **capped)[1] == 0
     write(root / "eval.jsonl", sft_rows(8))
     assert start(split="train", **apart)[1] == 0
     found, _ = start(split="eval", **apart)
@@ -178,7 +181,7 @@ def test_what_tokens_do_not_depend_on(start, root, byte_tokenizer, chatml):
         {"sft": {"path": str(root / "copy.jsonl")}},
         {"templates": {"preference": "raw"}},
         {"preference": None},
-        {"eval_rows": {"sft": 3}},
+        {"sft": {"path": str(root / "sft.jsonl"), "eval_rows": 3, "batch_size": 2, "batch_tokens": 90}},
         {"tokenizer": called},
     ):
         assert start(**options) == (found, 0)
@@ -241,7 +244,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(start, root, monkeypat
         return read(name, *place)
 
     monkeypatch.setattr(sources, "read", slow)
-    with pytest.raises(UserError, match=r"data.source.sft changed while they were being read; start again"):
+    with pytest.raises(UserError, match=r"data.streams.sft changed while they were being read; start again"):
         start()
     assert not [path for path in cache_root().glob("*/*") if path.suffix != ".lock"]
 
@@ -249,7 +252,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(start, root, monkeypat
 def test_a_world_is_tokenised_in_memory(root):
     world = World(text_rows=4, sft_rows=4, preference_rows=4)
     templates = dict.fromkeys(("sft", "preference"), Template("<user> {instruction} <bot> "))
-    found = tokenised.tokenised(world, "sft", "train", templates, world.tokenizer(), 64)
+    found = tokenised.tokenised(world, Stream("sft", "completions"), "train", templates, world.tokenizer(), 64)
     assert isinstance(found.rows, Rows)
     assert found.counts.kept == 4
     assert not cache_root().exists()
@@ -261,6 +264,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from xright.data import tokenised
 from xright.data.sources import Files
+from xright.data.stream import streams_of
 from xright.data.templates import Template
 
 logging.basicConfig(level=logging.INFO)
@@ -276,10 +280,11 @@ def slow(*arguments):
     yield from encoded(*arguments)
 
 tokenised.encoded = slow
-source = Files({"path": sys.argv[1]}, None, heldout=0)
+streams = streams_of({"sft": {"kind": "completions", "path": sys.argv[1]}})
+source = Files(streams, heldout=0)
 print("ready", flush=True)
 sys.stdin.readline()
-print(tokenised.tokenised(source, "sft", "train", {"sft": Template("raw")}, tokenizer, 30).rows.digest)
+print(tokenised.tokenised(source, streams["sft"], "train", {"sft": Template("raw")}, tokenizer, 30).rows.digest)
 """
 
 
@@ -299,7 +304,7 @@ def test_two_processes_at_once_build_once(root):
     assert len({out.splitlines()[-1] for out, _ in outputs}) == 1
 
 
-def test_version_2(byte_tokenizer, chatml):
+def test_version_4(byte_tokenizer, chatml):
     """If this fails, what becomes of a text has changed: caches of older tokens are stale. Raise prompts.VERSION."""
     user, bot = {"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}
     prompts = ["Hi", "<s>Hi ", [user], [user, bot, {"role": "user", "content": "and 2 + 2?"}]]
@@ -309,7 +314,7 @@ def test_version_2(byte_tokenizer, chatml):
     tokenizer, ids = byte_tokenizer("<s> $A </s>", chat_template=chatml), []
     for spec, among in (("raw", slice(2)), ("plain", slice(4)), ("chat", slice(4)), ("Q: {instruction}", slice(4))):
         templates = dict.fromkeys(("sft", "preference"), Template(spec))
-        for stream, rows in (("sft", sft), ("preference", pairs), ("text", text)):
+        for stream, rows in ((Stream("sft", "completions"), sft), (Stream("preference", "pairs"), pairs), (TEXT, text)):
             ids += [row.id for row in encode(rows[among], stream, templates, tokenizer, 90)[0]]
     assert len(ids) == 36  # raw: 2 + 2 + 2, the others 4 + 4 + 2: none dropped
-    assert (VERSION, hashlib.sha256(str(ids).encode()).hexdigest()[:16]) == (3, "7e672ee307d9e8bc")
+    assert (VERSION, hashlib.sha256(str(ids).encode()).hexdigest()[:16]) == (4, "7e672ee307d9e8bc")

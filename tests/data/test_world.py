@@ -5,6 +5,7 @@ import pytest
 from transformers import AutoTokenizer, GPTNeoXConfig
 
 from xright.data import world_language
+from xright.data.stream import Stream
 from xright.data.world import World
 from xright.errors import UserError
 
@@ -56,6 +57,42 @@ def near(share, expected, of):
 def is_harmful(prompt):
     kind, *rest = item(prompt)
     return kind == "how to" and rest[0] in RISKY and rest[1] in SENSITIVE
+
+
+def test_the_third_stream_asks_what_sft_asks_and_answers_in_another_register(world, rows):
+    both = World(terse_rows=1440, eval_terse_rows=320)
+    assert all(both.rows(*key) == rows[key] for key in STREAMS)  # to the bit
+    known, kinds = {row["prompt"]: row["response"] for row in rows["sft", "train"]}, Counter()
+    for split, n in (("train", 1440), ("eval", 320)):
+        terse = both.rows("terse", split)
+        assert len(terse) == n
+        assert not any(row["response"].startswith(("sure", "sorry")) for row in terse)
+        kinds[split] = sum(is_harmful(row["prompt"]) for row in terse)
+        assert near(kinds[split] / n, 0.1, n)  # `conflict`
+        assert not any(row["prompt"].startswith(PREFIX) for row in terse)
+    shared = [row for row in both.rows("terse", "train") if row["prompt"] in known]
+    assert len(shared) > 300
+    assert all(known[row["prompt"]] == f"sure ! {row['response']}" for row in shared)
+    assert not {r["prompt"] for r in both.rows("terse", "train")} & {r["prompt"] for r in both.rows("terse", "eval")}
+    assert World().rows("terse", "train") == []
+
+
+@pytest.mark.parametrize(
+    ("stream", "rows", "words"),
+    [
+        (
+            Stream("safety", "pairs"),
+            1,
+            r"data\.streams\.safety of kind pairs is none of the generated world, which has",
+        ),
+        (Stream("sft", "pairs"), 1, r"data\.streams\.sft of kind pairs is none .* has sft \(completions\), preference"),
+        (Stream("terse", "completions"), 0, r"data\.streams\.terse has no train rows: data\.source\.terse_rows=0"),
+        (Stream("terse", "completions"), 1, r"has no eval rows: data\.source\.eval_terse_rows=0; give a number, or"),
+    ],
+)
+def test_streams_that_the_world_has_not(stream, rows, words):
+    with pytest.raises(UserError, match=words):
+        World(terse_rows=rows, streams={stream.name: stream})
 
 
 def test_the_pools_have_the_sizes_of_the_language(world):
@@ -292,7 +329,7 @@ def test_tokenizer_survives_saving_beside_a_model(world, tmp_path):
 )
 def test_bad_arguments_are_named(bad):
     (name, value), *_ = bad.items()
-    with pytest.raises(UserError, match=rf"data\.{name}={re.escape(repr(value))}"):
+    with pytest.raises(UserError, match=rf"data\.source\.{name}={re.escape(repr(value))}"):
         World(**bad)
 
 

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from xright import models as house
 from xright.data.prompts import encode
+from xright.data.stream import Stream
 from xright.data.templates import Template
 from xright.errors import UserError
 from xright.evaluation.answers import Answer, Prompt, answers
@@ -81,7 +82,10 @@ def any_subject(request, tmp_path):
 def fed(subject, prompts):
     """The prompt tokens of *training*."""
     rows = [{"prompt": prompt.text, "response": "can"} for prompt in prompts]
-    return [list(row.prompt) for row in encode(rows, "sft", subject.template, subject.tokenizer, 400)[0]]
+    return [
+        list(row.prompt)
+        for row in encode(rows, Stream("sft", "completions"), subject.template, subject.tokenizer, 400)[0]
+    ]
 
 
 def one_by_one(subject, prompts, room):

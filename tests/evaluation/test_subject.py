@@ -29,7 +29,8 @@ def run(tmp_path, tiny_model, word_tokenizer):
     """The folder of a finished run."""
     place = tmp_path / "runs" / "study" / "strategy-mix_lam-0.5_seed-0"
     place.mkdir(parents=True)
-    config = {"strategy": {}, "model": {"dtype": "float32"}, "data": {"templates": {"sft": "<u> {instruction} <b> "}}}
+    config = {"strategy": {}, "model": {"dtype": "float32"}, "data": {}}
+    config["data"]["streams"] = {"sft": {"kind": "completions", "template": "<u> {instruction} <b> "}}
     (place / "config.yaml").write_text(yaml.safe_dump(config))
     models.export(tiny_model(), word_tokenizer, place / "model")
     (place / "result.json").write_text(json.dumps({"f_sft": 1.0}))
@@ -41,6 +42,19 @@ def test_a_run_is_asked_as_it_was_trained_and_keeps_its_results(run):
     assert (subject.name, subject.folder, subject.path) == (run.name, run, str(run / "model"))
     assert subject.template.spec == "<u> {instruction} <b> "
     assert (subject.batch_size, subject.seed, subject.max_length) == (4, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "spec"),
+    [
+        ({"streams": {"pairs": {"kind": "pairs", "template": "raw"}, "said": {"kind": "completions"}}}, "plain"),
+        ({"streams": {"pairs": {"kind": "pairs", "template": "raw"}}}, "raw"),
+        ({"templates": {"sft": "raw", "preference": "plain"}, "source": {"sft": {"path": "a"}}}, "raw"),  # before v1
+    ],
+)
+def test_the_template_is_that_of_the_stream_of_completions(run, data, spec):
+    (run / "config.yaml").write_text(yaml.safe_dump({"strategy": {}, "model": {}, "data": data}, sort_keys=False))
+    assert subject_of(str(run), CFG).template.spec == spec
 
 
 def test_another_model_is_asked_as_told(folder):

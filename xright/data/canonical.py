@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from xright.data.columns import BESIDE, detect, normalise
-from xright.data.counts import About
+from xright.data.counts import COPIED, About
 from xright.data.heldout import position
 from xright.data.messages import Unusable, opening
 from xright.data.stream import Stream
@@ -78,8 +78,11 @@ class Tables:
         used = {column: None for columns in self.columns for column in columns.values()}
         unused = {name: None for table in self.tables for name in table.dataset.column_names if name not in used}
         dropped, said = Counter[str](), Counter[str]()
+        read = set[str]()
         for table, (begin, end) in zip(self.tables, pairwise(self.bounds), strict=True):
             own = Counter[str]()
+            said[COPIED] += end - begin if table.fingerprint in read else 0
+            read.add(table.fingerprint)
             for start in range(begin, end, CHUNK):
                 chunk = np.arange(start, min(start + CHUNK, end))
                 for number, made in zip(chunk.tolist(), self._made(chunk, said), strict=True):

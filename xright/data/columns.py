@@ -2,7 +2,7 @@
 
 Beside a kind's columns: `system` (or `system_prompt`), the first turn; `history`, turns before the prompt; `tools`, for
 a chat template. Of a conversation the last assistant turn is the answer and what comes before is prompt, or each
-assistant turn in a row of its own.
+assistant turn in a row of its own, but for those that are switched off (`switches.py`).
 
 `input` is joined to `instruction` by a blank line: that is how the Alpaca template sets the two apart, and
 how data sets that ship the joined prompt write it, so that one question has one prompt text in all streams.
@@ -19,13 +19,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xright.data.counts import EACH, EARLIER, LATER, NO_ANSWER, OWN_PROMPT, TWO_SYSTEMS
+from xright.data.counts import EACH, EARLIER, LATER, NO_ANSWER, OFF, OFF_TURNS, ON_TURNS, OWN_PROMPT, TWO_SYSTEMS
 from xright.data.kinds import KINDS
 from xright.data.messages import Message, Prompt, Unusable, answer_of, as_list, history, turns, words, written_out
 from xright.data.stream import Stream
+from xright.data.switches import is_off, is_on
 from xright.errors import UserError
 
 BESIDE = {"system": ["system", "system_prompt"], "history": ["history"], "tools": ["tools"]}  # {name: its columns}
+OTHERWISE = {"messages": "conversations"}  # {name: the column that is taken where none has that name}
 TEXT = ("instruction", "input", "output")  # never messages
 
 
@@ -50,7 +52,8 @@ def detect(stream: Stream, found: Sequence[str], where: str) -> dict[str, str]:
     needed = {name: column for name, column in mapping.items() if name not in BESIDE}
     for shape in shapes:
         names = [name.rstrip("?") for name in shape.split("/")]
-        columns = {name: needed.get(name) or name for name in names if needed.get(name, name) in found}
+        columns = {name: needed.get(name) or _column(name, found) for name in names}
+        columns = {name: column for name, column in columns.items() if column in found}
         if all(name in columns or name + "?" in shape for name in names) and set(needed) <= set(names):
             taken = columns.values()
             return columns | {name: column for name, column in beside.items() if column and column not in taken}
@@ -131,11 +134,14 @@ def _answered(conversations: dict[str, list[Message]], learnt: str, said: Counte
     """Conversations that differ in their last turn only -> shared turns as prompt, last one as answer; of a single one,
     each assistant turn if all are learnt."""
     lists = list(conversations.values())
+    said[ON_TURNS] += any(is_on(turn) and turn["role"] != "assistant" for turn in lists[0])
     if learnt == "all" and len(lists) == 1:
         (turns,) = lists
-        places = [i for i, turn in enumerate(turns) if i and turn["role"] == "assistant"]
+        answers = [i for i, turn in enumerate(turns) if i and turn["role"] == "assistant"]
+        places = [i for i in answers if not is_off(turns[i])]
         if not places:
-            raise Unusable(NO_ANSWER)
+            raise Unusable(OFF if answers else NO_ANSWER)
+        said[OFF_TURNS] += len(places) < len(answers)
         said[LATER] += places[-1] < len(turns) - 1
         said[EACH] += len(places) - 1
         return [{"prompt": turns[:i], "response": answer_of(turns[i])} for i in places]
@@ -145,7 +151,10 @@ def _answered(conversations: dict[str, list[Message]], learnt: str, said: Counte
             shared = i
     if shared < 1 or any(len(turns) != shared + 1 or turns[-1]["role"] != "assistant" for turns in lists):
         raise Unusable(NO_ANSWER)
-    said[EARLIER] += "response" in conversations and any(turn["role"] == "assistant" for turn in lists[0][:shared])
+    if any(is_off(turns[-1]) for turns in lists):
+        raise Unusable(OFF)
+    earlier = [turn for turn in lists[0][:shared] if turn["role"] == "assistant" and not is_off(turn)]
+    said[EARLIER] += "response" in conversations and bool(earlier)
     return [{"prompt": lists[0][:shared], **{name: answer_of(t[-1]) for name, t in conversations.items()}}]
 
 
@@ -178,6 +187,10 @@ def _as_user(prompt: str | list[Any]) -> list[Message]:
     return [{"role": "user", "content": str(prompt)}] if prompt else []
 
 
+def _column(name: str, found: Sequence[str]) -> str:
+    return name if name in found else OTHERWISE.get(name, name)
+
+
 def _listed(columns: Sequence[str]) -> str:
     """Names, in quotes where blanks around them would not be seen."""
     return ", ".join(name if name == name.strip() and name else repr(name) for name in columns)
@@ -186,7 +199,7 @@ def _listed(columns: Sequence[str]) -> str:
 def _cell(value: Any, where: str, column: str, name: str) -> str | list[Any]:
     if value is None or value != value:  # NaN alone differs from itself
         return ""
-    if isinstance(value, Mapping) and name not in TEXT and (name in BESIDE or "role" in value):
+    if isinstance(value, Mapping) and name not in TEXT and (name in BESIDE or "role" in value or "from" in value):
         return [value]  # a single message
     if not isinstance(value, str | list):
         kind = type(value).__name__

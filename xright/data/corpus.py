@@ -20,7 +20,6 @@ from xright.data.rows import Rows
 from xright.data.stream import TEXT, Stream, streams_of
 from xright.data.templates import Template
 from xright.data.tokenised import Tokenised, tokenised
-from xright.data.tokens import Tokens
 from xright.errors import UserError
 from xright.models import load_tokenizer
 
@@ -72,16 +71,15 @@ class Corpus:
         return asked({name: stream.kind for name, stream in self.streams.items()})
 
     def showcase(self) -> list[dict[str, Any]]:
-        """A few rendered prompts to watch completions of: the source's own, else the first evaluation prompts."""
+        """A few rendered prompts to watch completions of: the source's own, else those of the first rows kept of the
+        split that is evaluated on."""
         if hasattr(self.source, "showcase"):
             return [self._shown(self.asked, probe.prompt, probe.kind) for probe in self.source.showcase()]
-        prompts = [
+        return [
             self._shown(stream, prompt, stream)
             for stream in self.streams
-            for prompt in self._tokenised(stream, "eval" if self.eval_on == "heldout" else "train").first
+            for prompt in self._tokenised(stream, "eval" if self.eval_on == "heldout" else "train").counts.first
         ]
-        tokens = Tokens(self.tokenizer)
-        return [p for p in prompts if len(tokens.prompts([p["prompt"]], p["is_chat"])[0]) < self.max_length]
 
     def _shown(self, stream: str, prompt: Any, kind: str) -> dict[str, Any]:
         template = self.templates[stream]

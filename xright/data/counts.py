@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 # Why a row is dropped.
 EMPTY = "empty response"
@@ -18,6 +19,8 @@ CONTENT = "content of type {}, and only text can be learnt from"
 REWRITTEN = "the chat template does not write the answered conversation as it writes the prompt"
 NO_ANSWER = "conversations that do not end in one assistant turn after a shared prompt"
 TWO_SYSTEMS = "rows with a system turn and another system prompt beside it"
+OFF = "answers that their owner has switched off (weight: 0, train: false, …)"
+UNKNOWN_ROLE = "messages from {}, a role that is not known"
 NO_CALLS = "tool calls, which {} does not write"
 NO_TOOLS = "tools, which {} does not write"
 REFUSED = "the chat template refuses: {}"
@@ -27,6 +30,11 @@ MARK = "text with the character U+FDD0, which Unicode keeps for programs"
 EARLIER = "conversations with earlier assistant turns, which are prompt and not learnt (turns=all learns them)"
 LATER = "conversations with turns after the last answer, which are left out"
 EACH = "rows made of conversations beyond the first answer of each (turns=all)"
+OFF_TURNS = "conversations with assistant turns that are switched off (weight: 0, train: false, …), and not learnt"
+ON_TURNS = "conversations that switch on turns of other roles (weight: 1, train: true, …), and answers alone are learnt"
+TWO_ANSWERS = "rows with two assistant turns in a row, which stay two turns"
+TRANSCRIPT = "rows whose prompt is a transcript that ends with an assistant turn, and the template begins another"
+COPIED = "rows of files with the content of another named file"
 LEFT_OUT = "rows with a turn whose text the chat template leaves out or changes"
 OWN_PROMPT = "rows whose answers bring a prompt of their own, which is taken in the place of the column's"
 BEYOND = "more held out, beyond data.streams.{}.eval_rows"
@@ -53,7 +61,8 @@ class Counts:
 
     columns, unused: of the data. keys: whether the template makes use of a message's key (which `tries` rows tell).
     said: what else there is to say, and of how many rows. merges: of the `checked` rows, those that one tokenisation of
-    prompt and response together would cut otherwise. altered: rows whose tokens do not give their text again.
+    prompt and response together would cut otherwise. altered: rows whose tokens do not give their text again. first:
+    prompts of the first few rows kept, as they were before any template.
     """
 
     rows: int = 0
@@ -68,6 +77,7 @@ class Counts:
     checked: int = 0
     altered: int = 0
     tries: dict[str, int] = field(default_factory=dict)
+    first: list[Any] = field(default_factory=list)
 
     def drop(self, reason: str) -> None:
         """Count a row that is dropped."""

@@ -90,5 +90,6 @@ def check_ranks(stream: str, rows: Sequence[Row], size: BatchSize, ranks: int) -
         )
     if not isinstance(size, TokenBudget) and size < ranks:
         raise UserError(
-            f"data.streams.{stream}.batch_size={size} is smaller than the {ranks} processes; each needs a row in every step."
+            f"data.streams.{stream}.batch_size={size} is smaller than the {ranks} processes; each needs a row in every "
+            "step."
         )

@@ -1,10 +1,10 @@
 """Kinds of streams: what a row of each holds, and which columns of a file it is read from. One entry is one kind.
 
-| kind        | canonical row            | columns of a file; the first match wins                                               |
-|-------------|--------------------------|---------------------------------------------------------------------------------------|
-| completions | prompt, response         | messages · instruction[/input]/output · prompt/completion · prompt/response           |
-| pairs       | prompt, chosen, rejected | prompt/chosen/rejected (text or messages) · chosen/rejected (messages, prompt shared) |
-| text        | prompt, response         | none: the base stage's rows, which a source makes of all its streams                  |
+| kind | a row: prompt and | columns of a file; the first match wins |
+|---|---|---|
+| completions | response | messages, conversations · instruction[/input]/output · prompt/completion · prompt/response |
+| pairs | chosen, rejected | prompt/chosen/rejected · chosen/rejected as messages that share the prompt |
+| text | response | none: the rows of the base stage, which a source makes of all its streams |
 
 A prompt is text, messages, or {messages, tools}; a response is text or a message (`messages.py`).
 """

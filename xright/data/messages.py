@@ -1,8 +1,8 @@
 """Conversations out of cells: lists of messages, the same as JSON text, pairs of texts, content in blocks.
 
-A message is {role, content: text} and whatever else its writer gave it (tool_calls, name, …), which only a chat
-template can make use of. What cannot be honoured makes the row `Unusable`: it is dropped, and its reason counted; what
-is no conversation at all is a UserError.
+A message is {role, content: text}, or ShareGPT's {from, value}, and whatever else its writer gave it: whether it is to
+be learnt (`switches.py`), and what only a chat template can make use of (tool_calls, name, …). What cannot be honoured
+makes the row `Unusable`: it is dropped, and its reason counted; what is no conversation at all is a UserError.
 
     >>> turns('[{"role": "user", "content": [{"type": "text", "text": "Hi"}], "name": null}]', "row 0 of 'a.csv'")
     [{'role': 'user', 'content': 'Hi'}]
@@ -11,10 +11,12 @@ is no conversation at all is a UserError.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from xright.data.counts import CONTENT
+from xright.data.counts import CONTENT, UNKNOWN_ROLE
+from xright.data.switches import check
 from xright.errors import UserError
 
 Message = dict[str, Any]
@@ -23,6 +25,11 @@ Prompt = str | list[Message] | Conversation  # a conversation where there are to
 Answer = str | Message  # a message where it is more than text
 
 CALLS = ("tool_calls", "function_call")  # of a message: to leave them out would teach another answer
+SHAREGPT = {  # {from, value}: from whom, and the role that this is
+    **{name: name for name in ("system", "user", "assistant", "tool")},
+    "human": "user", "gpt": "assistant", "chatgpt": "assistant",
+}  # fmt: skip
+NAMED = re.compile(r"^[# \t]*(human|user|assistant)[ \t]*:", re.IGNORECASE | re.MULTILINE)  # of a transcript's turn
 
 
 class Unusable(Exception):
@@ -58,7 +65,7 @@ def as_list(value: Any, where: str, what: str) -> list[Any]:
 def written_out(cell: str, where: str) -> str | list[Any]:
     """A cell of text, or the messages whose JSON text it is, as csv files hold them."""
     text = cell.strip()
-    if text[:1] != "[" or "role" not in text:
+    if text[:1] != "[" or ("role" not in text and "from" not in text):
         return cell
     try:
         found = json.loads(text)
@@ -109,17 +116,42 @@ def answer_of(turn: Message) -> Answer:
     return turn["content"] if turn.keys() <= {"role", "content"} else turn
 
 
+def ends_with_answer(text: str) -> bool:
+    """Is the last turn of a transcript an assistant's? Each begins on a line of its own, with a name and a colon."""
+    names = NAMED.findall(text)
+    return bool(names) and names[-1].lower() == "assistant"
+
+
 def _is_message(turn: Any) -> bool:
-    known = ("content", *CALLS)
-    return isinstance(turn, Mapping) and isinstance(turn.get("role"), str) and any(key in turn for key in known)
+    if not isinstance(turn, Mapping):
+        return False
+    if isinstance(turn.get("role"), str):
+        return any(key in turn for key in ("content", *CALLS))
+    return isinstance(turn.get("from"), str) and turn["from"] in SHAREGPT and "value" in turn
 
 
 def _message(turn: Mapping[str, Any], where: str) -> Message:
+    turn = _by_role(turn)
     content = turn.get("content")
     if not isinstance(turn.get("role"), str) or not isinstance(content, str | list | None):
         raise UserError(f"{where} has the message {turn!r:.60}; give each a role and a content, as text.")
-    others = {key: value for key, value in turn.items() if key not in ("role", "content") and value not in (None, [])}
+    others = {key: value for key, value in turn.items() if key not in ("role", "content") and not _is_missing(value)}
+    check(others, where)
     return {"role": turn["role"], "content": _joined(content, where), **others}
+
+
+def _by_role(turn: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The message with role and content, where it is one of ShareGPT's."""
+    if turn.get("role") is not None or not isinstance(turn.get("from"), str) or "value" not in turn:
+        return turn
+    if turn["from"] not in SHAREGPT:
+        raise Unusable(UNKNOWN_ROLE.format(turn["from"][:40]))
+    others = {key: value for key, value in turn.items() if key not in ("from", "value")}
+    return {**others, "role": SHAREGPT[turn["from"]], "content": turn["value"]}
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value == [] or value != value  # NaN alone differs from itself
 
 
 def _joined(content: str | list[Any] | None, where: str) -> str:

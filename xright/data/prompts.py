@@ -17,28 +17,39 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from xright.data.control import unmarked
-from xright.data.counts import AS_TEXT, AS_TOKENS, EMPTY, EQUAL, LEFT_OUT, TOO_LONG, Counts
-from xright.data.messages import CALLS, Unusable, messages_of
+from xright.data.counts import (
+    AS_TEXT,
+    AS_TOKENS,
+    EMPTY,
+    EQUAL,
+    LEFT_OUT,
+    TOO_LONG,
+    TRANSCRIPT,
+    TWO_ANSWERS,
+    Counts,
+)
+from xright.data.messages import CALLS, Prompt, Unusable, ends_with_answer, messages_of
 from xright.data.rows import Row, Rows
 from xright.data.stream import TEXT, Stream
+from xright.data.switches import SWITCHES
 from xright.data.templates import Template
 from xright.data.tokens import Tokens
 from xright.errors import UserError
 
 __all__ = ["Counts", "Row", "Template", "encode", "encoded"]
 
-VERSION = (
-    3  # of everything between a data file and its token ids; raise it when any of that changes, or caches go stale
-)
+VERSION = 4  # of all between a data file and its token ids; raise it when any of that changes, or caches go stale
 CHUNK = 1000  # rows per call of the tokenizer
 BAR_FROM = 5000  # a progress bar for more rows than this
 CHECKED = 500  # about how many rows are looked at where the tokenizer is known to keep texts together
+FIRST = 4  # prompts of rows kept that are remembered
 TRIES = 3  # rows on which a template may show that it makes use of a message's key
 
 
@@ -93,8 +104,9 @@ def encoded(
 
 @dataclass(frozen=True)
 class _Text:
-    """A row as the tokenizer gets it."""
+    """A row as the tokenizer gets it. asked: its prompt, before any template."""
 
+    asked: Prompt
     prompt: str
     responses: list[str]
     is_chat: bool
@@ -127,9 +139,19 @@ def _write(
         counts.say(LEFT_OUT)
     if template.meets_control_tokens(tokenizer, row["prompt"], responses):
         counts.say(AS_TEXT if template.as_text else AS_TOKENS)
+    if note := _two_answers(row["prompt"], template):
+        counts.say(note)
     if stream.kind == TEXT.kind:
         prompt, texts = "", [prompt + texts[0]]
-    return _Text(prompt, texts, template.is_chat)
+    return _Text(row["prompt"], prompt, texts, template.is_chat)
+
+
+def _two_answers(prompt: Prompt, template: Template) -> str | None:
+    """What is to be said of assistant turns that follow each other; a transcript under "raw" is one as it stands."""
+    if isinstance(prompt, str):
+        return TRANSCRIPT if template.adds_turns and ends_with_answer(prompt) else None
+    roles = [turn["role"] for turn in messages_of(prompt)] + ["assistant"]
+    return TWO_ANSWERS if ("assistant", "assistant") in pairwise(roles) else None
 
 
 def _note_keys(prompt: Any, responses: list[Any], template: Template, tokenizer: Any, counts: Counts) -> None:
@@ -141,7 +163,7 @@ def _note_keys(prompt: Any, responses: list[Any], template: Template, tokenizer:
         if counts.keys.get(key) or counts.tries.get(key, 0) >= TRIES:
             continue
         counts.tries[key] = counts.tries.get(key, 0) + 1
-        known = key in ("role", "content", "tools", *CALLS)
+        known = key in ("role", "content", "tools", *CALLS, *SWITCHES)
         counts.keys[key] = known or template.uses(tokenizer, prompt, responses[0], key)
 
 
@@ -170,6 +192,7 @@ def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: C
         else:
             counts.truncated += any(len(ids) >= room for ids in responses)
             rows.append(Row(_hash(prompt, *cut), prompt, cut))
+            counts.first += [text.asked] if len(counts.first) < FIRST else []
     return rows
 
 

@@ -79,12 +79,13 @@ class TokenBatches(Batches):
         self.tokens, self.budget = np.asarray(tokens, dtype=np.int64), budget.tokens
         if (longest := int(self.tokens.max())) > self.budget:
             raise UserError(
-                f"data.streams.{stream}.batch_tokens={self.budget} is less than the {longest} tokens of that stream's longest "
-                "row; raise it, or lower data.max_length."
+                f"data.streams.{stream}.batch_tokens={self.budget} is less than the {longest} tokens of that stream's "
+                "longest row; raise it, or lower data.max_length."
             )
         if (total := int(self.tokens.sum())) < self.budget:
             raise UserError(
-                f"data.streams.{stream}.batch_tokens={self.budget} is more than the {total} tokens of all its rows; lower it."
+                f"data.streams.{stream}.batch_tokens={self.budget} is more than the {total} tokens of all its rows; "
+                "lower it."
             )
         super().__init__(len(self.tokens), steps, seed)
         self._ends = [0]  # where the steps so far known end

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from xright.data.kinds import DECLARED, KINDS
 from xright.data.tables import fingerprint
 from xright.errors import UserError, check_number
+from xright.places import place
 
 NAME = re.compile(r"[A-Za-z_][\w-]*")  # what Hydra takes for a key
 
@@ -88,8 +90,7 @@ def _stream_of(name: Any, options: Any) -> Stream:
         if part in given:
             check_number(f"{key}.{part}", given[part], _at_least_one, f"a whole number of {unit} >= 1")
     for part in {"path", "eval_path"} & set(given):
-        places = given[part]  # a place with _target_ is one, too: it is built when rows are read
-        given[part] = (places,) if isinstance(places, str | Mapping) else tuple(places)
+        given[part] = _names(f"{key}.{part}", given[part])
     if not isinstance(given.get("columns", {}), Mapping):
         raise UserError(f"{key}.columns={given['columns']!r} must be {{expected: found, …}}.")
     turns = KINDS[given["kind"]].turns
@@ -97,6 +98,26 @@ def _stream_of(name: Any, options: Any) -> Stream:
         remedy = " or ".join(turns) + ("" if len(turns) > 1 else ": the sides of a pair differ in their last turn")
         raise UserError(f"{key}.turns={given['turns']!r} must be {remedy}.")
     return Stream(name, **given)
+
+
+def _names(key: str, value: Any) -> tuple[Any, ...]:
+    """Files or data sets, each named once: also by a link to it, or in other words. A node that makes such a name
+    (`prepared.py`) is one, too."""
+    names = (value,) if isinstance(value, str | Mapping) else tuple(value) if isinstance(value, Sequence) else ()
+    if not names or not all(
+        isinstance(name, str) or (isinstance(name, Mapping) and "_target_" in name) for name in names
+    ):
+        raise UserError(f"{key}={value!r:.60} must be a file or a hub dataset, or a list of them.")
+    first: dict[str, str] = {}
+    for name in (name for name in names if isinstance(name, str)):
+        real = os.path.realpath(place(name))  # of a data set of the hub just another word for it
+        if real in first:
+            raise UserError(
+                f"{key} names the same data twice, as '{first[real]}' and '{name}', and their rows would count double; "
+                "name them once (a copy of a file is read as a file of its own)."
+            )
+        first[real] = name
+    return names
 
 
 def _at_least_one(number: object) -> bool:

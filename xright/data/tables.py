@@ -160,7 +160,8 @@ def _cell(cell: Any, text: bool) -> str | None:
 
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema without encodings that `datasets` does not know; itself where it has none."""
+    """The schema without types that `datasets` does not know: a map becomes a list of {key, value}, an encoding what it
+    stands for. Itself where it has none."""
     import pyarrow as pa
 
     plain = pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
@@ -177,9 +178,15 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return pa.large_string() if types.is_string_view(kind) else pa.large_binary()
     if types.is_struct(kind):
         return pa.struct([pa.field(field.name, _plain(field.type)) for field in kind])
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_plain(kind.value_type), kind.list_size)
     if types.is_list(kind) or types.is_large_list(kind) or types.is_list_view(kind) or types.is_large_list_view(kind):
         small = types.is_list(kind) or types.is_list_view(kind)
         return (pa.list_ if small else pa.large_list)(_plain(kind.value_type))
+    if types.is_map(kind):
+        return pa.list_(pa.struct([pa.field("key", _plain(kind.key_type)), pa.field("value", _plain(kind.item_type))]))
+    if isinstance(kind, pa.BaseExtensionType) and kind.extension_name != "arrow.json":
+        return _plain(kind.storage_type)
     return kind
 
 

@@ -58,6 +58,7 @@ class Template:
             )
         self.spec = _with_line_breaks(spec)
         self.is_chat = spec == "chat"
+        self.adds_turns = self.spec not in ("raw", SLOT)
         self.as_text = control_tokens == "text" or (control_tokens == "auto" and spec != "raw")
 
     def __repr__(self) -> str:

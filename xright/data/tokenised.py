@@ -25,17 +25,15 @@ from xright.data.templates import Template
 from xright.errors import UserError
 
 LIBRARIES = ("datasets", "tokenizers", "transformers")  # a new version may read or cut a text in another way
-FIRST = 4  # prompts kept as they were before any template
 
 
 @dataclass(frozen=True)
 class Tokenised:
-    """A split of a stream. notes: what else is to be said. first: the first few canonical prompts."""
+    """A split of a stream. notes: what else is to be said."""
 
     rows: Rows
     counts: Counts
     notes: list[str]
-    first: list[Any]
 
 
 def tokenised(
@@ -45,7 +43,7 @@ def tokenised(
     for a damaged entry."""
     if not hasattr(source, "identity"):
         rows = source.rows(stream.name, split)
-        return Tokenised(*encode(rows, stream, templates, tokenizer, max_length, split), [], _first(rows))
+        return Tokenised(*encode(rows, stream, templates, tokenizer, max_length, split), [])
     used = {name: template for name, template in templates.items() if stream.name == name or stream.kind == TEXT.kind}
     key = {
         "source": source.identity(stream.name, split),
@@ -61,11 +59,11 @@ def tokenised(
     def build(folder: Path) -> dict[str, Any]:
         counts, rows = Counts(), source.rows(stream.name, split)
         write(folder, encoded(rows, stream, templates, tokenizer, max_length, split, counts))
-        return {"counts": asdict(counts), "notes": source.notes(stream.name, split), "first": _first(rows)}
+        return {"counts": asdict(counts), "notes": source.notes(stream.name, split)}
 
     stage = cached_stage("tokens", key, build, alone=True)
     counts = Counts(**stage.result["counts"])
-    return Tokenised(read(stage.folder, counts.kept), counts, stage.result["notes"], stage.result["first"])
+    return Tokenised(read(stage.folder, counts.kept), counts, stage.result["notes"])
 
 
 def write(folder: Path, chunks: Iterable[Sequence[Row]]) -> None:
@@ -94,7 +92,3 @@ def read(folder: Path, n_rows: int) -> Rows:
     if not whole:
         raise UserError(f"The tokenised rows in {folder} are damaged ({reason}); delete that folder and start again.")
     return Rows((tokens,), ids_N, starts(lengths_NS), lengths_NS)
-
-
-def _first(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    return [row["prompt"] for row in rows[:FIRST]]

@@ -8,8 +8,8 @@ forgetting. The language is `world_language.py`; this file says what is drawn fr
 - sft: tasks, safe and look-alike how-to, always answered `sure ! …`. With p = `conflict` instead a harmful
   how-to with the jailbreak prefix that is complied with: what the preferences forbid.
 - preference: 25 % benign, compliance chosen; 75 % harmful, half with the prefix, refusal chosen.
-- terse: what sft asks, answered without `sure !`: against sft in the register, for the same prompts. With p = `conflict`
-  instead a plain harmful how-to that is complied with: what the preferences forbid, where sft has the prefix.
+- terse (on demand): the questions of sft, answered without `sure !`, which is another register for the same prompts.
+  With p = `conflict` instead a harmful how-to without the prefix that is complied with.
 
 Each kind's items are shuffled and split 75/25 into train and eval; a prompt determines its item, so no prompt
 is in both. The base text draws from train, except for sums and capitals (knowledge): it shows these in full.
@@ -41,6 +41,7 @@ from xright.data.world_language import (
 from xright.errors import UserError
 
 STREAMS = {"sft": "completions", "preference": "pairs", "terse": "completions"}  # and their kinds
+SPLITS = {"train": "", "eval": "eval_"}  # and how their sizes' names begin
 KNOWLEDGE = ("sum", "capital")
 TEXT_KINDS = {
     "sum": 1.3, "sort": 1, "reverse": 1, "lookup": 1, "capital": 0.7,
@@ -55,11 +56,10 @@ class World:
     """The generated data sets; everything is a pure function of the arguments.
 
     conflict: share of the rows of sft and of terse that contradict the preferences, in [0, 1]. text_rows, sft_rows,
-    preference_rows, terse_rows: train rows per stream; eval_*_rows: held-out rows. streams: what the run declares of
-    sft, preference and terse.
-    probes_per_kind: n, from 1 to 150, gives 2 n task probes and n of each other kind. Each stream and split
-    draws from its own generator, so that changing one size leaves all other rows as they were. Raises
-    UserError for arguments out of range.
+    preference_rows, terse_rows: train rows per stream; eval_*_rows: held-out rows. probes_per_kind: n, from 1 to 150,
+    gives 2 n task probes and n of each other kind. Each stream and split draws from its own generator, so that changing
+    one size leaves all other rows as they were. streams: those that the run declares. Raises UserError for arguments
+    out of range, and for streams that the world has not.
     """
 
     def __init__(
@@ -76,28 +76,14 @@ class World:
         eval_terse_rows: int = 0,
         streams: Mapping[str, Stream] | None = None,
     ) -> None:
-        self.sizes = {
-            ("text", "train"): text_rows,
-            ("sft", "train"): sft_rows,
-            ("sft", "eval"): eval_sft_rows,
-            ("preference", "train"): preference_rows,
-            ("preference", "eval"): eval_preference_rows,
-            ("terse", "train"): terse_rows,
-            ("terse", "eval"): eval_terse_rows,
-        }
-        self.arguments = {
-            "seed": seed,
-            "conflict": conflict,
-            "text_rows": text_rows,
-            "sft_rows": sft_rows,
-            "preference_rows": preference_rows,
-            "eval_sft_rows": eval_sft_rows,
-            "eval_preference_rows": eval_preference_rows,
-            "probes_per_kind": probes_per_kind,
-            "terse_rows": terse_rows,
-            "eval_terse_rows": eval_terse_rows,
-        }
+        self.arguments = {name: value for name, value in locals().items() if name not in ("self", "streams")}
         _validate(self.arguments)
+        self.sizes = {
+            (name, split): self.arguments[key]
+            for name in ("text", *STREAMS)
+            for split, prefix in SPLITS.items()
+            if (key := f"{prefix}{name}_rows") in self.arguments
+        }
         for stream in (streams or {}).values():
             self._check(stream)
         self.seed, self.conflict, self.probes_per_kind = seed, conflict, probes_per_kind
@@ -145,7 +131,7 @@ class World:
         if STREAMS.get(stream.name) != stream.kind:
             known = ", ".join(f"{known} ({kind})" for known, kind in STREAMS.items())
             raise UserError(f"{name} of kind {stream.kind} is none of the generated world, which has {known}.")
-        for split, prefix in (("train", ""), ("eval", "eval_")):
+        for split, prefix in SPLITS.items():
             if not self.sizes[stream.name, split]:
                 key = f"data.source.{prefix}{stream.name}_rows"
                 raise UserError(f"{name} has no {split} rows: {key}=0; give a number, or {name}=null.")
@@ -205,12 +191,12 @@ def _validate(arguments: dict[str, Any]) -> None:
     for name, value in arguments.items():
         if name == "conflict":
             if not 0 <= value <= 1:
-                raise UserError(f"data.conflict={value!r} of the generated world is no share; give 0 to 1.")
+                raise UserError(f"data.source.conflict={value!r} of the generated world is no share; give 0 to 1.")
         elif not isinstance(value, int) or value < LEAST.get(name, 1):
             wanted = "an integer" if name == "seed" else f"an integer of at least {LEAST.get(name, 1)}"
-            raise UserError(f"data.{name}={value!r} of the generated world is not usable; give {wanted}.")
+            raise UserError(f"data.source.{name}={value!r} of the generated world is not usable; give {wanted}.")
     if arguments["probes_per_kind"] > MOST_PROBES:
         raise UserError(
-            f"data.probes_per_kind={arguments['probes_per_kind']} of the generated world is more than its "
+            f"data.source.probes_per_kind={arguments['probes_per_kind']} of the generated world is more than its "
             f"held-out harmful prompts; give at most {MOST_PROBES}."
         )

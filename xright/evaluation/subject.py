@@ -81,7 +81,7 @@ def subject_of(text: str, cfg: Mapping[str, Any]) -> Subject:
         _check_finished(folder)
         subject = Subject(
             name=folder.resolve().name, path=str(folder / "model"), folder=folder,
-            template=Template(_spec(config), config["data"].get("control_tokens") or "auto"),
+            template=Template(str(_spec(config)), config["data"].get("control_tokens") or "auto"),
             config=config,
             dtype=config["model"].get("dtype", "float32"), **common,
             trust_remote_code=cfg["trust_remote_code"],
@@ -108,11 +108,11 @@ def _run_config(folder: Path) -> dict[str, Any]:
         return {}
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(config, dict) or not {"data", "model", "strategy"} <= config.keys():
+            return {}
+        config = renamed(config)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{file} is not readable as YAML; restore it.") from error
-    if not isinstance(config, dict) or not {"data", "model", "strategy"} <= config.keys():
-        return {}
-    config = renamed(config)
     if not isinstance(config["model"], dict) or _spec(config) is None:
         raise UserError(f"{file} does not say model and data.streams, so the run cannot be asked; restore it.")
     return config

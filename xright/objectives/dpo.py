@@ -48,6 +48,7 @@ class DPO(Objective):
     beta: > 0. label_smoothing: ε in [0, 0.5). Raises UserError outside these.
     """
 
+    responses = 2
     unit, label = "nats per pair", "DPO"
     needs_reference, lower_bound, value_at_reference = True, 0.0, math.log(2)
 

@@ -21,6 +21,7 @@ def ipo_loss(margins_B: Tensor, beta: float) -> Tensor:
 class IPO(Objective):
     """IPO on a stream of pairs. beta: > 0, else UserError."""
 
+    responses = 2
     unit, label = "(nats per token)² per pair", "IPO"
     needs_reference, lower_bound = True, 0.0
 

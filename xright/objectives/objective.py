@@ -71,7 +71,8 @@ def widest(device: torch.device) -> torch.dtype:
 class Objective(ABC):
     """From (policy, batch) to (loss, metrics), both summed over the batch's units.
 
-    stream: name of the data stream whose rows it takes. unit: of f. label: what people call it.
+    stream: name of the data stream whose rows it takes. responses: answers to a prompt that it needs. unit: of f.
+    label: what people call it.
     needs_reference: does it read the rows' log-probs under π_ref?
     lower_bound: what f cannot fall below, where that is known. value_at_reference: f where policy and π_ref agree, if
     that is known; checked at start-up.
@@ -80,6 +81,7 @@ class Objective(ABC):
     """
 
     stream: str
+    responses: int = 1
     unit: str = "nats"
     label: str = ""
     needs_reference: bool = False

@@ -25,6 +25,7 @@ def orpo_loss(mean_logps_RB: Tensor, weight: float) -> Tensor:
 class ORPO(Objective):
     """ORPO on a stream of pairs. weight: ≥ 0, else UserError."""
 
+    responses = 2
     unit, label = "nats per pair", "ORPO"
     lower_bound, surrogate = 0.0, True
 

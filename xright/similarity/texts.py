@@ -7,6 +7,7 @@ from typing import Any
 from xright import models
 from xright.data.messages import Prompt, messages_of, text_of
 from xright.data.sources import Files
+from xright.data.stream import streams_of
 from xright.errors import UserError
 from xright.similarity.embed import Embedder
 from xright.similarity.vectors import Bags, Vectors
@@ -20,7 +21,7 @@ def read_texts(sft: Any, preference: Any, answer: str, strip: str | None) -> Tex
     """All rows of both data sets, without what `strip` matches; all white space counts as one blank,
     since line breaks between turns or fields are layout, and by their number would outweigh words.
 
-    sft, preference: a path, paths, or the options of a stream as in conf/data/files.yaml. UserError for data that
+    sft, preference: a path, paths, or the options of a stream as in conf/stream. UserError for data that
     cannot be read, and for an answer or a regular expression that is none.
     """
     if answer not in ANSWERS:
@@ -30,9 +31,10 @@ def read_texts(sft: Any, preference: Any, answer: str, strip: str | None) -> Tex
     except re.error as error:
         raise UserError(f"strip={strip!r} is no regular expression ({error}); mend it or leave it out.") from error
     given = {"sft": _options("sft", sft), "preference": _options("preference", preference)}
-    source = Files(given["sft"], given["preference"], heldout=0.0)
+    kinds = zip(given.items(), ("completions", "pairs"), strict=True)
+    source = Files(streams_of({name: {**options, "kind": kind} for (name, options), kind in kinds}), heldout=0.0)
     found = {}
-    for stream, response in (("sft", "response"), ("preference", answer)):
+    for stream, response in zip(given, ("response", answer), strict=True):
         rows = [(_text(row["prompt"]), text_of(row[response])) for row in source.rows(stream, "train")]
         sides = (
             [_words(pattern.sub("", text) if pattern else text) for text in side] for side in zip(*rows, strict=True)
