@@ -158,12 +158,22 @@ SMALL = (
 
 
 @pytest.fixture(scope="session")
-def compose():
-    """compose(*overrides): the configuration that a command line with these overrides would get."""
+def hydra_config():
+    """hydra_config(*overrides): what Hydra makes of a command line with these overrides."""
 
     def compose(*overrides):
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra_compose("config", overrides=list(overrides))
+            return hydra_compose("config", overrides=list(overrides))
+
+    return compose
+
+
+@pytest.fixture(scope="session")
+def compose(hydra_config):
+    """compose(*overrides): the configuration of a run with these overrides; UserError where `complete` refuses them."""
+
+    def compose(*overrides):
+        cfg = hydra_config(*overrides)
         complete(cfg, overrides)
         return cfg
 

@@ -10,17 +10,18 @@ from xright.checks import check_config, check_reference
 from xright.data.prompts import Row
 from xright.errors import UserError
 from xright.objectives import DPO, IPO, ORPO
+from xright.settings import complete
 
 
 @pytest.fixture(scope="module")
-def composed(compose):
-    """composed(overrides) like compose; composes each choice of groups once, since that takes a fifth of a second."""
+def composed(hydra_config):
+    """composed(overrides) like hydra_config; composes each choice of groups once, which takes a fifth of a second."""
     choices = {}
 
     def composed(overrides):
         groups = tuple(o for o in overrides if o.split("=")[0] in GROUPS)
         if groups not in choices:
-            choices[groups] = compose(*groups)
+            choices[groups] = hydra_config(*groups)
         cfg = choices[groups].copy()
         for override in OverridesParser.create().parse_overrides([o for o in overrides if o not in groups]):
             OmegaConf.update(cfg, override.key_or_group, override.value(), merge=False)
@@ -51,6 +52,7 @@ GOOD = [
 @pytest.mark.parametrize("overrides", GOOD, ids=" ".join)
 def test_good_configurations_pass(overrides, composed):
     cfg = composed(overrides)
+    complete(cfg, overrides)
     before = OmegaConf.to_container(cfg, resolve=False)
     check_config(cfg)
     assert OmegaConf.to_container(cfg, resolve=False) == before
@@ -106,7 +108,17 @@ BAD = [  # overrides, key as named in the message, value as named in the message
     (("optima=[0.1,0.2]",), "optima", "[0.1, 0.2]"),
     (("optima={dpo: x, sft: 1.0}",), "optima", "'x'"),
     (("optima={dpo: 0.1}",), "optima", "0.1"),
-    (("optima={dpo: null, sft: 1.0}",), "optima", "None"),
+    (("optima={dpo: -0.1, sft: 1.0}",), "optima.dpo", "-0.1"),  # no loss that is a negative log falls below 0
+    (("weights={dpo: -1, sft: 1}",), "weights.dpo", "-1"),
+    (("weights={dpo: 0, sft: 0}",), "weights", "0"),
+    (("weights={dpo: 1, kto: 1}",), "weights", "kto"),
+    (("weights=0.5",), "weights", "0.5"),
+    (("lam=0.5", "weights={dpo: 1, sft: 1}"), "lam", "0.5"),
+    (("strategy=only", "strategy.objective=kto"), "objectives", "['kto']"),
+    (("strategy=mix", "start=average", "weights={dpo: a}"), "weights.dpo", "'a'"),
+    (("optim.optimizer.betas=[2,0.9]",), "optim.optimizer", "2"),
+    (("optim.optimizer._target_=torch.optim.Adm",), "Adm", "cannot"),
+    (("optim.optimizer._partial_=false",), "optim", "missing"),
     (("optima={dpo: nan, sft: 1.0}",), "optima", "nan"),
     (("optima={dpo: true, sft: 1.0}",), "optima", "True"),
     (("optima={dpo: 0.1, sft: 1.0, kto: 1.0}",), "optima", "'kto'"),
@@ -125,15 +137,21 @@ BAD = [  # overrides, key as named in the message, value as named in the message
     (("model.lora.r=2.5",), "model.lora.r", "2.5"),
     (("model.lora.alpha=x",), "model.lora.alpha", "'x'"),
     (("model.lora.dropout=1",), "model.lora.dropout", "1"),
-    (("objectives.dpo=null",), "objectives", "['dpo']"),
+    (("objectives.dpo=null", "objectives.sft=null"), "objectives", "no entry"),
 ]
+
+
+def check(cfg, overrides):
+    """As a job does."""
+    complete(cfg, overrides)
+    check_config(cfg)
 
 
 @pytest.mark.parametrize(("overrides", "key", "value"), BAD, ids=[" ".join(bad[0]) for bad in BAD])
 def test_bad_value_is_named_with_its_key(overrides, key, value, composed):
     cfg = composed(overrides)
     with pytest.raises(UserError) as caught:
-        check_config(cfg)
+        check(cfg, overrides)
     message = str(caught.value)
     assert key in message
     assert value in message.split(key, 1)[1]
@@ -151,30 +169,54 @@ def test_bad_value_is_named_with_its_key(overrides, key, value, composed):
         (("objective@objectives.dpo=ipo", "+objectives.dpo.label_smoothing=0.1"), "'label_smoothing'"),
         (("strategy=sft", "+strategy.lam=0.5"), "'lam'"),
         (("strategy=orpo", "~objectives.orpo"), r"\['orpo'\], but only \['dpo', 'sft'\]"),
-        (("strategy=sft", "~objectives.dpo"), r"objectives \['dpo'\] are not configured"),
+        (("strategy=dpo", "~objectives.dpo"), r"\['dpo'\], but only \['sft'\]"),
+        (("strategy=only",), r"strategy\.objective must be given"),
     ],
 )
-def test_what_does_not_go_together(overrides, says, compose):
-    cfg = compose(*overrides)
+def test_what_does_not_go_together(overrides, says, hydra_config):
+    cfg = hydra_config(*overrides)
     with pytest.raises(UserError, match=says):
-        check_config(cfg)
+        check(cfg, overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("strategy=sft", "objectives.dpo=null"),  # an objective that nobody asks for need not be there
+        ("optima={dpo: null, sft: 1.0}",),  # one optimum may be unknown
+        ("strategy=orpo", "optima={dpo: 0.1, sft: 1.0}"),  # a surrogate has none
+        ("+objective@objectives.ipo=ipo", "weights={ipo: 1, dpo: 1, sft: 2}"),
+        ("start=average", "strategy=mix"),
+        ("callbacks.steps=null", "callbacks.device=null", "callbacks.samples=null"),
+        ("~optim.optimizer", "+optim.optimizer={_target_: torch.optim.SGD, _partial_: true, momentum: 0.9}",),
+    ],
+    ids=" ".join,
+)
+def test_what_does_go_together(overrides, hydra_config):
+    check(hydra_config(*overrides), overrides)
+
+
+@pytest.fixture
+def checked(composed):
+    """checked(*overrides): what a job does with them before anything else."""
+    return lambda *overrides: check(composed(overrides), overrides)
 
 
 @pytest.mark.parametrize("name", ["..", "../up", "a/b", "/up", "a\\b", ".hidden", "''", "null", "a" * 256])
-def test_a_name_stays_in_runs_dir(name, composed):
+def test_a_name_stays_in_runs_dir(name, checked):
     with pytest.raises(UserError, match="must be the name of a folder"):
-        check_config(composed([f"name={name}"]))
+        checked(f"name={name}")
 
 
-def test_runs_dir_is_a_folder_that_can_be_made(composed, tmp_path):
-    check_config(composed([f"runs_dir={tmp_path}/new/deep", "name='λ = ½'"]))
+def test_runs_dir_is_a_folder_that_can_be_made(checked, tmp_path):
+    checked(f"runs_dir={tmp_path}/new/deep", "name='λ = ½'")
     (tmp_path / "file").touch()
     for runs_dir in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match=r"cannot hold runs: .*file is no folder"):
-            check_config(composed([f"runs_dir={runs_dir}"]))
-    check_config(composed([f"runs_dir={tmp_path}/file", "stage=prepare"]))  # which has no run
+            checked(f"runs_dir={runs_dir}")
+    checked(f"runs_dir={tmp_path}/file", "stage=prepare")  # which has no run
     with pytest.raises(UserError, match="runs_dir=None must be the path of a folder"):
-        check_config(composed(["runs_dir=null"]))
+        checked("runs_dir=null")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -204,17 +246,18 @@ def reference_rows(model, wrong=0.0):
     return rows
 
 
-def test_policy_and_reference_must_agree_at_the_start(compose):
+def test_policy_and_reference_must_agree_at_the_start():
     torch.manual_seed(0)
     config = AutoConfig.for_model(
         "gpt_neox", vocab_size=12, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
     )
     model = AutoModelForCausalLM.from_config(config).eval()
-    cfg = compose()
+    right = reference_rows(model)
     for objective in (DPO(0.1), DPO(0.4, 0.1), IPO(0.1)):
-        check_reference(model, objective, reference_rows(model), cfg)
-    check_reference(model, ORPO(), reference_rows(model, wrong=9.0), cfg)  # has no reference
+        check_reference(model, {"mine": objective}, {"mine": right}, "float32")
+    check_reference(model, {"orpo": ORPO()}, {"orpo": reference_rows(model, wrong=9.0)}, "float32")  # has no reference
     wrong = reference_rows(model, wrong=1.0)  # h = -1: f_DPO = log(1 + e^0.1)
     value = math.log(1 + math.exp(0.1))
-    with pytest.raises(UserError, match=rf"must start at 0\.6931, but it is {value:.4f}"):
-        check_reference(model, DPO(0.1), wrong, cfg)
+    objectives = {"ipo": IPO(0.1), "dpo": DPO(0.1), "orpo": ORPO()}  # all that are known are looked at
+    with pytest.raises(UserError, match=rf"so f_DPO must start at 0\.6931, but it is {value:.4f}"):
+        check_reference(model, objectives, {"ipo": right, "dpo": wrong, "orpo": right}, "float32")

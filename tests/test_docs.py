@@ -38,11 +38,13 @@ from xright.data.world import World
 from xright.errors import UserError
 from xright.evaluate import configuration as evaluation
 from xright.folders import RunFolder
-from xright.naming import cell_name
+from xright.naming import ARITHMETIC, cell_name
 from xright.packing import choose_layout
 from xright.processes import processes
 from xright.report import _parser as report_parser
+from xright.settings import Settings
 from xright.stages import Stages
+from xright.strategies import Schedule
 from xright.sweep import CheckSweep
 from xright.theory.__main__ import _parser as theory_parser
 from xright.training import _check_clip
@@ -261,7 +263,8 @@ def test_the_examples_of_own_parts_work():
             if "streams" in node:
                 node = {**node["source"], "streams": streams_of(node["streams"])}
             made[named[1]] = own[node.pop("_target_").split(".")[-1]](**node)
-    assert made.keys() == {"strategies/coin", "objectives/hinge", "data/riddles"}
+    assert made.keys() == {"strategies/coin", "strategies/turns", "objectives/hinge", "data/riddles"}
+    assert [made["strategies/turns"].weights(t) for t in range(3)] == [{"sft": 1.0}, {"dpo": 1.0}, {"sft": 1.0}]
     assert [made["strategies/coin"].weights(t) for t in range(3)] == [{"sft": 1.0}, {"dpo": 1.0}, {"sft": 1.0}]
     hinge = made["objectives/hinge"]
     losses = type(hinge).__call__.__globals__["hinge_loss"](torch.tensor([-10.0, 0.0, 10.0, 20.0]), beta=0.1, delta=1.0)
@@ -399,7 +402,7 @@ def refused(overrides, compose, monkeypatch):
             with processes(cfg, "alright", overrides):
                 pass
         monkeypatch.setattr(stages, "world_size", lambda: cfg.trainer.devices)
-        Stages(cfg, corpus_of(cfg)).check()
+        Stages(Settings.of(cfg, ARITHMETIC), corpus_of(cfg)).check()
     except UserError as error:
         return str(error)
     raise AssertionError(f"{overrides} is not refused")
@@ -479,12 +482,16 @@ def test_a_model_that_cannot_be_packed_is_padded_and_said(family, caplog):
 
 
 def test_what_the_page_calls_without_effect_has_none(compose):
-    nodes = {file.stem: compose(f"strategy={file.stem}").strategy for file in (ROOT / "conf/strategy").glob("*.yaml")}
-    assert {name for name, node in nodes.items() if "lam" not in node} == {"sequential", "sft", "dpo", "orpo"}
-    selectors = {name: build(node) for name, node in nodes.items() if name != "maxright"}  # which wants optima
-    assert not any(selector.looks(step) for selector in selectors.values() for step in range(30))
-    assert not selectors["sequential"].may_stop_early
-    few, many = (selectors["sequential"].phases(steps_per_epoch=10, epochs=epochs) for epochs in (1, 9))
+    names = [file.stem for file in (ROOT / "conf/strategy").glob("*.yaml")]
+    cfgs = {name: compose(f"strategy={name}", *["strategy.objective=sft"] * (name == "only")) for name in names}
+    weighed = {name for name, cfg in cfgs.items() if "weights" in cfg.strategy or "weights" in cfg.start}
+    assert cfgs.keys() - weighed == {"sequential", "sft", "dpo", "orpo", "only"}
+    # MAXRIGHT wants optima
+    schedules = {name: Schedule.of(build(cfg.strategy)) for name, cfg in cfgs.items() if name != "maxright"}
+    rules = [phase.rule for schedule in schedules.values() for phase in schedule.phases]
+    assert not any(rule.looks(step) for rule in rules for step in range(30))
+    assert [name for name, schedule in schedules.items() if len(schedule.phases) > 1] == ["sequential"]
+    few, many = (schedules["sequential"].steps(10, epochs) for epochs in (1, 9))
     assert few == many
     cfg = compose("model=hf", "model.path=x", "data.streams.sft.batch_tokens=512")
     assert batch_sizes(streams_of(cfg.data.streams))["sft"].tokens == 512

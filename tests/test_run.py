@@ -29,9 +29,15 @@ TRAJECTORY = [
     "train_seconds",
     "eval_seconds",
 ]
-STEPS = ["step", "pick", "loss_dpo", "loss_sft", "seen_gap_dpo", "seen_gap_sft", "seconds", "tokens"]
+STEPS = [
+    "step", "pick", "loss_dpo", "loss_sft", "seen_gap_dpo", "seen_gap_sft", "seconds", "tokens", "weight_dpo",
+    "weight_sft",
+]  # fmt: skip
 RESULT = [
     "strategy",
+    "label",
+    "method",
+    "objectives",
     "lam",
     "seed",
     "steps",

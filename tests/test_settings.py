@@ -1,30 +1,20 @@
 """What one setting says of another (`complete`), each sentence of it, and the typed parts of a configuration."""
 
 import pytest
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 
 from xright.errors import UserError
 from xright.naming import ARITHMETIC
 from xright.objectives import DPO, IPO, SFT
-from xright.run import CONF
-from xright.settings import Settings, complete
+from xright.settings import Settings
 
 IPO_TOO = "+objective@objectives.ipo=ipo"
 ALONE = "objectives.sft=null"
 
 
 @pytest.fixture(scope="module")
-def completed():
+def completed(compose):
     """completed(*overrides): a configuration as `complete` leaves it."""
-
-    def make(*overrides):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra_compose("config", overrides=list(overrides))
-        complete(cfg, overrides)
-        return cfg
-
-    return make
+    return compose
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from prompts import SAFETY, write, write_prompts
 from reward_model import TEXT, train_reward_model
 from tables import publish
 
+from xright.strategies.maxright import USUAL_K
+
 SEEDS = (0, 1, 2)
 WORK, JOINT, ORPO = (Path("runs") / name for name in ("embedded_benchmarks", "embedded", "embedded_win_rate"))
 SEQUENTIAL = ["strategy=sequential", "strategy.first=dpo,sft", "strategy.epochs=[3,3]"]
@@ -68,8 +70,9 @@ def finished(folder: Path, seed: int) -> list[Path]:
     found = []
     for file in sorted(folder.glob("*/result.json")):
         result = json.loads(file.read_text(encoding="utf-8"))
-        wanted = result["strategy"] in ("mix", "alright", "orpo") or "(3,3)" in result["label"]
-        wanted |= result["strategy"] == "maxright" and "k=" not in result["label"]
+        method = result["method"]
+        wanted = result["strategy"] in ("mix", "alright", "orpo") or method.get("k") == USUAL_K
+        wanted |= method["family"] == "sequential" and [phase["epochs"] for phase in method["phases"]] == [3, 3]
         if wanted and result["seed"] == seed and result["lam"] in (None, *LAMS):
             found.append(file.parent)
     return found

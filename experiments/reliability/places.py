@@ -76,7 +76,7 @@ class Places:
         for module in (stages, reference, tokenised):
             self._wrap_stages(module)
         self._wrap(pipeline, "train", lambda *_, **__: "training")
-        self._wrap(pipeline, "_behaviour", lambda *_, **__: "behaviour")
+        self._wrap(pipeline.JointRun, "_behaviour", lambda *_, **__: "behaviour")
         self._wrap(JointModule, "training_step", lambda module, *_: f"step {module.global_step}")
         self._wrap(JointModule, "evaluate", lambda *_: "evaluation")
         for objective in Objective.__subclasses__():
