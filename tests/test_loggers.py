@@ -15,7 +15,7 @@ import pytest
 from wandb.proto import wandb_internal_pb2 as protobuf
 
 from xright.logged import LOGGED, LOSSES, PREFERENCE, STEP, TABLES, TRAINED
-from xright.loggers import wandb_runs
+from xright.loggers import running
 
 ROOT = Path(__file__).resolve().parents[1]
 RELIABILITY = ROOT / "experiments" / "reliability"
@@ -184,9 +184,9 @@ def test_the_docs_promise_these_keys():
 
 def log(folder, steps):
     node = {
-        "_target_": "xright.loggers.wandb_logger", "project": "test", "group": "test", "folder": str(folder),
+        "_target_": "xright.loggers.wandb_logger", "project": "test", "group": "test",
     }  # fmt: skip
-    with wandb_runs({"wandb": node}) as (logger,):
+    with running({"wandb": node, "other": None}, folder) as (logger,):
         for step in steps:
             logger.log_metrics({"loss": step / 10}, step=step)
         return logger.version
@@ -251,9 +251,9 @@ def test_damaged_lines_are_left_out_and_told(tmp_path, monkeypatch, caplog):
 
 def test_a_resumed_run_has_every_table_once(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    node = {"_target_": "xright.loggers.wandb_logger", "project": "t", "group": "t", "folder": str(tmp_path)}
+    node = {"_target_": "xright.loggers.wandb_logger", "project": "t", "group": "t"}
     for steps in ([1, 2, 3], [3, 4]):
-        with wandb_runs({"wandb": node}) as (logger,):
+        with running({"wandb": node}, tmp_path) as (logger,):
             for step in steps:
                 logger.log_rows("samples", ["step"], [[step]], step)
     files = tmp_path.glob("wandb/offline-run-*/files/media/table/*.json")

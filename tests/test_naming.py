@@ -6,7 +6,7 @@ import pytest
 
 from xright.naming import LONGEST, cell_name, run_path
 
-CFG = {"strategy": {"lam": 0.5}, "lam": 0.5, "seed": 0}
+CFG = {"strategy": {"weights": {"dpo": 0.5, "sft": 0.5}}, "start": {}, "lam": 0.5, "seed": 0}
 
 
 def name(*overrides, **cfg):
@@ -29,6 +29,20 @@ def test_lambdas_that_differ_late_have_different_names():
     assert name(lam=0.1234567) != name(lam=0.1234568)
     assert name(lam=0.1234567) == "strategy-alright_lam-0.1234567_seed-0"
     assert name(lam=0.25) == "strategy-alright_lam-0.25_seed-0"
+
+
+def test_lam_is_in_the_name_where_weights_are_asked_for():
+    assert name() == "strategy-alright_lam-0.5_seed-0"
+    assert name(strategy={}, start={"weights": {}}) == "strategy-alright_lam-0.5_seed-0"  # of the start
+    assert name("lam=0.5", strategy={"objective": "dpo"}) == "strategy-alright_seed-0"
+    assert name("lam=0.5", strategy={"first": "dpo", "objectives": ["dpo", "sft"]}) == "strategy-alright_seed-0"
+
+
+def test_other_weights_than_two_are_in_the_name_as_they_were_given():
+    three = [name(f"weights={{dpo:{dpo},sft:1,safety:1}}", lam=None) for dpo in (1, 2)]
+    assert three[0] != three[1]
+    assert all(found.startswith("strategy-alright_seed-0_weights-") for found in three)
+    assert name(lam=None) == "strategy-alright_seed-0"
 
 
 @pytest.mark.parametrize("letter", ["a", "ä", "語", "\N{DESERET SMALL LETTER LONG I}"])  # 1 to 4 bytes
