@@ -39,7 +39,8 @@ CASES = {
     "orpo": (Only("orpo"), {}),
     "sequential": (Sequential("dpo", (1, 1), NAMES), {}),
     "two rules": (
-        Schedule([Phase(ALRIGHT(trade_off(0.5), seed=2)), Phase(MAXRIGHT(trade_off(0.5), OPTIMA, k=3))]), {},
+        Schedule([Phase(ALRIGHT(trade_off(0.5), seed=2)), Phase(MAXRIGHT(trade_off(0.5), OPTIMA, k=3))]),
+        {},
     ),
     "by tokens": (Mix(trade_off(0.5)), {"sizes": {"sft": TokenBudget(40), "preference": TokenBudget(80)}}),
 }

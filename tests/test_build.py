@@ -6,7 +6,6 @@ from xright.build import build
 from xright.errors import UserError
 from xright.optim import Optim
 
-
 ADAM = {"_target_": "torch.optim.Adam", "_partial_": True, "betas": [0.9, 0.98]}
 
 

@@ -188,7 +188,10 @@ def test_what_does_not_go_together(overrides, says, hydra_config):
         ("+objective@objectives.ipo=ipo", "weights={ipo: 1, dpo: 1, sft: 2}"),
         ("start=average", "strategy=mix"),
         ("callbacks.steps=null", "callbacks.device=null", "callbacks.samples=null"),
-        ("~optim.optimizer", "+optim.optimizer={_target_: torch.optim.SGD, _partial_: true, momentum: 0.9}",),
+        (
+            "~optim.optimizer",
+            "+optim.optimizer={_target_: torch.optim.SGD, _partial_: true, momentum: 0.9}",
+        ),
     ],
     ids=" ".join,
 )

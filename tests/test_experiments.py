@@ -22,7 +22,8 @@ from xright.run import CONF
 # arXiv 2410.15483, section 5 and appendix B.
 COMMON = {
     "optim.lr": 5e-5, "optim.optimizer._target_": "torch.optim.AdamW", "optim.optimizer.betas": [0.9, 0.95],
-    "optim.optimizer.weight_decay": 0.0, "optim.clip": 1.0, "optim.schedule": "constant", "objectives.dpo.beta": 0.1, "objectives.dpo.label_smoothing": 0.0, "seed": 42,
+    "optim.optimizer.weight_decay": 0.0, "optim.clip": 1.0, "optim.schedule": "constant",
+    "objectives.dpo.beta": 0.1, "objectives.dpo.label_smoothing": 0.0, "seed": 42,
     "data.max_length": 2048, "data.source.heldout": 0, "eval_on": "train_probe", "eval_every": 100, "optima": "auto",
     "trainer.accelerator": "gpu", "trainer.precision": "bf16-mixed", "data.streams.sft.template": "plain",
     "callbacks.stop._target_": "xright.callbacks.stop.StoppingRule", "callbacks.stop.epsilon": 1e-4,

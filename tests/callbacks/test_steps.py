@@ -98,7 +98,8 @@ def test_seen_gaps_of_three(train_tiny, tmp_path):
     train_tiny(MAXRIGHT(dict.fromkeys(THREE, 1), best, k=2), [watch], steps=3, three=True)
     rows = watch.file.read()
     for row in rows:
-        assert float(row[f"seen_gap_{row['pick']}"]) == pytest.approx(float(row[f"loss_{row['pick']}"]) - best[row["pick"]])
+        pick, seen = row["pick"], float(row[f"seen_gap_{row['pick']}"])
+        assert seen == pytest.approx(float(row[f"loss_{pick}"]) - best[pick])
         assert all(row[f"seen_gap_{name}"] for name in THREE)
     assert float(rows[0]["seen_gap_dpo"]) == pytest.approx(0.693147 - 0.5, abs=1e-5)  # looked at, never chosen
     assert {row["pick"] for row in rows} <= {"terse", "sft"}

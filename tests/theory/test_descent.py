@@ -178,7 +178,7 @@ def test_several_step_sizes_at_once_equal_one_by_one(problem, rule, average):
 
 
 def test_a_rule_that_looks_drives_one_run():
-    with pytest.raises(ValueError, match=r"^MAXRIGHT\(\{'dpo': 0.5.*\) looks at losses, so it drives one run, not 2 step"):
+    with pytest.raises(ValueError, match=r"^MAXRIGHT\(\{.*\) looks at losses, so it drives one run, not 2 step"):
         descend(table_1(), MAXRIGHT(trade_off(0.5), OPTIMA), 5, np.array([[0.1], [0.2]]))
 
 
