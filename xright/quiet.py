@@ -19,6 +19,8 @@ def quiet() -> None:
     # Rows are Python lists; worker processes would cost more than they save.
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=".*LeafSpec")
+    # A run may have no step: its start is its result.
+    warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")
     # Who starts the ranks is told to Lightning (`training.environment`).
     warnings.filterwarnings("ignore", message="The `srun` command is available")
     # Lightning's own logging interval; ours is `callbacks.steps.every`.

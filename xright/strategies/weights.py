@@ -62,4 +62,4 @@ def lam_of(weights: Mapping[str, float | None] | None) -> float | None:
 def in_words(weights: Mapping[str, float]) -> str:
     """For labels: λ where there are two objectives, else each by its name."""
     lam = lam_of(weights)
-    return f"λ={lam:g}" if lam is not None else " ".join(f"{name}={weight:g}" for name, weight in weights.items())
+    return f"λ={lam:g}" if lam is not None else " ".join(f"{name}={weight:.3g}" for name, weight in weights.items())
