@@ -41,7 +41,7 @@ class CheckSweep(Callback):
             overrides = OverridesParser.create().parse_overrides(given)
             (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
             try:
-                worker.call("xright.sweep.check", config.hydra.job.config_name, batch)
+                worker.call("xright.sweep.check", config.hydra.job.config_name, batch, _elsewhere(config))
             except worker.Ended as end:
                 sys.exit(end.code)
             if config.hydra.launcher._target_ != PLAIN:
@@ -52,7 +52,13 @@ class CheckSweep(Callback):
                 config.hydra[kind] = {"_target_": name, "_recursive_": False, "inner": config.hydra[kind]}
 
 
-def check(config_name: str, batch: Sequence[Sequence[str]]) -> None:
+def _elsewhere(config: DictConfig) -> list[str]:
+    """Overrides that name more folders of yaml files: the cells are composed from these, too."""
+    given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
+    return [override for override in given if override.lstrip("+").startswith("hydra.searchpath=")]
+
+
+def check(config_name: str, batch: Sequence[Sequence[str]], elsewhere: Sequence[str] = ()) -> None:
     """In the worker, since it brings torch: UserError's sentence and code 2 for a cell that cannot work, for two that
     would share a folder, and for one whose folder holds another run."""
     from xright.checks import check_config
@@ -66,7 +72,7 @@ def check(config_name: str, batch: Sequence[Sequence[str]]) -> None:
     seen: dict[Path, str] = {}
     for cell in batch:
         try:
-            cfg = compose(config_name, overrides=list(cell), return_hydra_config=True)
+            cfg = compose(config_name, overrides=[*elsewhere, *cell], return_hydra_config=True)
             strategy = cfg.hydra.runtime.choices["strategy"]
             task: Any = OmegaConf.to_container(cfg.hydra.overrides.task)
             with flag_override(cfg, ["struct", "readonly"], [False, False]):
