@@ -166,10 +166,35 @@ CASES = {
     "bad last cell of a sweep": configuration("lam=7 must be a number in [0, 1]", "lam=0.25,0.5,7", "-m"),
     "interpolation of nothing": configuration("Interpolation key 'nope' not found", "name=${nope}"),
     "negative epochs": configuration("epochs=-1 must be a whole number >= 1", "epochs=-1"),
-    "half of the optima": configuration("optima={'dpo': 1} must be auto, null, or both", "optima={dpo: 1}"),
+    "half of the optima": configuration(
+        "optima={'dpo': 1} must be auto, null, or a number for each objective", "optima={dpo: 1}"
+    ),
     "MAXRIGHT without optima": configuration("MAXRIGHT needs the optima", "strategy=maxright", "optima=null"),
     "beta zero": configuration("beta=0 must be a number > 0", "objectives.dpo.beta=0"),
-    "objective switched off": configuration("objectives ['dpo'] are not configured", "objectives.dpo=null"),
+    "objective switched off": configuration(
+        "asks for objectives ['dpo'], but only ['sft'] are configured", "objectives.dpo=null", "strategy=dpo"
+    ),
+    "all objectives switched off": configuration(
+        "objectives has no entry; a run needs one at least", "objectives.dpo=null", "objectives.sft=null"
+    ),
+    "weights of nothing": configuration("weights names kto, but the objectives of this run", "weights={kto: 1}"),
+    "a negative weight": configuration("weights.sft=-1 must be a number >= 0", "weights={dpo: 1, sft: -1}"),
+    "lam and weights": configuration("say the same thing twice", "lam=0.5", "weights={dpo: 1, sft: 1}"),
+    "an optimizer that is none": configuration("torch.optim.Adams", "optim.optimizer._target_=torch.optim.Adams"),
+    "a momentum for AdamW": configuration("unexpected keyword argument 'momentum'", "+optim.optimizer.momentum=0.9"),
+    "a point of a front without names": configuration(
+        "a point of callbacks.stop.front is [1.5, 0.5], but must be by objective",
+        "callbacks=stopping",
+        "callbacks.stop.front=[[1.5,0.5]]",
+    ),
+    "a phase without a rule": configuration(
+        "a phase's rule must be one of strategies/, not None",
+        "strategy=model_average",
+        "strategy.phases=[{rule: null}]",
+    ),
+    "a phase that is no mapping": configuration(
+        "must be a mapping, not str", "strategy=model_average", "strategy.phases=[mix]"
+    ),
     "class that runs commands": configuration("'os.system' is blocklisted", "strategy._target_=os.system"),
     "misspelt reference": configuration("'chossen' is neither a folder nor a hub model", "reference=chossen"),
     "precision": configuration("trainer.precision=33 is none that xright trains in", "trainer.precision=33"),

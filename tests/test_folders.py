@@ -14,7 +14,7 @@ from xright.errors import UserError
 from xright.folders import RunFolder, why
 from xright.naming import LONGEST, cell_name
 
-CFG = {"strategy": {"lam": 0.5}, "lam": 0.5, "seed": 0}
+CFG = {"strategy": {"weights": {"dpo": 0.5, "sft": 0.5}}, "lam": 0.5, "seed": 0}
 
 
 def name(*overrides, **cfg):
