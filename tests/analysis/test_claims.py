@@ -27,14 +27,14 @@ def test_forgetting_is_measured_against_the_joint_runs(study):
 
 
 def test_a_sequential_run_that_keeps_its_first_objective_refutes_forgetting(study, make):
-    make("sequential", 0.4, 0.059, label="Sequential DPO→SFT (1,5)")  # gap .074, less than the worst joint .151
+    make("sequential", 0.4, 0.059, epochs=(1, 5))  # gap .074, less than the worst joint .151
     found = claim(study, "Sequential DPO→SFT ends")
     assert (found.verdict, found.figures["wins"], found.figures["cases"]) == ("does not hold", 1, 2)
     assert claim(study, "Every joint run ends closer").verdict == "does not hold"
 
 
 def test_no_ratio_to_a_gap_below_zero(make, tmp_path):
-    make("sequential", 2.3, 0.059, label="Sequential DPO→SFT (5,1)")
+    make("sequential", 2.3, 0.059, epochs=(5, 1))
     make("mix", 0.320, 0.1, lam=0.75)  # gap −0.006
     found = claim(tmp_path, "Sequential DPO→SFT ends")
     assert found.verdict == "holds"

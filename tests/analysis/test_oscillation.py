@@ -53,7 +53,7 @@ def test_stretch_is_steps_per_turn():
 
 
 def test_of_runs_as_they_are_read(make, tmp_path):
-    make("sequential", 2.3, 0.06, label="Sequential DPO→SFT (1,1)", steps=40)
+    make("sequential", 2.3, 0.06, epochs=(1, 1), steps=40)
     runs = read_runs([tmp_path])
     # conftest's path: f_DPO .34 + left while DPO is trained (falls), then the second half jumps up to near f_dpo = 2.3
     half, after = 20, 25  # evaluations every 5 steps; left = exp(−6 (step − 1) / 39)

@@ -18,7 +18,7 @@ def found(folder, claim: str) -> dict[str, Statement]:
 def test_forgetting_is_the_gap_beyond_the_joint_methods(make, tmp_path):
     # DPO gaps: Sequential 1.0, 1.1, 1.2; joint means (.1 + .3) / 2 = .2, then .2 and .2: differences .8, .9, 1.0
     for seed in range(3):
-        make("sequential", 0.326 + 1.0 + 0.1 * seed, 0.1, label="Sequential DPO→SFT (3,3)", seed=seed)
+        make("sequential", 0.326 + 1.0 + 0.1 * seed, 0.1, epochs=(3, 3), seed=seed)
         make("mix", 0.326 + 0.1, 0.1, lam=0.5, seed=seed)
         make("alright", 0.326 + 0.3, 0.1, lam=0.5, seed=seed)
     (statement,) = found(tmp_path, "Sequential forgets").values()
@@ -50,10 +50,10 @@ def test_maxright_is_set_against_equal_lambdas_and_the_best_sequential(make, tmp
     for seed in range(3):
         noise = 0.01 * seed
         for lam, distance in ((0.25, 0.3), (0.5, 0.1)):
-            make("maxright", 0.326, 0.026 + distance + noise, lam=lam, seed=seed, config={"strategy": {"k": 10}})
+            make("maxright", 0.326, 0.026 + distance + noise, lam=lam, seed=seed, k=10)
         make("mix", 0.326, 0.026 + 0.15, lam=0.5, seed=seed)  # λ = .25 is missing: only .1 against .15
-        for split, distance in (("(2,4)", 0.1), ("(4,2)", 0.9)):  # mean of MAXRIGHT .2 against the better, .1
-            make("sequential", 0.326, 0.026 + distance, label=f"Sequential DPO→SFT {split}", seed=seed)
+        for split, distance in (((2, 4), 0.1), ((4, 2), 0.9)):  # mean of MAXRIGHT .2 against the better, .1
+            make("sequential", 0.326, 0.026 + distance, epochs=split, seed=seed)
     statements = found(tmp_path, "MAXRIGHT is closest to the ideal point")
     means = {text.split(" minus ")[1]: one for text, one in statements.items()}
     mix, sequential = means["Mix's at the same λ"], means["the best Sequential run's"]
@@ -68,8 +68,8 @@ def test_maxright_is_set_against_equal_lambdas_and_the_best_sequential(make, tmp
 def test_costs_are_ratios_to_the_even_sequential_run(make, tmp_path):
     # milliseconds per step: Sequential 30; ALRIGHT 30, 30.6, 30.3: +0, +2, +1 %; Mix 60: +100 %
     for seed, extra in enumerate((0.0, 0.02, 0.01)):
-        make("sequential", 1.0, 0.1, label="Sequential DPO→SFT (3,3)", seed=seed)
-        make("sequential", 1.0, 0.1, label="Sequential DPO→SFT (2,4)", seed=seed, train_seconds=9.0)
+        make("sequential", 1.0, 0.1, epochs=(3, 3), seed=seed)
+        make("sequential", 1.0, 0.1, epochs=(2, 4), seed=seed, train_seconds=9.0)
         make("alright", 0.4, 0.1, lam=0.5, seed=seed, train_seconds=0.03 * 40 * (1 + extra))
         make("mix", 0.4, 0.1, lam=0.5, seed=seed)
     alright, mix = found(tmp_path, "joint training costs about nothing, Mix costs much").values()
@@ -81,8 +81,7 @@ def test_costs_are_ratios_to_the_even_sequential_run(make, tmp_path):
 def test_a_large_k_is_compared_with_the_exact_algorithm_at_the_same_lam(make, tmp_path):
     for seed in range(3):
         for k, f_dpo in ((1, 0.4), (10, 0.4), (1000, 0.4 + 0.01 * seed)):
-            name = "MAXRIGHT λ=0.5" + ("" if k == 10 else f" k={k}")
-            folder = make("maxright", f_dpo, 0.1, lam=0.5, label=name, seed=seed, config={"strategy": {"k": k}})
+            folder = make("maxright", f_dpo, 0.1, lam=0.5, seed=seed, k=k)
             if k == 1000:  # one more evaluation, 1 + seed / 10 nats above the last
                 path = folder / "trajectory.csv"
                 path.write_text(path.read_text() + f"41,0,{f_dpo + 1 + seed / 10},0.1,0,0,0,0,0,1,1\n")

@@ -41,7 +41,7 @@ def test_one_seed_in_the_place_of_the_mean(make, tmp_path):
 
 
 def test_bars_of_distance_and_of_runtime(make, study):
-    make("sequential", 2.3, 0.06, label="Sequential DPO→SFT (2,4)", train_seconds=2.0)  # what λ = .25 is held against
+    make("sequential", 2.3, 0.06, epochs=(2, 4), train_seconds=2.0)  # what λ = .25 is held against
     _, (distances, times) = panels(study)
     assert len(distances.patches) == 8
     # conftest: 40 steps of 60 ms (Mix) or 30 ms; (2.4 − 2) / 2 and (1.2 − 2) / 2, in per cent

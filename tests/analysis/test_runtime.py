@@ -7,9 +7,7 @@ from xright.analysis.statistics import mean_interval
 
 
 def sequential(make, split, seconds, **more):
-    first = more.get("first", "dpo")
-    order = "DPO→SFT" if first == "dpo" else "SFT→DPO"
-    make("sequential", 2.0, 0.1, label=f"Sequential {order} ({split})", train_seconds=seconds, **more)
+    make("sequential", 2.0, 0.1, epochs=tuple(map(int, split.split(","))), train_seconds=seconds, **more)
 
 
 def found(folder):

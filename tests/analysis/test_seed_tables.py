@@ -18,7 +18,7 @@ def runs(make, tmp_path):
         make("mix", 0.326, 0.026 + above, lam=0.5, seed=seed)
         make("maxright", 0.326, 0.026 + above + 0.1, lam=0.5, seed=seed)
     make("mix", 0.326, 0.076, lam=0.25)
-    make("sequential", 2.326, 0.026, label="Sequential DPO→SFT (5,1)")
+    make("sequential", 2.326, 0.026, epochs=(5, 1))
     return read_runs([tmp_path])
 
 

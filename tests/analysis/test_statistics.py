@@ -125,7 +125,7 @@ def test_hypervolume_per_method_and_seed_with_one_reference_point(make, tmp_path
     for seed, better in enumerate((0.4, 0.5)):
         make("mix", better, 0.6, lam=0.75, seed=seed)
         make("mix", 0.8, 0.1, lam=0.25, seed=seed)
-    make("sequential", 0.8, 0.6, label="Sequential DPO→SFT (5,1)")
+    make("sequential", 0.8, 0.6, epochs=(5, 1))
     table = read_runs([tmp_path]).table
     corner = (0.8 + 0.1 * (0.8 - 0.326), 0.6 + 0.1 * (0.6 - 0.026))
     assert reference_point(table) == pytest.approx(corner)  # (.8474, .6574)

@@ -23,7 +23,8 @@ from typing import Any
 
 import pandas as pd
 
-from xright.analysis.files import SKIPPED_FOLDERS, name_of, read_json, read_result
+from xright.analysis.files import SKIPPED_FOLDERS, name_of, read_json
+from xright.analysis.results import read_result
 from xright.analysis.runs import STRATEGIES
 from xright.analysis.style import DASHES, FAINT, LOOKS, look
 from xright.errors import UserError
@@ -92,7 +93,7 @@ def read_benchmarks(
     left_out: dict[str, str] = {}
     for place in found:
         try:
-            results[place] = read_result(place / "result.json") if (place / "result.json").exists() else {}
+            results[place] = read_result(place / "result.json").values if (place / "result.json").exists() else {}
             files[place] = read_evaluation(place / FILE)
         except UserError as error:
             left_out[name_of(place.relative_to(root))] = str(error)

@@ -71,8 +71,7 @@ def claim_verdicts(statements: list[Statement]) -> dict[str, str]:
 
 def _with_k(runs: Runs) -> pd.DataFrame:
     """The table with MAXRIGHT's `k`, missing for the others."""
-    ks = {folder: config.get("strategy.k", np.nan) for folder, config in runs.configs.items()}
-    return runs.table.assign(k=runs.table["folder"].map(ks))
+    return runs.table if "k" in runs.table else runs.table.assign(k=np.nan)
 
 
 def _usual(table: pd.DataFrame) -> pd.DataFrame:
