@@ -56,8 +56,9 @@ class Method:
     @property
     def split(self) -> str:
         """How a sequential run shares out its epochs: " (5,1)"; "" for other families."""
-        epochs = ",".join(f"{phase['epochs']:g}" for phase in self.phases)
-        return f" ({epochs})" if self.family == "sequential" else ""
+        if self.family != "sequential":
+            return ""
+        return f" ({','.join(format(phase['epochs'], 'g') for phase in self.phases)})"
 
 
 def read_objectives(found: Any) -> dict[str, Objective]:

@@ -7,7 +7,7 @@ Whatever comes from data is escaped; beyond that, the page's policy lets nothing
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,19 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from xright.analysis.answers import PROMPTS, Answers, answers
+from xright.analysis.bars import device, times
 from xright.analysis.benchmark_figures import benchmark_figures
 from xright.analysis.benchmark_table import benchmark_csv, benchmark_grid, benchmark_notes
 from xright.analysis.benchmarks import Benchmarks, read_benchmarks
+from xright.analysis.chart import Chart
 from xright.analysis.claims import Claim, claims
+from xright.analysis.curves import gaps, picks, way_quantities, weight_quantities, weights
 from xright.analysis.differences import configuration_table, difference_grid
 from xright.analysis.drawing import Drawing, draw, save
 from xright.analysis.files import find_runs
-from xright.analysis.interactive import INTERACTIVE, MIN_WIDTH
-from xright.analysis.plotly_style import embedded
-from xright.analysis.plots import FIGURES, shares
+from xright.analysis.objective_space import objective_space
+from xright.analysis.on_screen import embedded, narrowest, on_screen
+from xright.analysis.printed import printed
 from xright.analysis.runs import Runs, read_runs
 from xright.analysis.runtime import runtime_grid, runtime_increases
 from xright.analysis.seed_tables import comparison_grid, distance_grid, hypervolume_grid, means_over_training
@@ -41,6 +44,13 @@ from xright.errors import UserError
 __all__ = ["left_out", "machines", "read_report", "save", "write_page", "write_report"]
 
 HERE = Path(__file__).parent
+FIGURES: dict[str, tuple[Callable[[Runs], Chart], str]] = {  # stem of its files: (function, what it shows in words)
+    "figure": (objective_space, "Final losses of every run, the way there, and each method’s ideal distance and gaps"),
+    "gaps": (gaps, "The gap of each objective over optimizer steps, one column per method"),
+    "picks": (picks, "Weight on each objective over training, for the methods that change it"),
+    "time": (times, "Time per optimizer step and training time of each method"),
+    "device": (device, "Throughput, utilisation and peak memory of each method"),
+}
 NO_RUNS: dict[str, Any] = {
     **{"names": [], "count": 0, "eval_on": [], "sections": []},
     **{"machines": [], "unfinished": [], "differences": None, "scripts": []},
@@ -57,7 +67,8 @@ class Section:
     runs: Grid
     distances: Grid
     hypervolumes: Grid
-    corner: str  # the reference point of the hypervolumes, in words
+    measure: str  # "area", "volume" or "hypervolume"
+    corner: str  # its reference point, in words
     compared: Grid  # over all λ
     compared_each: Grid  # and for each λ
     runtimes: Grid
@@ -145,7 +156,10 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
         for place, (setting, part) in enumerate(parts, start=1)
     ]
     unfinished: Any = runs.unfinished
+    objectives = list(runs.objectives.values())
     return {
+        "objectives": objectives,
+        "first": objectives[0].label if runs.table["lam"].notna().any() else "",
         "names": sorted({str(name) for name in runs.table.get("name", pd.Series(dtype=str)).dropna()}),
         "count": len(runs.table),
         "eval_on": sorted(set(runs.table["eval_on"]) - {""}),
@@ -171,16 +185,18 @@ def _benchmarks(benchmarks: Benchmarks, out: Path) -> BenchmarkSection:
 
 
 def _section(setting: str, runs: Runs, out: Path, suffix: str) -> Section:
-    gap_columns = {"gap_dpo": "DPO gap", "gap_sft": "SFT gap"}
     numbers = {
-        "gaps": means_over_training(runs, runs.trajectory, gap_columns),
-        "picks": means_over_training(runs, shares(runs), {"share": "share of DPO steps"}),
+        name: means_over_training(runs, rows, {quantity.column: quantity.axis.title for quantity in quantities})
+        for name, rows, quantities in (
+            ("gaps", runs.trajectory, way_quantities(runs)),
+            ("picks", weights(runs), weight_quantities(runs)),
+        )
     }
     figures = []
-    for name, (plot, alternative) in FIGURES.items():
-        on_screen, words = INTERACTIVE[name]
-        shown = (words, embedded(on_screen(runs)), MIN_WIDTH[name])
-        figures.append(draw(plot(runs), out, name + suffix, alternative, shown, numbers.get(name)))
+    for name, (plot, words) in FIGURES.items():
+        chart = plot(runs)
+        interactive = (embedded(on_screen(chart)), narrowest(chart))
+        figures.append(draw(printed(chart), out, name + suffix, words, interactive, numbers.get(name)))
     return Section(
         setting=setting,
         figures=figures,
@@ -188,7 +204,8 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> Section:
         runs=per_run(runs),
         distances=distance_grid(runs),
         hypervolumes=hypervolume_grid(runs),
-        corner="({}, {})".format(*map(number, reference_point(runs.table))),
+        measure={2: "area", 3: "volume"}.get(len(runs.axes), "hypervolume"),
+        corner=corner(runs),
         compared=comparison_grid(runs, each_lam=False),
         compared_each=comparison_grid(runs),
         runtimes=runtime_grid(runs),
@@ -196,6 +213,12 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> Section:
         notes=_notes(runs),
         answers=answers(runs),
     )
+
+
+def corner(runs: Runs) -> str:
+    """The reference point of hypervolumes: "(f_DPO, f_SFT) = (2.57, 0.150)"."""
+    names = ", ".join(f"f_{one.label}" for one in runs.axes.values())
+    return f"({names}) = ({', '.join(map(number, reference_point(runs.table)))})"
 
 
 def _scripts() -> list[tuple[Markup, str]]:
@@ -218,7 +241,7 @@ def machines(table: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 def _notes(runs: Runs) -> list[str]:
     """What a reader of the numbers has to know, where it applies."""
-    gaps = runs.table[["gap_dpo", "gap_sft"]]
+    gaps = runs.table[[f"gap_{name}" for name in runs.axes]]
     notes = []
     if (gaps < 0).any(axis=None):
         below, known = (gaps < 0).to_numpy().sum(), gaps.notna().to_numpy().sum()
