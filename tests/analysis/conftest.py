@@ -50,7 +50,7 @@ def write_run(
     """
     finals = {"dpo": f_dpo, "sft": f_sft} | (more or {})
     about = _method(strategy, [*finals], lam, weights, first, epochs, k, steps) | (method or {})
-    label = label or _label(about, lam, epochs, k)
+    label = label or _label(about, lam)
     folder = root / f"strategy={strategy},lam={lam},seed={seed},{label}".replace(" ", "_").replace("/", "_")
     folder.mkdir(parents=True)
     written = {
@@ -107,7 +107,7 @@ def write_run(
         **{f"f_{name}_opt": F_OPT[name] for name in finals},
         **gaps,
         "ideal_distance": math.hypot(*gaps.values()),
-        "picks": {name: picks.count(name) for name in every},
+        "picks": {name: sum(name in (pick, *pick.split("+")) or pick == "both" for pick in picks) for name in every},
         "train_seconds": (0.06 if strategy == "mix" else 0.03) * steps if trained else 0.0,
         "eval_seconds": 4.0,
         "step_seconds_median": 0.03,
@@ -137,18 +137,21 @@ def _method(
     return {
         "family": family.get(strategy, "joint"), "name": rule, "weights": weights, "start": "base",
         "phases": [{"rule": rule, "objectives": o, "epochs": e, "steps": s} for o, e, s in parts],
-        **({"k": k or 10} if strategy == "maxright" else {}),
+        "variant": _variant(rule, parts, epochs, k), **({"k": k or 10} if strategy == "maxright" else {}),
     }  # fmt: skip
 
 
-def _label(about: dict, lam: float | None, epochs: tuple[int, ...], k: int | None) -> str:
-    trained = [LABELS[phase["objectives"][0]] for phase in about["phases"]]
-    if about["family"] == "sequential":
-        return f"Sequential {'→'.join(trained)} ({','.join(map(str, epochs))})"
-    if about["family"] == "single":
-        return f"{trained[0]} only"
+def _variant(rule: str, parts: list, epochs: tuple[int, ...], k: int | None) -> str:
+    if len(parts) > 1:
+        return f"{rule} {'→'.join(LABELS[names[0]] for names, *_ in parts)} ({','.join(map(str, epochs))})"
+    if rule in LABELS:
+        return f"{LABELS[rule]} only"
+    return rule if k in (None, 10) else f"{rule} k={k}"
+
+
+def _label(about: dict, lam: float | None) -> str:
     weights = [f"λ={lam:g}"] if lam is not None else [f"{key}={w:g}" for key, w in (about["weights"] or {}).items()]
-    return " ".join([about["name"], *weights, *([] if k in (None, 10) else [f"k={k}"])])
+    return about["variant"].replace(about["name"], " ".join([about["name"], *weights]), 1)
 
 
 def _picks(about: dict, steps: int, seed: int) -> list[str]:

@@ -119,11 +119,11 @@ def test_a_surrogate_has_columns_and_is_no_axis_nor_another_setting(study, make)
 
 
 def test_a_new_rule_stands_behind_the_known_ones_of_its_family(study, make):
-    make("tilt", 0.35, 0.1, lam=0.5, method={"name": "Tilt", "slope": 2})
-    make("tilt", 0.35, 0.1, lam=0.25, method={"name": "Tilt", "slope": 3})
+    make("tilt", 0.35, 0.1, lam=0.5, method={"name": "Tilt", "variant": "Tilt", "slope": 2})
+    make("tilt", 0.35, 0.1, lam=0.25, method={"name": "Tilt", "variant": "Tilt slope=3", "slope": 3})
     table = read_runs([study]).table
     assert table["method"].unique().tolist() == ["Sequential", "Mix", "ALRIGHT", "MAXRIGHT", "Tilt"]
-    assert table["variant"].tolist()[-2:] == ["Tilt slope=2", "Tilt slope=3"]
+    assert table["variant"].tolist()[-2:] == ["Tilt", "Tilt slope=3"]
     assert table["slope"].tolist()[-2:] == [2, 3]
     assert set(table["family"]) == {"sequential", "joint"}
 
@@ -147,9 +147,9 @@ def test_methods_of_all_families_stand_in_their_order(make, tmp_path):
     [
         ("objectives", {}), ("objectives", {"dpo": 3}), ("objectives", {"dpo": {"label": "DPO"}}),
         ("method", "ALRIGHT"), ("method", {"family": "joint"}),
-        ("method", {"family": "single", "name": "Only", "weights": None, "phases": []}),
-        ("method", {"family": "sequential", "name": "S", "weights": None, "phases": []}),
-        ("method", {"family": "joint", "name": "ALRIGHT", "weights": {"dpo": "much"}, "phases": []}),
+        ("method", {"family": "single", "name": "Only", "variant": "Only", "weights": None, "phases": []}),
+        ("method", {"family": "sequential", "name": "S", "variant": "S", "weights": None, "phases": []}),
+        ("method", {"family": "joint", "name": "ALRIGHT", "variant": "ALRIGHT", "weights": {"dpo": "much"}, "phases": []}),
     ],
 )  # fmt: skip
 def test_a_result_that_does_not_say_its_method_is_named(study, make, key, value):

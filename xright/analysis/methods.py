@@ -2,7 +2,8 @@
 
     objectives   {name: {"label", "unit", "surrogate", …}}, in the order of the table
     method       {"family": "sequential" | "joint" | "merge" | "single", "name": of the rule, "weights": {objective: w}
-                 or null, "phases": [{"rule", "objectives": [names], "epochs", "steps"}], and the rule's own settings}
+                 or null, "phases": [{"rule", "objectives": [names], "epochs", "steps"}], "start", "variant": its name
+                 with what is unusual about it, but its weights; and the rule's own settings}
 
 A surrogate is a loss that is trained on in the place of others: it has its columns, but is no axis of objective space.
 """
@@ -14,7 +15,7 @@ from typing import Any
 
 FAMILIES = ("sequential", "joint", "merge", "single")  # in the order of every table and figure
 KNOWN = ("Mix", "ALRIGHT", "MAXRIGHT", "Model average")  # of their family the first; others follow by name
-NO_SETTING = ("family", "name", "weights", "phases", "seed", "optima")
+NO_SETTING = ("family", "name", "variant", "weights", "phases")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Method:
 
     family: str
     name: str
+    variant: str
     weights: dict[str, float]
     phases: list[dict[str, Any]]
     settings: dict[str, Any]
@@ -50,15 +52,8 @@ class Method:
 
     @property
     def front(self) -> str:
-        """What has one Pareto front, over weights or splits of the epochs: the name, and the order of the phases."""
-        return f"{self.name} {'→'.join(self.trained)}" if self.family == "sequential" else self.name
-
-    @property
-    def split(self) -> str:
-        """How a sequential run shares out its epochs: " (5,1)"; "" for other families."""
-        if self.family != "sequential":
-            return ""
-        return f" ({','.join(format(phase['epochs'], 'g') for phase in self.phases)})"
+        """What has one Pareto front, over weights or splits of the epochs: the variant without its split."""
+        return f"{self.name} {'→'.join(self.trained)}" if self.family == "sequential" else self.variant
 
 
 def read_objectives(found: Any) -> dict[str, Objective]:
@@ -73,18 +68,19 @@ def read_objectives(found: Any) -> dict[str, Objective]:
 
 def read_method(found: Any, objectives: Mapping[str, Objective]) -> Method:
     """The method of a run with these objectives. Raises like `read_objectives`."""
-    family, name, phases = _text(found["family"]), _text(found["name"]), list(found["phases"])
+    family, name, variant = (_text(found[key]) for key in ("family", "name", "variant"))
+    phases = list(found["phases"])
     trained = ["+".join(_label(_text(one), objectives) for one in phase["objectives"]) for phase in phases]
     place = KNOWN.index(name) if name in KNOWN else len(KNOWN)
     if family == "sequential":
-        float(sum(phase["epochs"] for phase in phases) / len(phases))
+        sum(phase["epochs"] for phase in phases) / len(phases)
     if family == "single":  # the objective names it; from the last of the table to the first
         (only,), name = phases[0]["objectives"], f"{trained[0]} only"
         place = -[*objectives, only].index(only)
     weights = {_text(one): float(weight) for one, weight in (found["weights"] or {}).items()}
     settings = {key: value for key, value in found.items() if key not in NO_SETTING}
     rank = FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)
-    return Method(family, name, weights, phases, settings, trained, (rank, place))
+    return Method(family, name, variant, weights, phases, settings, trained, (rank, place))
 
 
 def weighting(weights: Mapping[str, float], lam: float) -> str:

@@ -12,6 +12,7 @@ NAMES = {
     "model_average": "Model average",
 }  # fmt: skip
 TABLE = {"dpo": ("DPO", "nats per pair"), "sft": ("SFT", "nats per token")}
+USUAL_K = 10
 REQUIRED = tuple(f"f_{name}" for name in TABLE)
 
 
@@ -38,8 +39,13 @@ def completed(result: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str,
         phases = [{"rule": rule, "objectives": [*TABLE], "epochs": epochs, "steps": result.get("steps")}]
     if isinstance(lam, int | float):
         method["weights"] = dict(zip(TABLE, (lam, 1 - lam), strict=True))
+    method["variant"] = method["name"]
+    if method["family"] == "sequential":
+        epochs = ",".join(map(str, config["strategy.epochs"]))
+        method["variant"] = f"{rule} {'→'.join(name.upper() for name in steps)} ({epochs})"
     if "strategy.k" in config:
         method["k"] = config["strategy.k"]
+        method["variant"] += f" k={method['k']}" if method["k"] != USUAL_K else ""
     objectives = {
         name: {"f": result[f"f_{name}"], "optimum": result.get(f"f_{name}_opt"), "gap": result.get(f"gap_{name}"),
                "steps": picks.get(name), "label": label, "unit": unit, "surrogate": False}

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from xright.analysis.files import find_runs, flatten, name_of, read_config, read_rows
-from xright.analysis.methods import Method, Objective, weighting
+from xright.analysis.methods import Objective, weighting
 from xright.analysis.results import Result, numbers_of, read_result
 from xright.analysis.unfinished import last_written, why_unfinished
 from xright.errors import UserError
@@ -66,9 +66,8 @@ class Runs:
     """Everything read: `table` has one row per finished run, in the order of every table and figure.
 
     For each objective o of `objectives` (in the order of the runs' tables) it has f_o, f_o_opt, gap_o and picks.o; of
-    the method: `family`, `method` (its name for people), `variant` (with its split of the epochs, and the settings in
-    which the method's runs differ), `front` (what has one Pareto front), `first` (objective of a sequential run),
-    `weights` {objective: weight}, `weighting` (the same as text, "" without any), `lam`, `phases`, and each setting
+    the method: `family`, `method` (its name for people), `variant` (the label but for its weights), `front` (what has
+    one Pareto front: the variant without its split of the epochs), `first` (objective of a sequential run), `weights` {objective: weight}, `weighting` (the same as text, "" without any), `lam`, `phases`, and each setting
     (`k`, …) under its own name.
     `trajectory`, `steps` and `samples` are the runs' files one below the other, with a column `folder`.
     `unfinished` has `folder`, the last evaluated `step` (missing before the first evaluation), when it was last
@@ -216,25 +215,12 @@ def _table(read: Mapping[str, _Files], objectives: Mapping[str, Objective]) -> p
     # the mean, not the median: ALRIGHT's steps come in two kinds, and a median would show only one of them
     table["step_ms"] = 1000 * table["train_seconds"] / table["steps"].where(table["steps"] > 0)
     methods = [files.result.method for files in read.values()]
-    for key in ("family", "first", "weights", "phases", "place"):
+    for key in ("family", "variant", "front", "first", "weights", "phases", "place"):
         table[key] = pd.Series([getattr(method, key) for method in methods], dtype=object)
     table["method"] = [method.name for method in methods]
     table["weighting"] = [weighting(one.weights, lam) for one, lam in zip(methods, table["lam"], strict=True)]
-    table["front"] = [method.front + told for method, told in zip(methods, _told(methods), strict=True)]
-    table["variant"] = table["front"] + [method.split for method in methods]
     keys = ["setting", "place", "method", "variant", "lam", "weighting", "label", "seeds", "seed"]
     return table.sort_values(keys, ignore_index=True).drop(columns="place")
-
-
-def _told(methods: Sequence[Method]) -> list[str]:
-    """For each run, the settings in which the runs of its method differ: " k=1"."""
-    texts = [""] * len(methods)
-    for front in {method.front for method in methods}:
-        places = [place for place, method in enumerate(methods) if method.front == front]
-        differences = _differences([flatten(methods[place].settings) for place in places], lambda _: True, " ")
-        for place, text in zip(places, differences, strict=True):
-            texts[place] = f" {text}" if text else ""
-    return texts
 
 
 def _known(files: _Files, surrogates: Sequence[str]) -> dict[str, Any]:
@@ -244,13 +230,11 @@ def _known(files: _Files, surrogates: Sequence[str]) -> dict[str, Any]:
     return known | {key: files.result.values[key] for key in ("eval_on", "data_seed") if key in files.result.values}
 
 
-def _differences(
-    configs: Sequence[Mapping[str, Any]], concerns: Callable[[str], bool], between: str = ", "
-) -> list[str]:
+def _differences(configs: Sequence[Mapping[str, Any]], concerns: Callable[[str], bool]) -> list[str]:
     """For each run, "key=value, …" over the concerned keys in which the runs differ."""
     keys = [key for key in dict.fromkeys(key for config in configs for key in config) if concerns(key)]
     varying = [key for key in keys if len({repr(config.get(key)) for config in configs}) > 1]
-    return [between.join(f"{key}={config[key]}" for key in varying if key in config) for config in configs]
+    return [", ".join(f"{key}={config[key]}" for key in varying if key in config) for config in configs]
 
 
 def _is_setting(key: str) -> bool:
