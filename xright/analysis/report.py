@@ -8,7 +8,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from xright.analysis.answers import PROMPTS, Answers, answers
+from xright.analysis.answers import PROMPTS, answers
 from xright.analysis.bars import device, times
 from xright.analysis.benchmark_figures import benchmark_figures
 from xright.analysis.benchmark_table import benchmark_csv, benchmark_grid, benchmark_notes
 from xright.analysis.benchmarks import Benchmarks, read_benchmarks
 from xright.analysis.chart import Chart
-from xright.analysis.claims import Claim, claims
+from xright.analysis.claims import claims
 from xright.analysis.curves import gaps, picks, way_quantities, weight_quantities, weights
 from xright.analysis.differences import configuration_table, difference_grid
-from xright.analysis.drawing import Drawing, draw, save
+from xright.analysis.drawing import draw, save
 from xright.analysis.files import find_runs
 from xright.analysis.objective_space import objective_space
 from xright.analysis.on_screen import embedded, narrowest, on_screen
@@ -34,11 +34,11 @@ from xright.analysis.printed import printed
 from xright.analysis.runs import Runs, read_runs
 from xright.analysis.runtime import runtime_grid, runtime_increases
 from xright.analysis.seed_tables import comparison_grid, distance_grid, hypervolume_grid, means_over_training
-from xright.analysis.side_by_side import SideBySide, side_by_side
+from xright.analysis.side_by_side import side_by_side
 from xright.analysis.spreadsheet import write_csv
 from xright.analysis.statistics import comparisons, hypervolumes, means, reference_point
 from xright.analysis.style import GROUP, number
-from xright.analysis.tables import Grid, per_method, per_run, present
+from xright.analysis.tables import per_method, per_run, present
 from xright.errors import UserError
 
 __all__ = ["left_out", "machines", "read_report", "save", "write_page", "write_report"]
@@ -55,36 +55,6 @@ NO_RUNS: dict[str, Any] = {
     **{"names": [], "count": 0, "eval_on": [], "sections": []},
     **{"machines": [], "unfinished": [], "differences": None, "scripts": []},
 }
-
-
-@dataclass(frozen=True)
-class Section:
-    """The runs of one setting, ready for the page."""
-
-    setting: str
-    figures: list[Drawing]
-    summary: Grid
-    runs: Grid
-    distances: Grid
-    hypervolumes: Grid
-    measure: str  # "area", "volume" or "hypervolume"
-    corner: str  # its reference point, in words
-    compared: Grid  # over all λ
-    compared_each: Grid  # and for each λ
-    runtimes: Grid
-    claims: list[Claim]
-    notes: list[str]
-    answers: list[Answers]
-
-
-@dataclass(frozen=True)
-class BenchmarkSection:
-    """The evaluated subjects, ready for the page."""
-
-    figures: list[Drawing]
-    scores: Grid
-    notes: list[str]
-    answers: list[SideBySide]
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
@@ -175,16 +145,19 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
     }
 
 
-def _benchmarks(benchmarks: Benchmarks, out: Path) -> BenchmarkSection:
+def _benchmarks(benchmarks: Benchmarks, out: Path) -> dict[str, Any]:
+    """What the page says of the evaluated subjects; writes their table and figures."""
     write_csv(benchmark_csv(benchmarks), out / "benchmarks.csv")
     figures = [
         draw(figure, out, name, alternative) for name, (figure, alternative) in benchmark_figures(benchmarks).items()
     ]
     shown, damaged = side_by_side(benchmarks)
-    return BenchmarkSection(figures, benchmark_grid(benchmarks), [*benchmark_notes(benchmarks), *damaged], shown)
+    notes = [*benchmark_notes(benchmarks), *damaged]
+    return {"figures": figures, "scores": benchmark_grid(benchmarks), "notes": notes, "answers": shown}
 
 
-def _section(setting: str, runs: Runs, out: Path, suffix: str) -> Section:
+def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]:
+    """What the page says of the runs of one setting; writes their figures."""
     numbers = {
         name: means_over_training(runs, rows, {quantity.column: quantity.axis.title for quantity in quantities})
         for name, rows, quantities in (
@@ -197,22 +170,22 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> Section:
         chart = plot(runs)
         interactive = (embedded(on_screen(chart)), narrowest(chart))
         figures.append(draw(printed(chart), out, name + suffix, words, interactive, numbers.get(name)))
-    return Section(
-        setting=setting,
-        figures=figures,
-        summary=per_method(runs),
-        runs=per_run(runs),
-        distances=distance_grid(runs),
-        hypervolumes=hypervolume_grid(runs),
-        measure={2: "area", 3: "volume"}.get(len(runs.axes), "hypervolume"),
-        corner=corner(runs),
-        compared=comparison_grid(runs, each_lam=False),
-        compared_each=comparison_grid(runs),
-        runtimes=runtime_grid(runs),
-        claims=claims(runs),
-        notes=_notes(runs),
-        answers=answers(runs),
-    )
+    return {
+        "setting": setting,
+        "figures": figures,
+        "summary": per_method(runs),
+        "runs": per_run(runs),
+        "distances": distance_grid(runs),
+        "hypervolumes": hypervolume_grid(runs),
+        "measure": {2: "area", 3: "volume"}.get(len(runs.axes), "hypervolume"),
+        "corner": corner(runs),
+        "compared": comparison_grid(runs, each_lam=False),
+        "compared_each": comparison_grid(runs),
+        "runtimes": runtime_grid(runs),
+        "claims": claims(runs),
+        "notes": _notes(runs),
+        "answers": answers(runs),
+    }
 
 
 def corner(runs: Runs) -> str:
