@@ -90,7 +90,7 @@ def _show(console: Console, setting: str, runs: Runs) -> None:
         for title, more in (
             ("Ideal distance by λ (nats)", distance_grid(runs)),
             (f"Hypervolume up to {corner(runs)}", hypervolume_grid(runs)),
-            ("Two methods at the same seeds", comparison_grid(runs, each_lam=False)),
+            ("Two methods at the same seeds", comparison_grid(runs, each=False)),
         ):
             if more.rows:
                 _print_table(console, more, list(range(len(more.headings))), title)

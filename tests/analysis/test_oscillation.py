@@ -3,8 +3,13 @@ import math
 import pandas as pd
 import pytest
 
-from xright.analysis.oscillation import rise, stretch
+from xright.analysis import oscillation
+from xright.analysis.oscillation import stretch
 from xright.analysis.runs import read_runs
+
+
+def rise(trajectory):
+    return oscillation.rise(trajectory, ["dpo", "sft"])
 
 
 def path(folder, *points):
@@ -50,6 +55,11 @@ def test_stretch_is_steps_per_turn():
     found = stretch(pd.concat([picks("b", "ddsssd"), picks("a", "dsds"), picks("c", "sssss")]))
     assert found["folder"].tolist() == ["b", "a", "c"]
     assert found["stretch"].tolist() == [2, 1, 5]
+
+
+def test_a_third_objective_counts():
+    found = oscillation.rise(path("a", (1.0, 0.5), (1.25, 0.5)).assign(f_safety=[1.0, 1.5]), ["dpo", "sft", "safety"])
+    assert found.iloc[0, 1:].tolist() == [0.25, 0, 0.5, 0.75]
 
 
 def test_of_runs_as_they_are_read(make, tmp_path):

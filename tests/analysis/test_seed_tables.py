@@ -35,7 +35,7 @@ def test_ideal_distances_by_method_and_lambda(runs):
 
 
 def test_a_comparison_tells_its_verdict_and_how_many_seeds_it_has(runs):
-    rows = comparison_grid(runs, each_lam=False).rows
+    rows = comparison_grid(runs, each=False).rows
     # all differences are .1: the interval is a point, above 0
     (row,) = rows
     assert row[:4] == ["MAXRIGHT ends closer than Mix", "does not hold", "all", "3"]

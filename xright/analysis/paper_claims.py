@@ -54,7 +54,7 @@ def paper_claims(runs: Runs, timed: Runs | None = None) -> list[Statement]:
     """
     if (settings := runs.table["setting"].unique()).size > 1:
         raise UserError(f"The runs differ in their setting ({'; '.join(settings)}); the claims are about one study.")
-    table = _with_k(runs).merge(rise(runs.trajectory), on="folder", how="left")
+    table = _with_k(runs).merge(rise(runs.trajectory, runs.axes), on="folder", how="left")
     usual = _usual(table)
     found = (_forgets(usual), _lam_controls(usual), _closest(usual), _costs((timed or runs).table), _oscillates(table))
     return [statement for statements in found for statement in statements if statement.found.n]

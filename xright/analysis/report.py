@@ -38,7 +38,7 @@ from xright.analysis.side_by_side import side_by_side
 from xright.analysis.spreadsheet import write_csv
 from xright.analysis.statistics import comparisons, hypervolumes, means, reference_point
 from xright.analysis.style import GROUP, number
-from xright.analysis.tables import per_method, per_run, present
+from xright.analysis.tables import columns_of, per_method, per_run
 from xright.errors import UserError
 
 __all__ = ["left_out", "machines", "read_report", "save", "write_page", "write_report"]
@@ -113,9 +113,9 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
     differing = configuration_table(runs.configs)
     for stem, table in (
         ("runs", runs.table),
-        ("means", means(runs.table, ["setting", *GROUP], present(runs.table))),
+        ("means", means(runs.table, ["setting", *GROUP], [*columns_of(runs)])),
         ("comparisons", comparisons(runs.table)),
-        ("hypervolumes", hypervolumes(runs.table)),
+        ("hypervolumes", hypervolumes(runs)),
         ("runtimes", runtime_increases(runs.table)),
         ("configurations", differing),
     ):
@@ -179,7 +179,7 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]
         "hypervolumes": hypervolume_grid(runs),
         "measure": {2: "area", 3: "volume"}.get(len(runs.axes), "hypervolume"),
         "corner": corner(runs),
-        "compared": comparison_grid(runs, each_lam=False),
+        "compared": comparison_grid(runs, each=False),
         "compared_each": comparison_grid(runs),
         "runtimes": runtime_grid(runs),
         "claims": claims(runs),
@@ -191,7 +191,7 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]
 def corner(runs: Runs) -> str:
     """The reference point of hypervolumes: "(f_DPO, f_SFT) = (2.57, 0.150)"."""
     names = ", ".join(f"f_{one.label}" for one in runs.axes.values())
-    return f"({names}) = ({', '.join(map(number, reference_point(runs.table)))})"
+    return f"({names}) = ({', '.join(map(number, reference_point(runs)))})"
 
 
 def _scripts() -> list[tuple[Markup, str]]:

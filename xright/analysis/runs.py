@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from xright.analysis.files import find_runs, flatten, name_of, read_config, read_rows
+from xright.analysis.files import find_runs, name_of, read_config, read_rows
 from xright.analysis.methods import Objective, weighting
 from xright.analysis.results import Result, numbers_of, read_result
 from xright.analysis.unfinished import last_written, why_unfinished
@@ -67,8 +67,9 @@ class Runs:
 
     For each objective o of `objectives` (in the order of the runs' tables) it has f_o, f_o_opt, gap_o and picks.o; of
     the method: `family`, `method` (its name for people), `variant` (the label but for its weights), `front` (what has
-    one Pareto front: the variant without its split of the epochs), `first` (objective of a sequential run), `weights` {objective: weight}, `weighting` (the same as text, "" without any), `lam`, `phases`, and each setting
-    (`k`, …) under its own name.
+    one Pareto front: the variant without its split of the epochs), `first` (objective of a sequential run), `weights`
+    {objective: weight}, `weighting` (the same as text, "" without any), `lam`, `phases`, and each setting (`k`, …)
+    under its own name.
     `trajectory`, `steps` and `samples` are the runs' files one below the other, with a column `folder`.
     `unfinished` has `folder`, the last evaluated `step` (missing before the first evaluation), when it was last
     `written` and for what `reason` it is unfinished. `configs`: {folder: its flat configuration}, of finished runs.
