@@ -69,7 +69,7 @@ def methods(rows: pd.DataFrame, detail: str = "") -> Benchmarks:
     subjects = rows.drop_duplicates("label").set_index("label")[["strategy"]].rename_axis("name")
     subjects["colour"] = [look(strategy)[0] for strategy in subjects["strategy"]]
     subjects["dash"] = [DASHES[place % len(DASHES)] for place in subjects.groupby("colour").cumcount()]
-    subjects = subjects.assign(folder="", path="", model="")
+    subjects = subjects.assign(folder="", path="", model="", method=subjects["strategy"])
     baseline = str(subjects.index[0])
     if not detail:
         table = pd.DataFrame([_over_seeds(names, own) for names, own in rows.groupby(["label", "key"], sort=False)])

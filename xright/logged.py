@@ -57,8 +57,9 @@ def of_objectives(keys: Mapping[str, str], objectives: Mapping[str, str]) -> dic
     >>> of_objectives({"gap/<objective>": OWN}, {"sft": "nats per token"})
     {'gap/sft': 'nats per token'}
     """
-    found = {}
-    for key, unit in keys.items():
-        for name, own in objectives.items() if "<objective>" in key and objectives else [("<objective>", OWN)]:
-            found[key.replace("<objective>", name)] = own if unit == OWN else unit
-    return found
+    known = objectives or {"<objective>": OWN}
+    return {
+        key.replace("<objective>", name): unit.replace(OWN, own)
+        for key, unit in keys.items()
+        for name, own in (known.items() if "<objective>" in key else [("", "")])
+    }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xright.analysis.style import INK, Dash
+from xright.analysis.style import INK, NAME, Dash, cut
 
 LINEAR_BELOW = 0.01  # where the scale "symlog" turns linear
 
@@ -47,6 +47,7 @@ class Mark:
     def __post_init__(self) -> None:
         for key in ("x", "y"):
             object.__setattr__(self, key, np.asarray(getattr(self, key), dtype=float))
+        object.__setattr__(self, "texts", [cut(text, NAME) for text in self.texts])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,9 @@ class Axis:
     scale: str = "linear"
     limits: tuple[float, float] | None = None
     names: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", [cut(name, NAME) for name in self.names])
 
 
 @dataclass(frozen=True, kw_only=True)

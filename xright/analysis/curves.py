@@ -4,9 +4,9 @@ Means over seeds are drawn strong, single runs faint, 95 % t intervals over seed
 the lowest value seen), so their axes are linear around 0 and logarithmic beyond.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import cycle
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,42 +22,32 @@ WINDOW = 30  # optimizer steps over which a weight is averaged
 POINTS = 200  # of such a mean that are shown per run
 
 
-class Quantity(NamedTuple):
-    """A column of rows, and the axis it is drawn on."""
-
-    column: str
-    axis: Axis
-
-
 def gaps(runs: Runs) -> Chart:
     """Every objective's gap, or its loss where no optimum is known, over optimizer steps."""
     across = f"optimizer step (gap axes are linear within ±{LINEAR_BELOW})"
-    return _per_method(runs, runs.trajectory, way_quantities(runs), across)
+    return _per_method(runs, runs.trajectory, gap_axes(runs), across)
 
 
-def way_quantities(runs: Runs) -> list[Quantity]:
-    """What `gaps` shows: of each objective its gap, or its loss where it has no optimum (a surrogate has none)."""
-    found = []
+def gap_axes(runs: Runs) -> dict[str, Axis]:
+    """{column: its axis} of `gaps`: of each objective its gap, or its loss where it has no optimum (a surrogate)."""
+    found = {}
     for name, one in runs.objectives.items():
         if runs.trajectory[f"gap_{name}"].notna().any():
-            found.append(Quantity(f"gap_{name}", Axis(title=f"{one.label} gap ({one.unit})", scale="symlog")))
+            found[f"gap_{name}"] = Axis(title=f"{one.label} gap ({one.unit})", scale="symlog")
         else:
-            found.append(Quantity(f"f_{name}", Axis(title=f"f_{one.label} ({one.unit})")))
+            found[f"f_{name}"] = Axis(title=f"f_{one.label} ({one.unit})")
     return found
 
 
 def picks(runs: Runs) -> Chart:
     """The weight on each objective, a mean over WINDOW steps; of methods whose weights change from step to step."""
-    return _per_method(runs, weights(runs), weight_quantities(runs), f"optimizer step (weights are means of {WINDOW})")
+    return _per_method(runs, weights(runs), weight_axes(runs), f"optimizer step (weights are means of {WINDOW})")
 
 
-def weight_quantities(runs: Runs) -> list[Quantity]:
-    """What `picks` shows: of two objectives the weight on the first is enough."""
-    shown = list(runs.axes.values())
-    return [
-        Quantity(f"weight_{one.name}", Axis(title=f"weight on {one.label}", limits=(-0.03, 1.03)))
-        for one in (shown[:1] if len(shown) == 2 else shown)
-    ]
+def weight_axes(runs: Runs) -> dict[str, Axis]:
+    """{column: its axis} of `picks`: of two objectives the weight on the first is enough."""
+    shown = list(runs.axes.values())[: 1 if len(runs.axes) == 2 else None]
+    return {f"weight_{one.name}": Axis(title=f"weight on {one.label}", limits=(-0.03, 1.03)) for one in shown}
 
 
 def weights(runs: Runs) -> pd.DataFrame:
@@ -82,28 +72,20 @@ def weights(runs: Runs) -> pd.DataFrame:
     return rows[["folder", "step"]].join(rolling, how="inner")[shown]
 
 
-def _per_method(runs: Runs, rows: pd.DataFrame, quantities: Sequence[Quantity], across: str) -> Chart:
-    """Small panels: a column per method, a row per quantity."""
-    columns = [quantity.column for quantity in quantities]
-    steps = rows.dropna(subset=columns, how="all").groupby("folder")["step"].nunique()
+def _per_method(runs: Runs, rows: pd.DataFrame, shown: Mapping[str, Axis], across: str) -> Chart:
+    """Small panels: a column per method, a row per quantity {column of rows: its axis}."""
+    steps = rows.dropna(subset=[*shown], how="all").groupby("folder")["step"].nunique()
     table = runs.table[runs.table["folder"].isin(steps.index[steps > 1])]  # one row is no line
-    methods = list(table["method"].unique())
+    methods = [group for _, group in table.groupby("method", sort=False)]
     if not methods:
         return Chart(rows=[Row(panels=[Panel(marks=[], nothing="No run recorded this.")], height=2.2)], width=8)
-    charted = [
-        Row(
-            panels=[
-                Panel(
-                    marks=list(_marks(table[table["method"] == method], rows, column)), title="" if down else method,
-                    x=Axis(title=across if down == len(quantities) - 1 else ""), y=axis,
-                )
-                for method in methods
-            ],
-            height=2.6,
-            shared="xy",
-        )
-        for down, (column, axis) in enumerate(quantities)
-    ]  # fmt: skip
+    charted = []
+    for column, axis in shown.items():
+        x = Axis(title=across if column == [*shown][-1] else "")
+        titles = ["" if charted else own["method"].iloc[0] for own in methods]
+        drawn = [list(_marks(own, rows, column)) for own in methods]
+        panels = [Panel(marks=marks, title=title, x=x, y=axis) for marks, title in zip(drawn, titles, strict=True)]
+        charted.append(Row(panels=panels, height=2.6, shared="xy"))
     return Chart(rows=charted, width=max(8.0, 2.6 * len(methods)))
 
 

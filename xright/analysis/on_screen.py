@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from xright.analysis.chart import LINEAR_BELOW, Axis, Chart, Mark, Panel, Row
-from xright.analysis.style import DASHES, INK, NAME, cut
+from xright.analysis.style import DASHES, INK
 
 PIXELS = 96  # per inch of height
 ACROSS = 72  # per inch of width, at least: below, the page scrolls
@@ -77,7 +77,7 @@ def _rooms(row: Row) -> list[float]:
     """Pixels to the left of each panel, for the words of its axis."""
     rooms = []
     for place, panel in enumerate(row.panels):
-        longest = max((min(len(name), NAME) for name in panel.y.names), default=0) * ROOM["letter"]
+        longest = max(map(len, panel.y.names), default=0) * ROOM["letter"]
         alone = (not place or "y" not in row.shared) and not panel.nothing
         rooms.append((longest or ROOM["ticks"] + ROOM["axis"]) + 8 if alone else ROOM["bare"])
     return rooms
@@ -140,9 +140,9 @@ def _trace(mark: Mark, panel: Panel, seen: set[str]) -> dict[str, Any]:
         trace["marker"] = {"symbol": symbol, "size": 1.4 * mark.size, **colour}
     if len(mark.texts):
         before, after = {"right": ("\u2003", ""), "left": ("", "\u2003"), "centre": ("", "")}[mark.side]
-        trace["text"] = [before + plain(cut(text, NAME)) + after for text in mark.texts]
+        trace["text"] = [before + plain(text) + after for text in mark.texts]
         trace["textposition"] = SIDES[mark.side]
-        trace["textfont"] = {"size": 11} | ({} if mark.marker else colour)
+        trace["textfont"] = {"size": 11} | colour
     return trace
 
 
@@ -167,7 +167,7 @@ def _scaled(values: Any, axis: Axis) -> np.ndarray:
 def _axis(about: Axis) -> dict[str, Any]:
     axis: dict[str, Any] = {"zeroline": False}
     if about.names:
-        names = [plain(cut(name, NAME)) for name in about.names]
+        names = [plain(name) for name in about.names]
         axis |= {"tickvals": list(range(len(names))), "ticktext": names, "showgrid": False}
         return axis | {"range": [len(names) - 0.4, -0.6]}
     if about.scale == "log":

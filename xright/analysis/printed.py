@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from xright.analysis.chart import LINEAR_BELOW, Axis, Chart, Mark, Panel
-from xright.analysis.style import INK, NAME, SETTINGS, cut, new_figure, nothing, plain_ticks
+from xright.analysis.style import INK, NAME, SETTINGS, cut, new_figure, plain_ticks
 
 ALIGNED = {"right": ("left", 7), "left": ("right", -7), "centre": ("center", 0)}  # side: (alignment, shift in points)
 
@@ -33,8 +33,8 @@ def printed(chart: Chart) -> Figure:
 def _panel(axes: Axes, panel: Panel, titles: Mapping[str, str]) -> None:
     axes.set_title(panel.title)
     if panel.nothing:
-        nothing(axes, panel.nothing)
-        return
+        axes.text(0.5, 0.5, panel.nothing, transform=axes.transAxes, ha="center", va="center", wrap=True)
+        axes.set_axis_off()
     for place, mark in enumerate(panel.marks, start=1):
         _mark(axes, mark, zorder=place)
     for side, about in (("x", panel.x), ("y", panel.y)):
@@ -55,25 +55,25 @@ def _mark(axes: Axes, mark: Mark, zorder: float) -> None:
     align, shift = ALIGNED[mark.side]
     for x, y, text in zip(mark.x, mark.y, mark.texts, strict=False):
         axes.annotate(
-            cut(text, NAME), (x, y), (shift, 0), textcoords="offset points", ha=align, va="center", fontsize=8,
-            color=INK if mark.marker else mark.colour, annotation_clip=True, clip_on=True,
+            text, (x, y), (shift, 0), textcoords="offset points", ha=align, va="center", fontsize=8, color=mark.colour,
+            annotation_clip=True, clip_on=True,
         )  # fmt: skip
 
 
 def _line(mark: Mark) -> dict[str, Any]:
-    edge = {} if mark.hollow or mark.colour == INK or mark.alpha < 1 else {"markeredgecolor": "white"}
-    edge |= {"markerfacecolor": "none"} if mark.hollow else {}
-    return {
-        "linestyle": mark.dash, "linewidth": mark.width, "marker": mark.marker, "markersize": mark.size,
-        "markeredgewidth": 0.6 if edge and not mark.hollow else 1.0, **edge,
-    }  # fmt: skip
+    bordered = not mark.hollow and mark.colour != INK and mark.alpha == 1
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.6} if bordered else {}
+    face = {"markerfacecolor": "none"} if mark.hollow else {}
+    return (
+        {"linestyle": mark.dash, "linewidth": mark.width, "marker": mark.marker, "markersize": mark.size} | edge | face
+    )
 
 
 def _axis(axes: Axes, side: str, about: Axis) -> None:
     axis: MatplotlibAxis = getattr(axes, f"{side}axis")
     scale = getattr(axes, f"set_{side}scale")
     if about.names:
-        axis.set_ticks(range(len(about.names)), [cut(name, NAME) for name in about.names])
+        axis.set_ticks(range(len(about.names)), about.names)
         getattr(axes, f"set_{side}lim")(len(about.names) - 0.4, -0.6)
         axis.grid(visible=False)
         return

@@ -24,7 +24,7 @@ from xright.analysis.benchmark_table import benchmark_csv, benchmark_grid, bench
 from xright.analysis.benchmarks import Benchmarks, read_benchmarks
 from xright.analysis.chart import Chart
 from xright.analysis.claims import claims
-from xright.analysis.curves import gaps, picks, way_quantities, weight_quantities, weights
+from xright.analysis.curves import gap_axes, gaps, picks, weight_axes, weights
 from xright.analysis.differences import configuration_table, difference_grid
 from xright.analysis.drawing import draw, save
 from xright.analysis.files import find_runs
@@ -38,7 +38,7 @@ from xright.analysis.side_by_side import side_by_side
 from xright.analysis.spreadsheet import write_csv
 from xright.analysis.statistics import comparisons, hypervolumes, means, reference_point
 from xright.analysis.style import GROUP, number
-from xright.analysis.tables import columns_of, per_method, per_run
+from xright.analysis.tables import Grid, columns_of, per_method, per_run
 from xright.errors import UserError
 
 __all__ = ["left_out", "machines", "read_report", "save", "write_page", "write_report"]
@@ -53,7 +53,7 @@ FIGURES: dict[str, tuple[Callable[[Runs], Chart], str]] = {  # stem of its files
 }
 NO_RUNS: dict[str, Any] = {
     **{"names": [], "count": 0, "eval_on": [], "sections": []},
-    **{"machines": [], "unfinished": [], "differences": None, "scripts": []},
+    **{"machines": None, "unfinished": None, "differences": None, "scripts": []},
 }
 
 
@@ -100,7 +100,7 @@ def write_page(runs: Runs | None, out: Path, benchmarks: Benchmarks | None = Non
     page = environment.get_template("report.html.j2").render(
         **(_about_runs(runs, out) if runs else NO_RUNS),
         benchmarks=_benchmarks(benchmarks, out) if benchmarks else None,
-        left_out=left_out(runs, benchmarks),
+        left_out=Grid(["folder", "why"], [list(entry) for entry in left_out(runs, benchmarks).items()], 2),
     )
     draft = out / ".report.html"
     draft.write_text(page, encoding="utf-8", newline="\n")  # the hashes are of these very lines
@@ -125,8 +125,10 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
         _section(setting, part, out, "" if len(parts) == 1 else f"-{place}")
         for place, (setting, part) in enumerate(parts, start=1)
     ]
-    unfinished: Any = runs.unfinished
     objectives = list(runs.objectives.values())
+    seen = [[device or "not recorded", known or "not recorded", str(n)] for device, known, n in machines(runs.table)]
+    unfinished: Any = runs.unfinished.itertuples()
+    open_runs = [[run.folder, run.reason, f"{run.step:.0f}".replace("nan", "–"), run.written] for run in unfinished]
     return {
         "objectives": objectives,
         "first": objectives[0].label if runs.table["lam"].notna().any() else "",
@@ -134,11 +136,10 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
         "count": len(runs.table),
         "eval_on": sorted(set(runs.table["eval_on"]) - {""}),
         "sections": sections,
-        "machines": machines(runs.table),
-        "unfinished": [
-            (row.folder, "–" if pd.isna(row.step) else f"{row.step:.0f}", row.written, row.reason)
-            for row in unfinished.itertuples()
-        ],
+        "machines": Grid(["device", "versions", "runs"], seen, 2),
+        "unfinished": Grid(
+            ["folder", "why, as far as known", "last evaluated step", "last written (UTC)"], open_runs, 2
+        ),
         "differences": difference_grid(differing),
         "scripts": _scripts(),
         "prompts_shown": PROMPTS,
@@ -159,10 +160,10 @@ def _benchmarks(benchmarks: Benchmarks, out: Path) -> dict[str, Any]:
 def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]:
     """What the page says of the runs of one setting; writes their figures."""
     numbers = {
-        name: means_over_training(runs, rows, {quantity.column: quantity.axis.title for quantity in quantities})
-        for name, rows, quantities in (
-            ("gaps", runs.trajectory, way_quantities(runs)),
-            ("picks", weights(runs), weight_quantities(runs)),
+        name: means_over_training(runs, rows, {column: axis.title for column, axis in axes.items()})
+        for name, rows, axes in (
+            ("gaps", runs.trajectory, gap_axes(runs)),
+            ("picks", weights(runs), weight_axes(runs)),
         )
     }
     figures = []

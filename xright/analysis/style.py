@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -117,12 +116,6 @@ def end_to_end(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
 def short_name(key: dict) -> str:
     """A label without its method's name: "λ=0.5", "DPO→SFT (5,1)"; the label where nothing is left."""
     return key["label"].removeprefix(key["method"]).strip() or key["label"]
-
-
-def nothing(axes: Axes, reason: str) -> None:
-    """Say on an empty panel why it is empty."""
-    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", wrap=True)
-    axes.set_axis_off()
 
 
 def plain_ticks(axis: Axis) -> None:
