@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from artefact import main
-from paths import grid, study, with_times
+from paths import OBJECTIVES, grid, study, with_times
 
 from xright.analysis.bars import bar_panel, distance_panel
 from xright.analysis.chart import Chart, Row
@@ -29,16 +29,18 @@ def read(folders: Sequence[Path]) -> pd.DataFrame:
     """MAXRIGHT's runs, named by their k, with their times and the mean length of their stretches of equal picks."""
     runs, timed = study(folders)
     table = with_times(runs.table, timed.table, "dpo").merge(stretch(runs.steps), on="folder", how="left")
-    table = table[table["strategy"] == "maxright"]
-    k, lam = table["label"].str.extract(r"k=(\d+)")[0].fillna("10"), table["lam"].map("{:g}".format)
-    table = table.assign(k=k.astype(int), variant="MAXRIGHT k=" + k, label="MAXRIGHT λ=" + lam + " k=" + k)
+    table = table[table["method"] == "MAXRIGHT"]
+    front = "MAXRIGHT k=" + table["k"].map("{:g}".format)
+    table = table.assign(
+        front=front, variant=front, label="MAXRIGHT " + table["weighting"] + front.str[len("MAXRIGHT") :]
+    )
     return to_rows(replace(runs, table=table.sort_values(["k", "lam", "seed"])), "k", "increase", "ms", "stretch")
 
 
 def measured(rows: pd.DataFrame) -> Runs:
     """The runs of results.csv, with what their losses rose by."""
-    runs = from_rows(rows)
-    return replace(runs, table=runs.table.merge(rise(runs.trajectory), on="folder"))
+    runs = from_rows(rows, OBJECTIVES)
+    return replace(runs, table=runs.table.merge(rise(runs.trajectory, OBJECTIVES), on="folder"))
 
 
 def draw(rows: pd.DataFrame) -> Figure:

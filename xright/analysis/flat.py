@@ -2,9 +2,9 @@
 
     RUN                      as in `Runs.table`; label and seed name the run
     step, f_*, train_seconds of the evaluation; train_seconds: up to here, evaluation not counted
-    f_*_opt, OF_RUN          of the run, the same in all of its rows
+    f_*_opt, OF_RUN          of the run, like RUN but for its name: only in its first row
 
-What is left out: steps, samples and configurations. Gaps, ideal distance and time per step follow from the rest.
+What is left out: steps, samples, configurations, and what each phase trained (so no runtime increase follows). Gaps, ideal distance and time per step follow from the rest.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,15 @@ from xright.analysis.methods import Objective
 from xright.analysis.runs import Runs, columns_of
 from xright.errors import UserError
 
-RUN = ["label", "strategy", "family", "method", "front", "variant", "lam", "weighting", "first", "seed"]
+NAME = ["label", "seed"]
+RUN = [*NAME, "strategy", "family", "method", "front", "variant", "lam", "weighting", "first"]
 OF_RUN = ["device", "utilization_median_pct"]
 
 
 def to_rows(runs: Runs, *more: str) -> pd.DataFrame:
     """The flat table; more: further columns of `Runs.table`. Raises UserError where label and seed do not tell the
     runs apart."""
-    twice = runs.table[runs.table.duplicated(["label", "seed"])]
+    twice = runs.table[runs.table.duplicated(NAME)]
     if len(twice):
         raise UserError(
             f"{twice['folder'].iloc[0]} is the second run with label {twice['label'].iloc[0]!r} and its seed; "
@@ -32,7 +33,9 @@ def to_rows(runs: Runs, *more: str) -> pd.DataFrame:
     evaluation = ["step", *(f"f_{name}" for name in runs.axes), "train_seconds"]
     of_run = [*(f"f_{name}_opt" for name in runs.axes), *OF_RUN, *more]
     evaluated = runs.table[["folder", *RUN, *of_run]].merge(runs.trajectory[["folder", *evaluation]], on="folder")
-    return evaluated[[*RUN, *evaluation, *of_run]]
+    flat = evaluated[[*RUN, *evaluation, *of_run]].astype(dict.fromkeys(RUN, object))
+    flat.loc[flat.duplicated(NAME), [*RUN[len(NAME) :], *of_run]] = np.nan
+    return flat
 
 
 def from_rows(rows: pd.DataFrame, objectives: Mapping[str, Objective]) -> Runs:
@@ -41,12 +44,16 @@ def from_rows(rows: pd.DataFrame, objectives: Mapping[str, Objective]) -> Runs:
     objectives: no surrogates.
     """
     rows = rows.assign(folder=rows["label"] + ", seed " + rows["seed"].map("{:.0f}".format))
+    evaluation = ["step", *(f"f_{name}" for name in objectives), "train_seconds"]
+    of_run = rows.columns.difference([*NAME, "folder", *evaluation], sort=False)
+    rows[of_run] = rows.groupby("folder", sort=False)[of_run.to_list()].transform("first")
     rows[["first", "weighting"]] = rows[["first", "weighting"]].fillna("")  # what a csv makes of ""
     for name in objectives:
         rows[f"gap_{name}"] = rows[f"f_{name}"] - rows[f"f_{name}_opt"]
     rows["ideal_distance"] = np.sqrt(sum(rows[f"gap_{name}"] ** 2 for name in objectives))
     table = rows.drop_duplicates("folder", keep="last").rename(columns={"step": "steps"})
     trained = table["steps"].where(table["steps"] > 0)
+    table["weights"], table["phases"] = [{}] * len(table), [[]] * len(table)
     table = table.assign(setting="", seeds="", step_ms=1000 * table["train_seconds"] / trained).reset_index(drop=True)
     columns = columns_of(objectives)
     return Runs(

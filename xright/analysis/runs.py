@@ -29,17 +29,6 @@ from xright.errors import UserError
 
 log = logging.getLogger(__name__)
 
-STRATEGIES = {  # in the order of every table and figure
-    "sequential": "Sequential",
-    "mix": "Mix",
-    "alright": "ALRIGHT",
-    "maxright": "MAXRIGHT",
-    "model_average": "Model average",
-    "orpo": "ORPO",
-    "sft": "SFT only",
-    "dpo": "DPO only",
-}
-JOINT = ("alright", "maxright", "mix")  # the methods that train both objectives at once
 SETTING_KEYS = (
     *("model", "data", "reference", "reference_training", "objectives", "optim"),
     *("optima", "epochs", "eval_on"),

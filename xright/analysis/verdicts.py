@@ -22,7 +22,7 @@ from xright.analysis.style import number
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement (`text`) about a `quantity`, which is to be above or below a bound; heading: of the paper's claim that
+    """A statement (`text`) about a `quantity`, to be above or below a bound; heading: of the paper's claim that
     it belongs to, "" for none. found: over seeds. wins: of the cases. spread: their median and range."""
 
     heading: str
