@@ -12,7 +12,7 @@ from rich.text import Text
 from xright.analysis.benchmark_table import benchmark_grid, benchmark_notes
 from xright.analysis.benchmarks import Benchmarks
 from xright.analysis.claims import claims
-from xright.analysis.report import corner, left_out, read_report, write_page
+from xright.analysis.report import at, corner, left_out, read_report, write_page
 from xright.analysis.runs import Runs
 from xright.analysis.seed_tables import comparison_grid, distance_grid, hypervolume_grid
 from xright.analysis.tables import Grid, per_method
@@ -88,7 +88,7 @@ def _show(console: Console, setting: str, runs: Runs) -> None:
     if runs.table.groupby("label")["folder"].size().max() > 1:
         console.print(Text("± is half the width of a 95 % t interval over seeds.", "dim"))
         for title, more in (
-            ("Ideal distance by λ (nats)", distance_grid(runs)),
+            (f"Ideal distance by {at(runs)} (nats)", distance_grid(runs)),
             (f"Hypervolume up to {corner(runs)}", hypervolume_grid(runs)),
             ("Two methods at the same seeds", comparison_grid(runs, each=False)),
         ):

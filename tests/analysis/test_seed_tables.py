@@ -24,7 +24,7 @@ def runs(make, tmp_path):
 
 def test_ideal_distances_by_method_and_lambda(runs):
     assert distance_grid(runs) == Grid(
-        ["method", "λ=0.25", "λ=0.5", "no λ"],
+        ["method", "λ=0.25", "λ=0.5", "no weights"],
         [
             ["Sequential DPO→SFT (5,1)", "–", "–", "2.00"],
             ["Mix", "0.0500", "0.200 ± 0.248", "–"],  # t = 4.3027: 4.3027 · .1 / sqrt 3

@@ -131,7 +131,7 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
     open_runs = [[run.folder, run.reason, f"{run.step:.0f}".replace("nan", "–"), run.written] for run in unfinished]
     return {
         "objectives": objectives,
-        "first": objectives[0].label if runs.table["lam"].notna().any() else "",
+        "at": at(runs),
         "names": sorted({str(name) for name in runs.table.get("name", pd.Series(dtype=str)).dropna()}),
         "count": len(runs.table),
         "eval_on": sorted(set(runs.table["eval_on"]) - {""}),
@@ -187,6 +187,11 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]
         "notes": _notes(runs),
         "answers": answers(runs),
     }
+
+
+def at(runs: Runs) -> str:
+    """What tells the runs of a method apart."""
+    return "λ" if runs.table["lam"].notna().any() else "weights"
 
 
 def corner(runs: Runs) -> str:

@@ -20,7 +20,7 @@ def distance_grid(runs: Runs) -> Grid:
     known."""
     known = runs.table.dropna(subset="ideal_distance")
     ats = known.sort_values("lam", kind="stable")["weighting"].unique()
-    columns = {at: at for at in ats if at} | ({"": "no λ"} if "" in ats else {})
+    columns = {at: at for at in ats if at} | ({"": "no weights"} if "" in ats else {})
     rows = []
     for variant, group in known.groupby("variant", sort=False):
         cells = [group.loc[group["weighting"] == at, "ideal_distance"] for at in columns]
