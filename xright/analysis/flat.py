@@ -4,7 +4,8 @@
     step, f_*, train_seconds of the evaluation; train_seconds: up to here, evaluation not counted
     f_*_opt, OF_RUN          of the run, like RUN but for its name: only in its first row
 
-What is left out: steps, samples, configurations, and what each phase trained (so no runtime increase follows). Gaps, ideal distance and time per step follow from the rest.
+What is left out: steps, samples, configurations, and what each phase trained, so that no runtime increase follows.
+Gaps, ideal distance and time per step follow from the rest.
 """
 
 from collections.abc import Mapping

@@ -57,7 +57,7 @@ def runtime_increases(table: pd.DataFrame) -> pd.DataFrame:
 def _matches(phases: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> bool:
     """Whether these phases train each weighted objective once, for as many epochs as match its weight."""
     epochs = {"+".join(phase["objectives"]): phase["epochs"] for phase in phases}
-    if not len(phases) == len(epochs) == len(weights) or epochs.keys() != weights.keys():
+    if not weights or len(phases) != len(epochs) or epochs.keys() != weights.keys():
         return False
     shares = np.array([weights[name] for name in epochs])
     return matched_split(shares / shares.sum(), sum(epochs.values())) == tuple(epochs.values())
