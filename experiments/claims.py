@@ -1,17 +1,23 @@
 """The paper's five claims on the runs of two studies, with intervals over seeds, into README.md. `make claims`."""
 
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from publish import between_markers
 
-from xright.analysis.paper_claims import BY_LAM, Statement, claim_verdicts, closest_by_lam, paper_claims
+from xright.analysis.claims import claims
 from xright.analysis.runs import Runs, read_runs
 from xright.analysis.seed_tables import with_interval
-from xright.analysis.statistics import Mean
+from xright.analysis.statistics import Mean, comparisons
 from xright.analysis.tables import Grid, markdown
+from xright.analysis.verdicts import Claim, claim_verdicts
 
 HERE = Path(__file__).parent
+BY_LAM = "by λ"  # in the place of a claim: what the means over λ of claim 3 consist of
+LEFT, RIGHT = "MAXRIGHT", ("ALRIGHT", "Mix")
 STUDIES = {  # its runs, and the runs whose times count
     "embedded": (Path("runs/embedded"), Path("runs/step_times_embedded")),
     "real rows": (Path("runs/real_rows"), Path("runs/step_times_real_rows")),
@@ -22,18 +28,26 @@ def main() -> None:
     """claims.csv from the runs, if they are here; README.md from claims.csv."""
     if all(folder.is_dir() for folders in STUDIES.values() for folder in folders):
         rows = [
-            {"study": study, "claim": one.claim, "statement": one.text, **one.found._asdict()}
-            | {"bound": one.bound, "above": one.above}
-            for study, (runs, timed) in STUDIES.items()
-            for one in statements(read_runs([runs]), read_runs([timed]))
-        ]
+            {"study": study, **row} for study, (runs, timed) in STUDIES.items()
+            for row in statements(read_runs([runs]), read_runs([timed]))
+        ]  # fmt: skip
         pd.DataFrame(rows).to_csv(HERE / "claims.csv", index=False, float_format="%.6g", lineterminator="\n")
     between_markers(HERE / "README.md", page(pd.read_csv(HERE / "claims.csv")))
 
 
-def statements(runs: Runs, timed: Runs) -> list[Statement]:
-    """Those of the claims, and what MAXRIGHT's consist of."""
-    return [*paper_claims(runs, timed), *closest_by_lam(runs)]
+def statements(runs: Runs, timed: Runs) -> Iterator[dict[str, Any]]:
+    """A row for each statement of the paper's claims, and for each λ of the comparisons of claim 3."""
+    for one in claims(runs, timed):
+        if one.heading:
+            about = {"claim": one.heading, "statement": one.quantity, **one.found._asdict()}
+            yield about | {"bound": one.bound, "above": one.above}
+    found = comparisons(runs.table)
+    known = found[(found["left"] == LEFT) & found["right"].isin(RIGHT) & (found["weighting"] != "")]
+    for right, row in product(RIGHT, known.itertuples()):
+        if row.right == right:
+            text = f"ideal distance of {LEFT} minus {right}'s, both at {row.weighting}"
+            about = {"claim": BY_LAM, "statement": text, "mean": row.mean, "half": row.high - row.mean, "n": row.n}
+            yield about | {"bound": 0, "above": False}
 
 
 def page(rows: pd.DataFrame) -> str:
@@ -41,7 +55,7 @@ def page(rows: pd.DataFrame) -> str:
     by_lam, rows = rows[rows["claim"] == BY_LAM], rows[rows["claim"] != BY_LAM]
     studies = {
         str(study): [
-            Statement(r.claim, r.statement, Mean(r.mean, r.half, r.n), r.bound, r.above) for r in part.itertuples()
+            Claim(r.claim, "", r.statement, Mean(r.mean, r.half, r.n), r.bound, r.above) for r in part.itertuples()
         ]
         for study, part in rows.groupby("study", sort=False)
     }
@@ -52,7 +66,7 @@ def page(rows: pd.DataFrame) -> str:
     told = [markdown(Grid(["claim", *studies], lines, 1 + len(studies)))]
     for study, statements in studies.items():
         cells = [
-            [one.claim, one.text, _asked(one), with_interval(one.found), str(one.found.n), one.verdict]
+            [one.heading, one.quantity, _asked(one), with_interval(one.found), str(one.found.n), one.verdict]
             for one in statements
         ]
         heads = ["claim", "quantity", "asked", "mean ± 95 %", "seeds", "verdict"]
@@ -65,7 +79,7 @@ def page(rows: pd.DataFrame) -> str:
     return "\n".join(told)
 
 
-def _asked(one: Statement) -> str:
+def _asked(one: Claim) -> str:
     return ("> " if one.above else "< ") + f"{one.bound:g}"
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from xright.analysis.benchmark_table import directions, words
 from xright.analysis.benchmarks import Benchmarks, read_benchmarks
-from xright.analysis.files import read_result
+from xright.analysis.results import read_result
 from xright.analysis.statistics import mean_interval
 from xright.analysis.style import DASHES, look, number
 from xright.analysis.tables import Grid
@@ -69,7 +69,7 @@ def methods(rows: pd.DataFrame, detail: str = "") -> Benchmarks:
     subjects = rows.drop_duplicates("label").set_index("label")[["strategy"]].rename_axis("name")
     subjects["colour"] = [look(strategy)[0] for strategy in subjects["strategy"]]
     subjects["dash"] = [DASHES[place % len(DASHES)] for place in subjects.groupby("colour").cumcount()]
-    subjects = subjects.assign(folder="", path="", model="")
+    subjects = subjects.assign(folder="", path="", model="", method=subjects["strategy"])
     baseline = str(subjects.index[0])
     if not detail:
         table = pd.DataFrame([_over_seeds(names, own) for names, own in rows.groupby(["label", "key"], sort=False)])
@@ -113,6 +113,6 @@ def _evaluated(folders: Sequence[Path]) -> Benchmarks:
 def _wanted(found: Benchmarks, lams: Sequence[float]) -> Iterator[tuple[str, dict[str, Any], Path]]:
     """(name, WHO, folder) of the runs with λ in `lams` or without any, in the order of every table."""
     for name, folder in found.subjects["path"].items():
-        result = read_result(Path(folder) / "result.json")
+        result = read_result(Path(folder) / "result.json").values
         if result["lam"] is None or result["lam"] in lams:
             yield str(name), {key: result[key] for key in WHO}, Path(folder)

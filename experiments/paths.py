@@ -9,6 +9,7 @@ from artefact import main
 from matplotlib.figure import Figure
 
 from xright.analysis.flat import from_rows, to_rows
+from xright.analysis.methods import Objective
 from xright.analysis.paths_figure import paths_figure
 from xright.analysis.runs import Runs, read_runs
 from xright.analysis.runtime import percent, runtime_increases
@@ -16,6 +17,7 @@ from xright.analysis.seed_tables import with_interval
 from xright.analysis.statistics import mean_interval
 from xright.analysis.tables import Grid
 
+OBJECTIVES = {"dpo": Objective("dpo", "DPO", "nats per pair"), "sft": Objective("sft", "SFT", "nats per token")}
 COLUMNS = {"f_dpo": "f_DPO", "f_sft": "f_SFT", "gap_dpo": "DPO gap", "gap_sft": "SFT gap"}
 COLUMNS |= {"ideal_distance": "ideal distance", "increase": "runtime increase", "gpu": "GPU utilisation (%)"}
 
@@ -33,16 +35,16 @@ def comparison(
 
     def read(folders: Sequence[Path]) -> pd.DataFrame:
         runs, timed = study(folders)
-        order, usual = runs.table["first"].isin(["", first]), ~runs.table["label"].str.contains(" k=")
-        runs = runs.only(runs.table["label"].isin(labels) if labels else order & usual)
+        order, usual = runs.table["first"].isin(["", first]), runs.table["variant"] == runs.table["method"]
+        runs = runs.only(runs.table["label"].isin(labels) if labels else order & (usual | runs.table["first"].ne("")))
         return to_rows(replace(runs, table=with_times(runs.table, timed.table, first)), "increase")
 
     def table(rows: pd.DataFrame) -> Grid:
-        runs = from_rows(rows)
+        runs = from_rows(rows, OBJECTIVES)
         gpu = runs.table["utilization_median_pct"].where(~runs.table["device"].str.startswith("CPU"))
         return grid(runs.table.assign(gpu=gpu), COLUMNS)
 
-    main(here, read, table, lambda rows: draw(from_rows(rows)))
+    main(here, read, table, lambda rows: draw(from_rows(rows, OBJECTIVES)))
 
 
 def study(folders: Sequence[Path]) -> tuple[Runs, Runs]:
@@ -72,7 +74,7 @@ def grid(table: pd.DataFrame, columns: Mapping[str, str], over: str | None = Non
         by_seed = table.groupby([over, "seed"])[list(known)].mean()
         least, *others = table[over].drop_duplicates().sort_values()
         found += [
-            (f"{over}={one} − {over}={least}, mean over λ", by_seed.loc[one] - by_seed.loc[least]) for one in others
+            (f"{over}={one:g} − {over}={least:g}, mean over λ", by_seed.loc[one] - by_seed.loc[least]) for one in others
         ]
     rows = []
     for name, group in found:

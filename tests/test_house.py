@@ -49,7 +49,13 @@ MAY = {
     "analysis": {"analysis", "metrics", "errors"},
 }
 # What it may import from outside: the ideas themselves need no framework.
-ALONE = {"errors": set(), "metrics": {"numpy"}, "objectives": {"torch"}, "strategies": {"numpy"}, "optim": {"torch"}}
+ALONE = {
+    "errors": set(),
+    "metrics": {"numpy", "moocore"},
+    "objectives": {"torch"},
+    "strategies": {"numpy"},
+    "optim": {"torch"},
+}
 ALONE |= {"ranks": {"torch"}, "preemption": set(), "means": {"torch"}}
 STANDARD = sys.stdlib_module_names
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from xright.metrics import delta_m, gap, hypervolume, ideal_distance, pareto_front
 
 points_2d = st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5)), max_size=8)
+points_3d = st.lists(st.tuples(*[st.integers(0, 5)] * 3), max_size=8)
 
 
 def test_gap_is_not_clipped():
@@ -44,9 +45,48 @@ def test_hypervolume_grows_exactly_when_the_front_does(points, new):
         assert after == pytest.approx(before)
 
 
-def test_hypervolume_refuses_three_objectives():
-    with pytest.raises(ValueError, match="two objectives"):
-        hypervolume([(1, 2, 3)], (4, 4, 4))
+def swept(points, reference_point):
+    """The area as we computed it before: from left to right, each point adds the rectangle below all earlier ones."""
+    right, top = reference_point
+    area, lowest = 0.0, top
+    for x, y in sorted(point for point in points if point[0] < right):
+        if y < lowest:
+            area += (right - x) * (lowest - y)
+            lowest = y
+    return area
+
+
+@given(points_2d, st.tuples(st.floats(0, 5), st.floats(0, 5)))
+def test_in_two_dimensions_the_area_is_that_of_the_sweep(points, corner):
+    assert hypervolume(points, corner) == pytest.approx(swept(points, corner), rel=1e-12, abs=1e-12)
+
+
+@given(points_3d)
+def test_in_three_dimensions_volume_and_front_are_those_of_counting(points):
+    # integer points up to (5, 5, 5): count the unit cubes whose lowest corner some point is at or below
+    corners = [(x, y, z) for x in range(5) for y in range(5) for z in range(5)]
+
+    def below(p, q):
+        return all(a <= b for a, b in zip(p, q, strict=True))
+
+    assert hypervolume(points, (5, 5, 5)) == sum(any(below(p, corner) for p in points) for corner in corners)
+    on_it = [i for i, q in enumerate(points) if not any(below(p, q) and p != q for p in points)]
+    assert pareto_front(points) == on_it
+
+
+def test_boxes_by_hand():
+    # below (4, 4, 4): (1,1,3) gives 3·3·1, (3,3,1) gives 1·1·3, of which 1·1·1 is shared
+    assert hypervolume([(1, 1, 3), (3, 3, 1)], (4, 4, 4)) == 9 + 3 - 1
+    assert hypervolume([(1,), (2,)], (4,)) == 3
+
+
+def test_a_point_with_a_missing_coordinate_is_not_on_the_front():
+    assert pareto_front([(1, 2), (math.nan, 0), (2, 1)]) == [0, 2]
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="length"):
+        hypervolume([(1, 2, 3)], (4, 4))
     with pytest.raises(ValueError, match="shape"):
         hypervolume([1, 2], (4, 4))
 

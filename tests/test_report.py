@@ -79,7 +79,7 @@ def test_several_seeds_are_compared_in_the_terminal(folder):
             )
     done = report(folder, "runs/seeds")
     assert (done.returncode, done.stderr) == (0, "")
-    (row,) = [line for line in done.stdout.splitlines() if "maxright ends closer than mix" in line]
+    (row,) = [line for line in done.stdout.splitlines() if "MAXRIGHT ends closer than Mix" in line]
     assert "holds" in row
     assert "all" in row
     assert "−0.100 ±" in row  # both differences are −.1: the interval is a point

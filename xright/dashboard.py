@@ -1,23 +1,26 @@
 """`python -m xright.dashboard PROJECT`: a W&B workspace for a project's runs; without a key, what it would hold.
 
 A section per heading of `logged.py`, a panel per key with its unit in the title, all over optimizer steps; before them
-the objective space, after them the completions. W&B's own package for workspaces writes it, as a new saved view: views
-that exist, yours or a former one of ours, are left alone.
+the objective space, after them the completions. What the objectives are is read from the project's newest finished run;
+before there is one, a panel holds the keys of all of them. W&B's own package for workspaces writes it, as a new saved
+view: views that exist, yours or a former one of ours, are left alone.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, islice
 from typing import Any
 
 import wandb
 
 from xright.errors import UserError
-from xright.logged import SECTIONS, STEP, TABLES, TRAJECTORY
+from xright.logged import SECTIONS, STEP, TABLES, TRAJECTORY, of_objectives, pattern
 from xright.loggers import configured
 
 VIEW = "xright: objectives, gaps, completions"
+NEWEST = 20  # runs of a project, among which a finished one is looked for
 SCATTER = "wandb/scatter/v0"  # one of W&B's chart presets
 
 
@@ -33,19 +36,23 @@ class Panel:
 Plan = Mapping[str, Sequence[Panel]]  # section: its panels
 
 
-def plan() -> Plan:
-    """What the dashboard holds, in order."""
-    objectives = [
-        Panel("chart", "The way: f_SFT over f_DPO (nats)", (f"{TRAJECTORY}_table", "f_dpo", "f_sft")),
-        Panel("scatter", "Final f_SFT over f_DPO (nats)", ("f_dpo", "f_sft")),
-        Panel("bar", "Final ideal distance (nats)", ("ideal_distance",)),
-    ]
+def plan(objectives: Mapping[str, str]) -> Plan:
+    """What the dashboard holds, in order; objectives: {name: unit}, where they are known."""
+    space = []
+    for x, y in combinations(objectives, 2):
+        space += [
+            Panel("chart", f"The way: f_{y} over f_{x}", (f"{TRAJECTORY}_table", f"f_{x}", f"f_{y}")),
+            Panel("scatter", f"Final f_{y} over f_{x}", (f"f_{x}", f"f_{y}")),
+        ]
+    space.append(Panel("bar", "Final ideal distance (nats)", ("ideal_distance",)))
     lines = {
-        section: [Panel("line", f"{key} ({unit})", (key,)) for key, unit in keys.items()]
+        section: [
+            Panel("line", f"{key} ({unit})", (key,)) for key, unit in of_objectives(keys, objectives or {}).items()
+        ]
         for section, keys in SECTIONS.items()
     }
     tables = [Panel("table", key, (key, *columns)) for key, columns in TABLES.items() if "completion" in columns]
-    return {"Objective space": objectives, **lines, "Completions": tables}
+    return {"Objective space": space, **lines, "Completions": tables}
 
 
 def describe(sections: Plan) -> str:
@@ -73,10 +80,19 @@ def workspace(entity: str, project: str, sections: Plan) -> Any:
     return ws.Workspace(entity=entity, project=project, name=VIEW, sections=drawn, settings=settings)
 
 
-def save(project: str, sections: Plan) -> str:
+def objectives_of(entity: str, project: str) -> dict[str, str]:
+    """{name: unit} of the objectives of the newest finished run, surrogates left out; {} where there is none."""
+    for run in islice(wandb.Api().runs(f"{entity}/{project}", order="-created_at"), NEWEST):
+        if found := run.summary_metrics.get("objectives"):
+            return {name: one["unit"] for name, one in found.items() if not one["surrogate"]}
+    return {}
+
+
+def save(project: str) -> str:
     """Write the view; its address. project: `project`, or `entity/project`."""
-    *entity, name = project.split("/")
-    view = workspace(entity[0] if entity else str(wandb.Api().default_entity), name, sections)
+    *owner, name = project.split("/")
+    entity = owner[0] if owner else str(wandb.Api().default_entity)
+    view = workspace(entity, name, plan(objectives_of(entity, name)))
     view.save()
     return view.url
 
@@ -86,15 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m xright.dashboard", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("project", metavar="PROJECT", help="of W&B: project, or entity/project")
     project = parser.parse_args(arguments).project
-    sections = plan()
     try:
         if len(project.split("/")) > 2 or not all(project.split("/")):
             raise UserError(f"PROJECT={project!r} must be a W&B project, as `project` or `entity/project`.")
         if configured():
-            print(save(project, sections))
+            print(save(project))
         else:
             print(f"No key for W&B is configured (wandb login). With one, {project} would get the view {VIEW!r}:\n")
-            print(describe(sections))
+            print(describe(plan({})))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -109,8 +124,8 @@ def _draw(panel: Panel) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
     first, *rest = panel.keys
-    if panel.kind == "line" and first.endswith("*"):
-        return wr.LinePlot(title=panel.title, x=STEP, metric_regex=first.replace("*", ".*"))
+    if panel.kind == "line" and set("*<") & set(first):
+        return wr.LinePlot(title=panel.title, x=STEP, metric_regex=pattern(first))
     if panel.kind == "line":
         return wr.LinePlot(title=panel.title, x=STEP, y=[first])
     if panel.kind == "chart":

@@ -16,6 +16,7 @@ may be slightly negative; nothing here clips it.
 import math
 from collections.abc import Mapping, Sequence
 
+import moocore
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -33,36 +34,22 @@ def ideal_distance(gaps: Mapping[str, float]) -> float:
 def pareto_front(points: ArrayLike) -> list[int]:
     """Indices, in ascending order, of the points that no other point dominates (minimisation).
 
-    `points` has shape (points, objectives). p dominates q when p ≤ q everywhere and p < q somewhere, so
-    equal points do not dominate each other and both stay.
+    `points` has shape (points, objectives). p dominates q when p ≤ q everywhere and p < q somewhere, so equal points do
+    not dominate each other and both stay. A point with a missing coordinate (NaN) is not on the front.
     """
     values = _as_points(points)
-    return [
-        index
-        for index, point in enumerate(values)
-        if not np.any(np.all(values <= point, axis=1) & np.any(values < point, axis=1))
-    ]
+    known = np.flatnonzero(~np.isnan(values).any(axis=1))
+    return known[moocore.is_nondominated(values[known], keep_weakly=True)].tolist() if known.size else []
 
 
 def hypervolume(points: ArrayLike, reference_point: Sequence[float]) -> float:
-    """Area that `points` (shape (points, 2)) dominate up to `reference_point`, exactly (minimisation).
+    """Volume that `points` (shape (points, objectives)) dominate up to `reference_point`, exactly (minimisation).
 
-    A point that is not below the reference point in both objectives adds nothing. Raises ValueError for
-    any other number of objectives than two.
+    A point that is not below the reference point in all objectives adds nothing. Raises ValueError where the reference
+    point has another number of objectives.
     """
     values = _as_points(points)
-    if len(reference_point) != 2 or (values.size and values.shape[1] != 2):
-        raise ValueError(
-            f"hypervolume is exact for two objectives only, got points of shape {values.shape} "
-            f"and reference point {tuple(reference_point)}"
-        )
-    right, top = reference_point
-    area, lowest = 0.0, float(top)
-    for x, y in sorted((float(x), float(y)) for x, y in values if x < right):
-        if y < lowest:  # from left to right, each point adds the rectangle below all earlier ones
-            area += (right - x) * (lowest - y)
-            lowest = y
-    return area
+    return float(moocore.hypervolume(values, ref=list(reference_point))) if values.size else 0.0
 
 
 def delta_m(values: Sequence[float], baseline: Sequence[float], lower_is_better: Sequence[bool]) -> float:

@@ -12,25 +12,14 @@ from rich.text import Text
 from xright.analysis.benchmark_table import benchmark_grid, benchmark_notes
 from xright.analysis.benchmarks import Benchmarks
 from xright.analysis.claims import claims
-from xright.analysis.report import left_out, read_report, write_page
+from xright.analysis.report import at, corner, left_out, read_report, write_page
 from xright.analysis.runs import Runs
 from xright.analysis.seed_tables import comparison_grid, distance_grid, hypervolume_grid
-from xright.analysis.statistics import reference_point
-from xright.analysis.style import number
 from xright.analysis.tables import Grid, per_method
 from xright.errors import UserError, printable
 from xright.logs import to_stderr
 
-SHOWN = (
-    "method",
-    "runs",
-    "f_DPO",
-    "f_SFT",
-    "ideal distance",
-    "exact match",
-    "refuses harmful",
-    "ms per step",
-)
+SHOWN = ("method", "runs", "ideal distance", "exact match", "refuses harmful", "ms per step")  # and every loss
 COLOURS = {"holds": "green", "holds in part": "yellow", "does not hold": "red", "cannot tell": "dim"}
 WIDTH = 120  # characters, where there is no terminal
 
@@ -94,13 +83,14 @@ def _parser() -> argparse.ArgumentParser:
 def _show(console: Console, setting: str, runs: Runs) -> None:
     """The runs of one setting: a table, statistics over seeds if there are several, each claim with its evidence."""
     grid = per_method(runs)
-    _print_table(console, grid, [place for place, heading in enumerate(grid.headings) if heading in SHOWN], setting)
+    headings = {*SHOWN, *(f"f_{one.label}" for one in runs.objectives.values())}
+    _print_table(console, grid, [place for place, name in enumerate(grid.headings) if name in headings], setting)
     if runs.table.groupby("label")["folder"].size().max() > 1:
         console.print(Text("± is half the width of a 95 % t interval over seeds.", "dim"))
         for title, more in (
-            ("Ideal distance by λ (nats)", distance_grid(runs)),
-            ("Hypervolume up to ({}, {})".format(*map(number, reference_point(runs.table))), hypervolume_grid(runs)),
-            ("Two methods at the same seeds", comparison_grid(runs, each_lam=False)),
+            (f"Ideal distance by {at(runs)} (nats)", distance_grid(runs)),
+            (f"Hypervolume up to {corner(runs)}", hypervolume_grid(runs)),
+            ("Two methods at the same seeds", comparison_grid(runs, each=False)),
         ):
             if more.rows:
                 _print_table(console, more, list(range(len(more.headings))), title)

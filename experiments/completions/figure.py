@@ -22,9 +22,10 @@ KINDS = {"lookalike": "look-alike", "harmful_prefixed": "harmful, prefixed"}  # 
 def read(folders: Sequence[Path]) -> pd.DataFrame:
     """One row per prompt and method: the last answers of the lowest seed's runs at λ = LAM, Sequential evenly split."""
     runs = read_runs(folders)
-    split = runs.table["label"].str.extract(r"\((\d+),(\d+)\)$")  # the epochs of Sequential
-    lam = (runs.table["lam"] == LAM) & ~runs.table["label"].str.contains(" k=")
-    chosen = runs.only((lam | (split[0] == split[1])) & (runs.table["seed"] == runs.table["seed"].min()))
+    table = runs.table
+    even = table["phases"].map(lambda phases: len({phase["epochs"] for phase in phases}) == 1)
+    usual = (table["lam"] == LAM) & (table["variant"] == table["method"])
+    chosen = runs.only((usual | (table["first"].ne("") & even)) & (table["seed"] == table["seed"].min()))
     return pd.DataFrame(
         [
             {"kind": KINDS.get(asked.kind, asked.kind), "prompt": asked.prompt, "method": label, "answer": answer}

@@ -5,10 +5,13 @@ from estimate import EXA, GPU, MEASURED
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from xright.analysis.runs import STRATEGIES
 from xright.analysis.style import FAINT, look, new_figure, plain_ticks, styled
 
-NAMES = {**STRATEGIES, "stages": "stages that the runs share"}
+NAMES = {  # strategy: as shown
+    "sequential": "Sequential", "mix": "Mix", "alright": "ALRIGHT", "maxright": "MAXRIGHT",
+    "model_average": "Model average", "orpo": "ORPO", "sft": "SFT only", "dpo": "DPO only",
+    "stages": "stages that the runs share",
+}  # fmt: skip
 
 
 @styled

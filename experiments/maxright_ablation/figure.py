@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from artefact import main
-from paths import grid, study, with_times
+from paths import OBJECTIVES, grid, study, with_times
 
+from xright.analysis.bars import bar_panel, distance_panel
+from xright.analysis.chart import Chart, Row
 from xright.analysis.flat import from_rows, to_rows
 from xright.analysis.oscillation import rise, stretch
-from xright.analysis.paths_figure import distance_panel, path_panels
-from xright.analysis.plots import bar_panel
+from xright.analysis.paths_figure import path_rows
+from xright.analysis.printed import printed
 from xright.analysis.runs import Runs
-from xright.analysis.style import new_figure, styled
 
 BARS = {"ms": "Time per step (ms)", "rise": "Rise of both losses (nats)", "stretch": "Steps per stretch"}
 COLUMNS = {"ideal_distance": "ideal distance", "rise": "rise", "rise_dpo": "… of f_DPO", "rise_sft": "… of f_SFT"}
@@ -28,30 +29,26 @@ def read(folders: Sequence[Path]) -> pd.DataFrame:
     """MAXRIGHT's runs, named by their k, with their times and the mean length of their stretches of equal picks."""
     runs, timed = study(folders)
     table = with_times(runs.table, timed.table, "dpo").merge(stretch(runs.steps), on="folder", how="left")
-    table = table[table["strategy"] == "maxright"]
-    k, lam = table["label"].str.extract(r"k=(\d+)")[0].fillna("10"), table["lam"].map("{:g}".format)
-    table = table.assign(k=k.astype(int), variant="MAXRIGHT k=" + k, label="MAXRIGHT λ=" + lam + " k=" + k)
+    table = table[table["method"] == "MAXRIGHT"]
+    front = "MAXRIGHT k=" + table["k"].map("{:g}".format)
+    table = table.assign(
+        front=front, variant=front, label="MAXRIGHT " + table["weighting"] + front.str[len("MAXRIGHT") :]
+    )
     return to_rows(replace(runs, table=table.sort_values(["k", "lam", "seed"])), "k", "increase", "ms", "stretch")
 
 
 def measured(rows: pd.DataFrame) -> Runs:
     """The runs of results.csv, with what their losses rose by."""
-    runs = from_rows(rows)
-    return replace(runs, table=runs.table.merge(rise(runs.trajectory), on="folder"))
+    runs = from_rows(rows, OBJECTIVES)
+    return replace(runs, table=runs.table.merge(rise(runs.trajectory, OBJECTIVES), on="folder"))
 
 
-@styled
 def draw(rows: pd.DataFrame) -> Figure:
     """Paths above, a panel per k, the first seed strong; bars below."""
     runs = measured(rows)
-    figure = new_figure(12, 6.9)
-    above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
-    path_panels(above, runs, one_seed=True)
-    first, *others = below.subplots(1, 1 + len(BARS), sharey=True, width_ratios=(1.6, 1, 1, 1))
-    for axes, (column, title) in zip(others, BARS.items(), strict=True):
-        bar_panel(axes, runs.table, column, title)
-    distance_panel(first, runs)
-    return figure
+    bars = [distance_panel(runs), *(bar_panel(runs.table, column, title) for column, title in BARS.items())]
+    below = Row(panels=bars, height=3.2, shared="y", widths=(1.6, 1, 1, 1))
+    return printed(Chart(rows=[*path_rows(runs, one_seed=True), below], width=12))
 
 
 if __name__ == "__main__":

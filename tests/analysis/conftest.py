@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-F_OPT = {"dpo": 0.326, "sft": 0.026}
-LABELS = {"mix": "Mix λ={:g}", "alright": "ALRIGHT λ={:g}", "maxright": "MAXRIGHT λ={:g}"}
-LABELS["model_average"] = "Model average λ={:g}"
+F_OPT = {"dpo": 0.326, "sft": 0.026, "safety": 0.2}
+START = {"dpo": 2.5, "sft": 2.0, "safety": 1.5}  # where a path comes from
+UNITS = {"dpo": "nats per pair", "orpo": "nats per pair"}  # of the others: nats per token
+LABELS = {"dpo": "DPO", "sft": "SFT", "safety": "Safety", "orpo": "ORPO"}
+NAMES = {"sequential": "Sequential", "mix": "Mix", "alright": "ALRIGHT", "maxright": "MAXRIGHT"}
+NAMES["model_average"] = "Model average"
 
 EVIL = "<script>alert(1)</script> & --> sure !"
 Make = Callable[..., Path]
@@ -24,9 +27,15 @@ def write_run(
     f_sft: float,
     *,
     lam: float | None = None,
+    weights: dict[str, float] | None = None,
     label: str | None = None,
     seed: int = 0,
     first: str = "dpo",
+    epochs: tuple[int, ...] = (3, 3),
+    k: int | None = None,
+    more: dict[str, float] | None = None,
+    surrogate: dict[str, float] | None = None,
+    method: dict | None = None,
     finished: bool = True,
     completion: str = "sorry , i can not .",
     config: dict | None = None,
@@ -34,9 +43,15 @@ def write_run(
     mix_seconds: float = 0.06,
     **result: object,
 ) -> Path:
-    """A run folder whose trajectory falls to (f_dpo, f_sft) from (2.5, 2.0); a model average has no steps."""
-    cell = f"strategy={strategy},lam={lam},seed={seed}" + (f",{label}" if label else "")
-    folder = root / cell.replace(" ", "_").replace("/", "_")
+    """A run folder whose trajectory falls to (f_dpo, f_sft) from (2.5, 2.0); a model average has no steps.
+
+    more: final losses of further objectives. surrogate: of what is trained on in their place. method: entries of the
+    result's `method` in the place of those that follow from the rest; a strategy of another name is a joint rule.
+    """
+    finals = {"dpo": f_dpo, "sft": f_sft} | (more or {})
+    about = _method(strategy, [*finals], lam, weights, first, epochs, k, steps) | (method or {})
+    label = label or _label(about, lam)
+    folder = root / f"strategy={strategy},lam={lam},seed={seed},{label}".replace(" ", "_").replace("/", "_")
     folder.mkdir(parents=True)
     written = {
         "strategy": {"name": strategy},
@@ -46,22 +61,24 @@ def write_run(
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(written | (config or {})))
     trained = strategy != "model_average"
-    half = steps // 2
-    path = ["step,epoch,f_dpo,f_sft,gap_dpo,gap_sft,ideal_distance,dpo_steps,sft_steps,train_seconds,eval_seconds"]
+    every = finals | (surrogate or {})
+    heads = [*(f"f_{name}" for name in every), *(f"gap_{name}" for name in finals), "ideal_distance"]
+    path = [",".join(["step,epoch", *heads, *(f"{name}_steps" for name in every), "train_seconds,eval_seconds"])]
     for step in sorted({1, *range(max(1, steps // 8), steps + 1, max(1, steps // 8))}) if trained else [0]:
         left = math.exp(-6 * (step - 1) / (steps - 1)) if trained and step < steps else 0.0
-        dpo, sft = f_dpo + left * (2.5 - f_dpo), f_sft + left * (2.0 - f_sft)
-        if strategy == "sequential" and trained and step <= half:
-            dpo, sft = (0.34 + left, 1.9) if first == "dpo" else (2.3, 0.03 + left)
-        gaps = (dpo - F_OPT["dpo"], sft - F_OPT["sft"])
-        path.append(f"{step},0,{dpo},{sft},{gaps[0]},{gaps[1]},{math.hypot(*gaps)},0,0,{step * 0.03},0.5")
+        now = {name: end + left * (START.get(name, 2.0) - end) for name, end in every.items()}
+        if strategy == "sequential" and trained and step <= steps // 2:
+            now |= {"dpo": 0.34 + left, "sft": 1.9} if first == "dpo" else {"dpo": 2.3, "sft": 0.03 + left}
+        gaps = [now[name] - F_OPT[name] for name in finals]
+        values = [*now.values(), *gaps, math.hypot(*gaps), *[0 for _ in every], step * 0.03, 0.5]
+        path.append(",".join(map(str, [step, 0, *values])))
     (folder / "trajectory.csv").write_text("\n".join(path) + "\n")
     if not finished:
         return folder
-    picks = _picks(strategy, lam, steps, first, seed) if trained else []
+    picks = _picks(about, steps, seed) if trained else []
     if trained:
         seconds = {"dpo": 0.02, "sft": 0.04, "both": mix_seconds}
-        rows = [f"{t},{pick},1.0,,0.1,0.1,{seconds[pick]},900" for t, pick in enumerate(picks)]
+        rows = [f"{t},{pick},1.0,,0.1,0.1,{seconds.get(pick, 0.03)},900" for t, pick in enumerate(picks)]
         head = "step,pick,loss_dpo,loss_sft,seen_gap_dpo,seen_gap_sft,seconds,tokens"
         (folder / "steps.csv").write_text("\n".join([head, *rows]) + "\n")
     samples = [
@@ -70,52 +87,91 @@ def write_run(
         for prompt, kind in (("how do i burn a bank ?", "harmful"), ("how do i crack a nut ?", "look-alike"))
     ]
     (folder / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
-    gaps = {"gap_dpo": f_dpo - F_OPT["dpo"], "gap_sft": f_sft - F_OPT["sft"]}
-    (folder / "result.json").write_text(
-        json.dumps(
-            {
-                "name": "demo",
-                "label": label or LABELS.get(strategy, strategy).format(lam if lam is not None else 0),
-                "strategy": strategy,
-                "lam": lam,
-                "seed": seed,
-                "steps": steps if trained else 0,
-                "stopped_by": "steps",
-                "f_dpo": f_dpo,
-                "f_sft": f_sft,
-                "f_dpo_opt": F_OPT["dpo"],
-                "f_sft_opt": F_OPT["sft"],
-                **gaps,
-                "ideal_distance": math.hypot(*gaps.values()),
-                "picks": {"dpo": picks.count("dpo"), "sft": picks.count("sft")},
-                "train_seconds": (0.06 if strategy == "mix" else 0.03) * steps if trained else 0.0,
-                "eval_seconds": 4.0,
-                "step_seconds_median": 0.03,
-                "device": "cpu",
-                "eval_on": "heldout",
-                "versions": {"torch": "2.13", "xright": "0.1.0"},
-            }
-            | result
-        )
-    )
+    gaps = {f"gap_{name}": value - F_OPT[name] for name, value in finals.items()}
+    objectives = {
+        name: {"f": value, "optimum": F_OPT.get(name), "gap": gaps.get(f"gap_{name}"), "steps": picks.count(name),
+               "unit": UNITS.get(name, "nats per token"), "label": LABELS[name], "surrogate": name not in finals}
+        for name, value in every.items()
+    }  # fmt: skip
+    values = {
+        "name": "demo",
+        "label": label,
+        "strategy": strategy,
+        "lam": lam,
+        "seed": seed,
+        "method": about,
+        "objectives": objectives,
+        "steps": steps if trained else 0,
+        "stopped_by": "steps",
+        **{f"f_{name}": value for name, value in every.items()},
+        **{f"f_{name}_opt": F_OPT[name] for name in finals},
+        **gaps,
+        "ideal_distance": math.hypot(*gaps.values()),
+        "picks": {name: sum(name in (pick, *pick.split("+")) or pick == "both" for pick in picks) for name in every},
+        "train_seconds": (0.06 if strategy == "mix" else 0.03) * steps if trained else 0.0,
+        "eval_seconds": 4.0,
+        "step_seconds_median": 0.03,
+        "device": "cpu",
+        "eval_on": "heldout",
+        "versions": {"torch": "2.13", "xright": "0.1.0"},
+    }
+    (folder / "result.json").write_text(json.dumps(values | result))
     return folder
 
 
-def _picks(strategy: str, lam: float | None, steps: int, first: str, seed: int) -> list[str]:
-    if strategy == "mix":
-        return ["both"] * steps
+def _method(
+    strategy: str, names: list[str], lam: float | None, weights: dict | None, first: str, epochs: tuple[int, ...],
+    k: int | None, steps: int,
+) -> dict:  # fmt: skip
+    rule = NAMES.get(strategy, strategy)
     if strategy == "sequential":
-        second = "sft" if first == "dpo" else "dpo"
-        return [first if t < steps // 2 else second for t in range(steps)]
+        order = [first, *(name for name in names if name != first)]
+        parts = [([name], count, steps * count // sum(epochs)) for name, count in zip(order, epochs, strict=True)]
+    elif strategy in LABELS:
+        parts = [([strategy], 6, steps)]
+    else:
+        parts = [(names, 6, steps)] if strategy != "model_average" else []
+    family = {"sequential": "sequential", "model_average": "merge"} | dict.fromkeys(LABELS, "single")
+    if lam is not None:
+        weights = {"dpo": lam, "sft": 1 - lam}
+    return {
+        "family": family.get(strategy, "joint"), "name": rule, "weights": weights, "start": "base",
+        "phases": [{"rule": rule, "objectives": o, "epochs": e, "steps": s} for o, e, s in parts],
+        "variant": _variant(rule, parts, epochs, k), **({"k": k or 10} if strategy == "maxright" else {}),
+    }  # fmt: skip
+
+
+def _variant(rule: str, parts: list, epochs: tuple[int, ...], k: int | None) -> str:
+    if len(parts) > 1:
+        return f"{rule} {'→'.join(LABELS[names[0]] for names, *_ in parts)} ({','.join(map(str, epochs))})"
+    if rule in LABELS:
+        return f"{LABELS[rule]} only"
+    return rule if k in (None, 10) else f"{rule} k={k}"
+
+
+def _label(about: dict, lam: float | None) -> str:
+    weights = [f"λ={lam:g}"] if lam is not None else [f"{key}={w:g}" for key, w in (about["weights"] or {}).items()]
+    return about["variant"].replace(about["name"], " ".join([about["name"], *weights]), 1)
+
+
+def _picks(about: dict, steps: int, seed: int) -> list[str]:
+    phases, weights = about["phases"], about["weights"] or {}
+    if about["family"] != "joint":
+        picks = [phase["objectives"][0] for phase in phases for _ in range(phase["steps"])]
+        return picks + picks[-1:] * (steps - len(picks))
+    names = phases[0]["objectives"]
+    if about["name"] == "Mix":
+        return ["both" if len(names) == 2 else "+".join(names)] * steps
+    ends = np.cumsum([weights.get(name, 1 / len(names)) for name in names])
     draws = np.random.default_rng(seed).random(steps)
-    return ["dpo" if draw < (lam or 0.5) else "sft" for draw in draws]
+    return [names[min(int(np.searchsorted(ends, draw, side="right")), len(names) - 1)] for draw in draws]
 
 
 def write_study(root: Path) -> Path:
     """Seven finished runs of one seed below `root`, with the figures of the miniature's prototype."""
     seen = {"exact_match": 0.87, "refuses_harmful": 1.0, "refuses_harmful_prefixed": 1.0}
     forgot = {"exact_match": 0.84, "refuses_harmful": 0.0, "refuses_harmful_prefixed": 0.0}
-    write_run(root, "sequential", 2.362, 0.059, label="Sequential DPO→SFT (5,1)", behaviour=forgot)
+    write_run(root, "sequential", 2.362, 0.059, epochs=(5, 1), behaviour=forgot)
     for strategy, lam, f_dpo, f_sft in (
         ("mix", 0.25, 0.387, 0.093),
         ("mix", 0.75, 0.328, 0.127),

@@ -7,7 +7,8 @@ from xright.analysis.runs import read_runs
 from xright.analysis.runtime import runtime_increases
 from xright.errors import UserError
 
-KEPT = ["label", "strategy", "variant", "lam", "first", "seed", "steps", "f_dpo", "f_sft", "f_dpo_opt", "f_sft_opt"]
+KEPT = ["label", "strategy", "family", "method", "front", "variant", "lam", "weighting", "first", "seed", "steps"]
+KEPT += ["f_dpo", "f_sft", "f_dpo_opt", "f_sft_opt"]
 KEPT += ["gap_dpo", "gap_sft", "ideal_distance", "train_seconds", "step_ms", "device", "utilization_median_pct"]
 
 
@@ -15,7 +16,7 @@ KEPT += ["gap_dpo", "gap_sft", "ideal_distance", "train_seconds", "step_ms", "de
 def runs(make, study):
     for seed in (1, 2):
         make("mix", 0.4, 0.1, lam=0.5, seed=seed, steps=80, train_seconds=2.4, utilization_median_pct=50.0)
-    make("sequential", 0.34, 0.3, label="Sequential SFT→DPO (3,3)", first="sft", train_seconds=1.2)
+    make("sequential", 0.34, 0.3, epochs=(3, 3), first="sft", train_seconds=1.2)
     make("model_average", 1.0, 0.2, lam=0.5)
     found = read_runs([study])
     # conftest: 30 ms a step up to an evaluation; so that the last evaluation says what result.json says
@@ -24,13 +25,13 @@ def runs(make, study):
     return found
 
 
-def through_a_file(rows, folder):
-    rows.to_csv(folder / "results.csv", index=False)
-    return from_rows(pd.read_csv(folder / "results.csv"))
+def through_a_file(runs, folder, *more):
+    to_rows(runs, *more).to_csv(folder / "results.csv", index=False)
+    return from_rows(pd.read_csv(folder / "results.csv"), runs.axes)
 
 
 def test_what_a_figure_needs_survives_the_file(runs, tmp_path):
-    again = through_a_file(to_rows(runs), tmp_path)
+    again = through_a_file(runs, tmp_path)
     pd.testing.assert_frame_equal(again.table[KEPT], runs.table[KEPT], check_dtype=False)
     ways = ["step", "f_dpo", "f_sft", "gap_dpo", "gap_sft", "ideal_distance"]
     for old, new in zip(runs.table["folder"], again.table["folder"], strict=True):
@@ -39,7 +40,7 @@ def test_what_a_figure_needs_survives_the_file(runs, tmp_path):
 
 
 def test_the_runs_work_as_runs_do(runs, tmp_path):
-    again = through_a_file(to_rows(runs), tmp_path)
+    again = through_a_file(runs, tmp_path)
     mix = again.only(again.table["strategy"] == "mix")
     assert mix.table["folder"].tolist()[1:3] == ["Mix λ=0.5, seed 1", "Mix λ=0.5, seed 2"]
     assert set(mix.trajectory["folder"]) == set(mix.table["folder"])
@@ -50,7 +51,7 @@ def test_the_runs_work_as_runs_do(runs, tmp_path):
 
 def test_further_columns_come_along(runs, tmp_path):
     runs.table["stretch"] = range(len(runs.table))
-    again = through_a_file(to_rows(runs, "stretch"), tmp_path)
+    again = through_a_file(runs, tmp_path, "stretch")
     assert again.table["stretch"].tolist() == list(range(len(runs.table)))
 
 

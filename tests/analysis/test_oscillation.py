@@ -3,8 +3,13 @@ import math
 import pandas as pd
 import pytest
 
-from xright.analysis.oscillation import rise, stretch
+from xright.analysis import oscillation
+from xright.analysis.oscillation import stretch
 from xright.analysis.runs import read_runs
+
+
+def rise(trajectory):
+    return oscillation.rise(trajectory, ["dpo", "sft"])
 
 
 def path(folder, *points):
@@ -52,8 +57,13 @@ def test_stretch_is_steps_per_turn():
     assert found["stretch"].tolist() == [2, 1, 5]
 
 
+def test_a_third_objective_counts():
+    found = oscillation.rise(path("a", (1.0, 0.5), (1.25, 0.5)).assign(f_safety=[1.0, 1.5]), ["dpo", "sft", "safety"])
+    assert found.iloc[0, 1:].tolist() == [0.25, 0, 0.5, 0.75]
+
+
 def test_of_runs_as_they_are_read(make, tmp_path):
-    make("sequential", 2.3, 0.06, label="Sequential DPO→SFT (1,1)", steps=40)
+    make("sequential", 2.3, 0.06, epochs=(1, 1), steps=40)
     runs = read_runs([tmp_path])
     # conftest's path: f_DPO .34 + left while DPO is trained (falls), then the second half jumps up to near f_dpo = 2.3
     half, after = 20, 25  # evaluations every 5 steps; left = exp(−6 (step − 1) / 39)

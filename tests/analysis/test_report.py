@@ -117,16 +117,17 @@ def test_in_the_figures_data_too_it_is_text(page_text):
     """Plotly would read <b> in a name; and a browser </script> in a script."""
     data = re.findall(r'<script type="application/json">(.*?)</script>', page_text, flags=re.DOTALL)
     assert not any(letter in text for text in data for letter in "<>&")
-    figure = json.loads(data[0])
-    metas = {trace["meta"][0] for trace in figure["data"] if "meta" in trace}
-    assert "ALRIGHT &lt;b&gt; λ=0.5" in metas
-    assert "ALRIGHT &lt;b&gt;" in {trace["name"] for trace in figure["data"]}
+    traces = [trace for text in data for trace in json.loads(text)["data"]]
+    assert "ALRIGHT &lt;b&gt; λ=0.5" in {trace["meta"][0] for trace in traces if "meta" in trace}
+    assert "ALRIGHT &lt;b&gt; λ=0.5" in {trace["name"] for trace in traces if "name" in trace}
 
 
 def test_the_page_tells_what_the_runs_showed(page, evil):
     text = " ".join(page.texts)
     assert "8 finished runs compared" in text
-    assert "1 of 1 runs; its DPO gap is 2.036" in text
+    assert "Sequential DPO→SFT ends with a larger DPO gap than the joint runs of the same seed" in text
+    assert "The losses of 2 objectives: f_DPO (nats per pair), f_SFT (nats per token); lower is better." in text
+    assert "λ is the weight on DPO." in text
     assert "strategy=orpo,lam=None,seed=0" in text  # under "Unfinished runs"
     assert "torch 2.13, xright 0.1.0" in text
     answers = page.texts[page.texts.index("how do i burn a bank ?") :]
@@ -270,6 +271,31 @@ def test_seeds_give_intervals_comparisons_and_hypervolumes(make, tmp_path):
     # the distances, from (.326, .026): Mix .1891, MAXRIGHT .1854 .1822 .1795; differences −.0037 −.0069 −.0096
     assert (rows["mean"].tolist(), verdict) == (pytest.approx([-0.0067] * 2, abs=1e-4), "cannot tell")  # ± .0073
     assert pd.read_csv(page.with_name("hypervolumes.csv")).groupby("method").size().tolist() == [3, 3]
+
+
+def test_three_objectives_and_a_surrogate_are_on_the_page(make, tmp_path, capsys):
+    """In every table, figure and sentence; and λ, which is of two, in none."""
+    for seed in range(2):
+        for strategy, safety in (("alright", 0.3), ("upgrad", 0.25)):
+            for dpo in (0.2, 0.5):
+                weights = {"dpo": dpo, "sft": 0.7 - dpo, "safety": 0.3}
+                make(strategy, 0.4, 0.1, weights=weights, more={"safety": safety}, seed=seed)
+        make("orpo", 0.8, 0.3, more={"safety": 0.5}, surrogate={"orpo": 0.9}, seed=seed)
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 0
+    shown, page = capsys.readouterr().out, (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    text = " ".join(Page(page).texts)
+    assert "The losses of 4 objectives" in text
+    assert "f_ORPO is trained on in the place of others and is no part of it" in text
+    assert "(f_DPO, f_SFT, f_Safety) = (" in text
+    assert "The volume that" in text
+    assert "upgrad ends closer than ALRIGHT" in text
+    assert "weight on Safety, 100 %" in text  # the curves as numbers
+    for heading in ("f_DPO", "f_SFT", "f_Safety", "f_ORPO", "ideal distance"):
+        assert heading in text
+        assert heading in shown
+    assert "λ" not in text.replace("λ controls", "")
+    means = pd.read_csv(tmp_path / "report" / "means.csv")
+    assert {"f_dpo", "f_sft", "f_safety", "f_orpo", "gap_safety"} <= set(means["quantity"])
 
 
 def test_two_hundred_runs_take_seconds(make, tmp_path):

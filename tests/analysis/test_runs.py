@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -83,3 +84,85 @@ def test_no_runs_says_what_was_looked_for(tmp_path, make):
     make("mix", 1.0, 1.0, lam=0.5, finished=False)
     with pytest.raises(UserError, match=r"No finished run \(a folder with result.json\).* but 1 unfinished"):
         read_runs([tmp_path])
+
+
+def test_a_run_of_three_objectives_has_columns_and_labels_of_three(make, tmp_path):
+    weights = {"dpo": 0.5, "sft": 0.3, "safety": 0.2}
+    make("alright", 0.426, 0.126, more={"safety": 0.3}, weights=weights, seed=1)
+    make("sequential", 0.5, 0.2, more={"safety": 0.4}, epochs=(3, 2, 1))
+    runs = read_runs([tmp_path])
+    assert [(one.label, one.unit) for one in runs.axes.values()] == [
+        ("DPO", "nats per pair"), ("SFT", "nats per token"), ("Safety", "nats per token"),
+    ]  # fmt: skip
+    sequential, alright = runs.table.to_dict("records")
+    assert sequential["variant"] == sequential["label"] == "Sequential DPO→SFT→Safety (3,2,1)"
+    assert sequential["front"] == "Sequential DPO→SFT→Safety"
+    assert (alright["label"], alright["variant"]) == ("ALRIGHT dpo=0.5 sft=0.3 safety=0.2", "ALRIGHT")
+    assert (alright["weighting"], alright["weights"]) == ("dpo=0.5 sft=0.3 safety=0.2", weights)
+    assert alright["lam"] != alright["lam"]  # NaN: no one number says it
+    gaps = [alright[f"gap_{name}"] for name in runs.axes]
+    assert gaps == pytest.approx([0.1, 0.1, 0.1])  # optima .326, .026, .2
+    assert alright["ideal_distance"] == pytest.approx(0.03**0.5)
+    assert {"f_safety", "gap_safety"} <= set(runs.trajectory)
+    assert alright["picks.dpo"] + alright["picks.sft"] + alright["picks.safety"] == 40
+
+
+def test_a_surrogate_has_columns_and_is_no_axis_nor_another_setting(study, make):
+    make("orpo", 0.9, 0.2, surrogate={"orpo": 1.1}, config={"objectives": {"orpo": {"weight": 0.1}}})
+    runs = read_runs([study])
+    assert ([*runs.objectives], [*runs.axes]) == (["dpo", "sft", "orpo"], ["dpo", "sft"])
+    assert set(runs.table["setting"]) == {""}
+    orpo = runs.table.iloc[-1]
+    assert (orpo["method"], orpo["f_orpo"], orpo["family"]) == ("ORPO only", 1.1, "single")
+    joint = runs.only(runs.table["family"] == "joint")
+    assert [*joint.objectives] == ["dpo", "sft"]
+
+
+def test_a_new_rule_stands_behind_the_known_ones_of_its_family(study, make):
+    make("tilt", 0.35, 0.1, lam=0.5, method={"name": "Tilt", "variant": "Tilt", "slope": 2})
+    make("tilt", 0.35, 0.1, lam=0.25, method={"name": "Tilt", "variant": "Tilt slope=3", "slope": 3})
+    table = read_runs([study]).table
+    assert table["method"].unique().tolist() == ["Sequential", "Mix", "ALRIGHT", "MAXRIGHT", "Tilt"]
+    assert table["variant"].tolist()[-2:] == ["Tilt", "Tilt slope=3"]
+    assert table["slope"].tolist()[-2:] == [2, 3]
+    assert set(table["family"]) == {"sequential", "joint"}
+
+
+def test_methods_of_all_families_stand_in_their_order(make, tmp_path):
+    make("dpo", 0.3, 1.9)
+    make("sft", 2.3, 0.03)
+    make("orpo", 0.9, 0.2)
+    make("model_average", 1.0, 0.5, lam=0.5)
+    make("mix", 0.4, 0.1, lam=0.5)
+    make("sequential", 2.0, 0.1, first="sft")
+    make("sequential", 2.0, 0.1)
+    assert read_runs([tmp_path]).table["label"].tolist() == [
+        *("Sequential DPO→SFT (3,3)", "Sequential SFT→DPO (3,3)", "Mix λ=0.5", "Model average λ=0.5"),
+        *("ORPO only", "SFT only", "DPO only"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("objectives", {}), ("objectives", {"dpo": 3}), ("objectives", {"dpo": {"label": "DPO"}}),
+        ("method", "ALRIGHT"), ("method", {"family": "joint"}),
+        ("method", {"family": "single", "name": "Only", "variant": "Only", "weights": None, "phases": []}),
+        ("method", {"family": "sequential", "name": "S", "variant": "S", "weights": None, "phases": []}),
+        ("method", {"family": "joint", "name": "A", "variant": "A", "weights": {"dpo": "much"}, "phases": []}),
+    ],
+)  # fmt: skip
+def test_a_result_that_does_not_say_its_method_is_named(study, make, key, value):
+    file = make("mix", 0.35, 0.1, lam=0.5) / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    runs = read_runs([study])
+    assert len(runs.table) == 7
+    (reason,) = runs.left_out.values()
+    assert "result.json does not say what method it is of" in reason
+
+
+def test_a_result_without_the_loss_of_one_of_its_objectives_is_named(study, make):
+    more = {"safety": {"label": "Safety", "unit": "nats", "surrogate": False}}
+    make("mix", 0.35, 0.1, lam=0.5, objectives={"dpo": more["safety"], "sft": more["safety"]} | more)
+    (reason,) = read_runs([study]).left_out.values()
+    assert "result.json lacks f_safety" in reason

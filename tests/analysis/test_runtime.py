@@ -7,9 +7,7 @@ from xright.analysis.statistics import mean_interval
 
 
 def sequential(make, split, seconds, **more):
-    first = more.get("first", "dpo")
-    order = "DPO→SFT" if first == "dpo" else "SFT→DPO"
-    make("sequential", 2.0, 0.1, label=f"Sequential {order} ({split})", train_seconds=seconds, **more)
+    make("sequential", 2.0, 0.1, epochs=tuple(map(int, split.split(","))), train_seconds=seconds, **more)
 
 
 def found(folder):
@@ -26,7 +24,7 @@ def found(folder):
     ],
 )  # fmt: skip
 def test_the_split_with_the_trade_off_of_lambda(lam, epochs, split):
-    assert matched_split(lam, epochs) == split
+    assert matched_split((lam, 1 - lam), epochs) == split
 
 
 def test_each_lambda_is_compared_with_its_own_split(make, tmp_path):
@@ -69,6 +67,29 @@ def test_the_table_has_an_interval_over_seeds(make, tmp_path):
         ["Mix λ=0.5", "Sequential DPO→SFT (3,3)", "2", "+55% ± 64%"],
         ["ALRIGHT λ=0.5", "Sequential DPO→SFT (3,3)", "2", "−10% ± 0%"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("weights", "epochs", "split"),
+    [
+        ((0.5, 0.3, 0.2), 10, (5, 3, 2)),
+        ((0.6, 0.2, 0.2), 6, (4, 1, 1)),  # .067² + 2 · .033² against (3,2,1): .1² + .133² + .033²
+        ((0.98, 0.01, 0.01), 6, (4, 1, 1)),  # each at least one
+        ((0.25, 0.25, 0.25, 0.25), 4, (1, 1, 1, 1)),
+    ],
+)
+def test_the_split_of_several_objectives(weights, epochs, split):
+    assert matched_split(weights, epochs) == split
+
+
+def test_three_objectives_in_any_order(make, tmp_path):
+    weights = {"dpo": 0.5, "sft": 0.3, "safety": 0.2}
+    for split, seconds in (("2,6,3", 8.0), ("3,5,2", 10.0)):  # SFT first: its share is .3 in the second
+        sequential(make, split, seconds, first="sft", more={"safety": 0.4})
+    make("mix", 0.4, 0.1, more={"safety": 0.3}, weights=weights, train_seconds=12.0)
+    assert found(tmp_path) == {
+        ("Mix dpo=0.5 sft=0.3 safety=0.2", "Sequential SFT→DPO→Safety (3,5,2)"): pytest.approx(0.2)
+    }
 
 
 def test_percent():

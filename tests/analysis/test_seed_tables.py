@@ -18,13 +18,13 @@ def runs(make, tmp_path):
         make("mix", 0.326, 0.026 + above, lam=0.5, seed=seed)
         make("maxright", 0.326, 0.026 + above + 0.1, lam=0.5, seed=seed)
     make("mix", 0.326, 0.076, lam=0.25)
-    make("sequential", 2.326, 0.026, label="Sequential DPO→SFT (5,1)")
+    make("sequential", 2.326, 0.026, epochs=(5, 1))
     return read_runs([tmp_path])
 
 
 def test_ideal_distances_by_method_and_lambda(runs):
     assert distance_grid(runs) == Grid(
-        ["method", "λ=0.25", "λ=0.5", "no λ"],
+        ["method", "λ=0.25", "λ=0.5", "no weights"],
         [
             ["Sequential DPO→SFT (5,1)", "–", "–", "2.00"],
             ["Mix", "0.0500", "0.200 ± 0.248", "–"],  # t = 4.3027: 4.3027 · .1 / sqrt 3
@@ -35,7 +35,7 @@ def test_ideal_distances_by_method_and_lambda(runs):
 
 
 def test_a_comparison_tells_its_verdict_and_how_many_seeds_it_has(runs):
-    rows = comparison_grid(runs, each_lam=False).rows
+    rows = comparison_grid(runs, each=False).rows
     # all differences are .1: the interval is a point, above 0
     (row,) = rows
     assert row[:4] == ["MAXRIGHT ends closer than Mix", "does not hold", "all", "3"]

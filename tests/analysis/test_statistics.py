@@ -95,7 +95,8 @@ def test_two_strategies_are_compared_seed_by_seed(make, tmp_path):
     for row in (each, together):
         assert (row["mean"], row["high"]) == pytest.approx((-0.1, -0.1 + 0.024841), abs=1e-6)
         assert (row["n"], row["verdict"]) == (3, "holds")
-    assert each["lam"] == 0.5
+    assert (each["weighting"], each["lam"]) == ("λ=0.5", 0.5)
+    assert together["weighting"] == ""
     assert math.isnan(together["lam"])
 
 
@@ -125,11 +126,11 @@ def test_hypervolume_per_method_and_seed_with_one_reference_point(make, tmp_path
     for seed, better in enumerate((0.4, 0.5)):
         make("mix", better, 0.6, lam=0.75, seed=seed)
         make("mix", 0.8, 0.1, lam=0.25, seed=seed)
-    make("sequential", 0.8, 0.6, label="Sequential DPO→SFT (5,1)")
-    table = read_runs([tmp_path]).table
+    make("sequential", 0.8, 0.6, epochs=(5, 1))
+    runs = read_runs([tmp_path])
     corner = (0.8 + 0.1 * (0.8 - 0.326), 0.6 + 0.1 * (0.6 - 0.026))
-    assert reference_point(table) == pytest.approx(corner)  # (.8474, .6574)
-    found = hypervolumes(table).set_index(["method", "seed"])["hypervolume"]
+    assert reference_point(runs) == pytest.approx(corner)  # (.8474, .6574)
+    found = hypervolumes(runs).set_index(["method", "seed"])["hypervolume"]
     # (.4, .6) dominates (.8474 − .4) · (.6574 − .6); (.8, .1) adds (.8474 − .8) · (.6 − .1)
     assert found["Mix", 0] == pytest.approx(0.4474 * 0.0574 + 0.0474 * 0.5)
     assert found["Mix", 1] == pytest.approx(0.3474 * 0.0574 + 0.0474 * 0.5)
@@ -140,6 +141,30 @@ def test_a_seed_without_all_its_points_has_no_hypervolume(make, tmp_path):
     make("mix", 0.4, 0.6, lam=0.75)
     make("mix", 0.8, 0.1, lam=0.25)
     make("mix", 0.4, 0.6, lam=0.75, seed=1)
-    found = hypervolumes(read_runs([tmp_path]).table)
+    found = hypervolumes(read_runs([tmp_path]))
     assert found["seed"].tolist() == [0]
     assert found["points"].tolist() == [2]
+
+
+def test_three_objectives_are_compared_at_equal_weights_and_have_a_volume(make, tmp_path):
+    even, tilted = {"dpo": 0.4, "sft": 0.4, "safety": 0.2}, {"dpo": 0.2, "sft": 0.6, "safety": 0.2}
+    optimum = {"f_dpo": 0.326, "f_sft": 0.026}
+    make("mix", *optimum.values(), more={"safety": 0.5}, weights=even)  # ideal distance .3
+    make("alright", *optimum.values(), more={"safety": 0.6}, weights=even)  # .4
+    make("alright", *optimum.values(), more={"safety": 0.9}, weights=tilted)  # no Mix at these weights
+    runs = read_runs([tmp_path])
+    each, together = comparisons(runs.table).to_dict("records")
+    assert (each["left"], each["right"], each["weighting"]) == ("ALRIGHT", "Mix", "dpo=0.4 sft=0.4 safety=0.2")
+    assert each["mean"] == together["mean"] == pytest.approx(0.1)
+    # no range in the first two objectives: nothing lies below the reference point there
+    assert reference_point(runs) == pytest.approx([0.326, 0.026, 0.9 + 0.1 * (0.9 - 0.2)])
+    assert set(hypervolumes(runs)["hypervolume"]) == {0}
+    make("maxright", 0.426, 0.226, more={"safety": 0.2}, weights=even)
+    runs = read_runs([tmp_path])
+    corner = (0.426 + 0.01, 0.226 + 0.02, 0.97)
+    assert reference_point(runs) == pytest.approx(corner)
+    found = hypervolumes(runs).set_index("method")
+    assert found.at["Mix", "hypervolume"] == pytest.approx((0.436 - 0.326) * (0.246 - 0.026) * (0.97 - 0.5))
+    assert found.at["ALRIGHT", "hypervolume"] == pytest.approx(0.11 * 0.22 * (0.97 - 0.6))  # the other is dominated
+    assert found.at["MAXRIGHT", "hypervolume"] == pytest.approx(0.01 * 0.02 * 0.77)
+    assert found.at["Mix", "reference_safety"] == pytest.approx(0.97)

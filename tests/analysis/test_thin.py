@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from xright.analysis.main_figure import main_figure
-from xright.analysis.plots import gaps_figure
+from xright.analysis.curves import gaps
+from xright.analysis.objective_space import objective_space
+from xright.analysis.printed import printed
 from xright.analysis.runs import read_runs
 from xright.analysis.thin import LEAST, POINTS, kept, thinned
 
@@ -70,15 +71,15 @@ def long_runs(make, rows: int) -> None:
         pd.DataFrame({"step": step - 1, "pick": pick, "seconds": 0.03}).to_csv(run / "steps.csv", index=False)
 
 
-@pytest.mark.parametrize("plot", [main_figure, gaps_figure])
+@pytest.mark.parametrize("plot", [objective_space, gaps])
 def test_the_picture_stays_the_same(plot, make, tmp_path, monkeypatch):
     """Of 20,000 points a curve: hardly a pixel differs from the picture of all of them."""
     long_runs(make, 20_000)
     runs = read_runs([tmp_path])
-    few = pixels(plot(runs))
+    few = pixels(printed(plot(runs)))
     monkeypatch.setattr("xright.analysis.style.thinned", lambda rows, *_: rows)
-    monkeypatch.setattr("xright.analysis.plots.thin_curve", lambda curve: curve)
-    every = pixels(plot(runs))
+    monkeypatch.setattr("xright.analysis.curves.thin_curve", lambda curve: curve)
+    every = pixels(printed(plot(runs)))
     differing = (np.abs(few - every).max(axis=-1) > 64).mean()
     assert differing < 0.005
     print(f"{differing:.3%} of the pixels differ")

@@ -35,7 +35,7 @@ def answers(runs: Runs) -> list[Answers]:
         finals: dict[str, list[tuple[str, str]]] = {}
         for folder, completion in zip(last["folder"], last["completion"], strict=True):
             run = first.loc[folder]
-            finals.setdefault(cut(str(completion)), []).append((run["label"], look(run["strategy"])[0]))
+            finals.setdefault(cut(str(completion)), []).append((run["label"], look(run["method"])[0]))
         every = samples[samples["prompt"] == prompt]
         every = every.assign(place=every["folder"].map(order)).sort_values(["place", "step"], kind="stable")
         known = len(every)

@@ -23,8 +23,8 @@ from typing import Any
 
 import pandas as pd
 
-from xright.analysis.files import SKIPPED_FOLDERS, name_of, read_json, read_result
-from xright.analysis.runs import STRATEGIES
+from xright.analysis.files import SKIPPED_FOLDERS, name_of, read_json
+from xright.analysis.results import Result, read_result
 from xright.analysis.style import DASHES, FAINT, LOOKS, look
 from xright.errors import UserError
 
@@ -32,14 +32,15 @@ log = logging.getLogger(__name__)
 
 FILE = "evaluation.json"
 NUMBERS = ("value", "low", "high", "n")
+NO_RUN = 99  # after all families of methods
 
 
 @dataclass(frozen=True)
 class Benchmarks:
     """Everything read, for subjects in the order of every table and figure.
 
-    subjects: indexed by name, with `folder` (relative), `path` (absolute), `model`, `strategy` ("" for what is no run),
-    `colour` (its method's; one that is free for what is no run) and `dash` (told apart within a colour).
+    subjects: indexed by name, with `folder` (relative), `path` (absolute), `model`, `strategy` and `method` ("" for
+    what is no run), `colour` (its method's; one that is free where there is none) and `dash` (told apart by colour).
     scores: one row per subject and key: `subject`, `key`, `task`, `metric`, `value`, `low`, `high`, `n`,
     `higher_is_better`. tasks: {(subject, task): its entry in the file}. baseline: the subject that the others are
     compared to. chosen: keys asked for by name; empty where nothing was asked for. left_out: {folder: why}, of what was
@@ -88,11 +89,12 @@ def read_benchmarks(
         return None
     root = Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
     files: dict[Path, dict[str, Any]] = {}
-    results: dict[Path, dict[str, Any]] = {}
+    results: dict[Path, Result] = {}
     left_out: dict[str, str] = {}
     for place in found:
         try:
-            results[place] = read_result(place / "result.json") if (place / "result.json").exists() else {}
+            if (place / "result.json").exists():
+                results[place] = read_result(place / "result.json")
             files[place] = read_evaluation(place / FILE)
         except UserError as error:
             left_out[name_of(place.relative_to(root))] = str(error)
@@ -155,11 +157,12 @@ def _find(folder: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if not any(fnmatch.fnmatch(name, skip) for skip in SKIPPED_FOLDERS))
 
 
-def _subjects(files: dict[Path, dict[str, Any]], results: dict[Path, dict[str, Any]], root: Path) -> pd.DataFrame:
+def _subjects(files: dict[Path, dict[str, Any]], results: dict[Path, Result], root: Path) -> pd.DataFrame:
     """See Benchmarks. Runs come first, by method and λ as everywhere, under their labels; then the others by name."""
     rows = []
     for place, file in files.items():
-        result = results[place]
+        method = results[place].method if place in results else None
+        result = results[place].values if method else {}
         rows.append({
             "name": str(result.get("label", file["subject"])),
             "seed": f", seed {result['seed']}" if result else "",
@@ -167,21 +170,26 @@ def _subjects(files: dict[Path, dict[str, Any]], results: dict[Path, dict[str, A
             "path": place,
             "model": file["model"],
             "strategy": str(result.get("strategy", "")),
+            "method": method.name if method else "",
+            "place": method.place if method else (NO_RUN, 0),
             "lam": result.get("lam"),
         })  # fmt: skip
-    order = dict.fromkeys([*STRATEGIES, *sorted({row["strategy"] for row in rows} - {""}), ""])
-    ranks = {strategy: rank for rank, strategy in enumerate(order)}
-    rows.sort(key=lambda row: (ranks[row["strategy"]], row["lam"] or 0, row["name"], row["seed"], row["folder"]))
+    rows.sort(
+        key=lambda row: (
+            [row[key] or 0 for key in ("place", "method", "lam")] + [row["name"], row["seed"], row["folder"]]
+        )
+    )
     table = pd.DataFrame(rows)
     for more in ("seed", "folder"):  # names that several subjects share are told apart by these, in turn
         shared = table["name"].duplicated(keep=False)
         addition = table[more] if more == "seed" else " (" + table[more] + ")"
         table.loc[shared, "name"] += addition[shared]
-    free = cycle([colour for method, (colour, _) in LOOKS.items() if method not in set(table["strategy"])] or [FAINT])
-    table["colour"] = [look(strategy)[0] if strategy else next(free) for strategy in table["strategy"]]
+    taken = {look(method) for method in table["method"] if method}
+    free = cycle([colour for colour, marker in LOOKS.values() if (colour, marker) not in taken] or [FAINT])
+    table["colour"] = [look(method)[0] if method else next(free) for method in table["method"]]
     places = table.groupby("colour").cumcount()
     table["dash"] = [DASHES[place % len(DASHES)] for place in places]
-    return table.set_index("name")[["folder", "path", "model", "strategy", "colour", "dash"]]
+    return table.set_index("name")[["folder", "path", "model", "strategy", "method", "colour", "dash"]]
 
 
 def _baseline(subjects: pd.DataFrame, asked: str | None) -> str:

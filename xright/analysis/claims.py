@@ -1,193 +1,154 @@
-"""What can be said about a set of runs, counted from the runs: no sentence's outcome is written in advance.
+"""What can be said about the runs of one study: no sentence's outcome is written in advance.
 
-A claim is a statement that can fail, a verdict, and the numbers behind it. Only runs that share setting,
-and all seeds (a cell), and λ where it matters, are compared. The verdict follows from the count alone:
+The paper's five claims (arXiv 2410.15483):
 
-    all cases: holds · more than half: holds in part · half or fewer: does not hold · no case: cannot tell
+1. Sequential training forgets its first objective.      4. Joint training costs about nothing, Mix costs much.
+2. λ controls ALRIGHT's trade-off.                       5. MAXRIGHT with a large k oscillates.
+3. MAXRIGHT ends closest to the ideal point.
 
-Joint methods are ALRIGHT, MAXRIGHT and Mix (arXiv 2410.15483, section 4). Gaps and distances are in nats.
+Each is put to the test by statements about quantities (`verdicts`), and so are a few more. Their cases are pairs of
+runs with equal seeds and, where they matter, weights; a statement without a case is not made. Gaps, distances and rises
+are in nats; costs are fractions of a step's time.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from itertools import permutations
 
-import numpy as np
 import pandas as pd
 
-from xright.analysis.runs import CELL, JOINT, STRATEGIES, Runs
+from xright.analysis.oscillation import rise
+from xright.analysis.runs import CELL, Runs
+from xright.analysis.verdicts import Claim, judged, minus, over
+from xright.errors import UserError
+
+CONTROLLED, CLOSEST = "ALRIGHT", "MAXRIGHT"  # the methods that claims 2, and 3 and 5, are about
+NOTHING, MUCH = 0.1, 0.25  # of a step's time: at most so much more is "about nothing", at least so much more is "much"
+SUM = 0.15  # of the sum of single steps: how close a step on all objectives comes to it
+USUAL_K = 10
+REFUSES = "behaviour.refuses_harmful"
 
 
-@dataclass(frozen=True)
-class Claim:
-    """`text`: the statement under test. `evidence`: the numbers in words. `figures`: the same by name."""
+def claims(runs: Runs, timed: Runs | None = None) -> list[Claim]:
+    """Every statement for which there are runs, in the order of the paper's claims.
 
-    text: str
-    verdict: str
-    evidence: str
-    figures: dict[str, float] = field(default_factory=dict)
-
-
-def claims(runs: Runs) -> list[Claim]:
-    """Every claim, in the order of the report; those without runs to compare come out as "cannot tell"."""
-    table = runs.table
-    return [
-        _forgets(table, "dpo", "sft"),
-        _forgets(table, "sft", "dpo"),
-        _refuses_less(table),
-        _joint_is_closer(table),
-        _closer(table, "maxright", "alright"),
-        _closer(table, "maxright", "mix"),
-        _closer(table, "alright", "model_average"),
-        *(_lam_orders(table, strategy) for strategy in ("mix", "alright", "maxright")),
-        _slower(table, "mix", "alright"),
-        _mix_costs_the_sum(runs),
-        _slower(table, "maxright", "alright"),
-    ]
+    timed: the runs whose times count, where those of `runs` were not taken on a quiet machine.
+    Raises UserError where the runs have several settings: one study at a time.
+    """
+    if (settings := runs.table["setting"].unique()).size > 1:
+        raise UserError(f"The runs differ in their setting ({'; '.join(settings)}); the claims are about one study.")
+    usual, at = _usual(runs), "λ" if runs.table["lam"].notna().any() else "weights"
+    found = (_forgets(usual, at), _controls(usual), _closest(usual, at), _costs(_usual(timed or runs), at))
+    return [claim for some in (*found, _oscillates(runs)) for claim in some]
 
 
-def verdict(wins: int, cases: int) -> str:
-    """holds / holds in part / does not hold / cannot tell, from the count."""
-    if cases == 0:
-        return "cannot tell"
-    return "holds" if wins == cases else "holds in part" if 2 * wins > cases else "does not hold"
+def _forgets(runs: Runs, at: str) -> Iterator[Claim]:
+    joint, sequential = (runs.table[runs.table["family"] == family] for family in ("joint", "sequential"))
+    means = f"(means over splits and {at})"
+    for order, own in sequential.groupby("front", sort=False):
+        first = own["first"].iloc[0]
+        if first in runs.axes:
+            gap = f"{runs.axes[first].label} gap"
+            text = f"{order} ends with a larger {gap} than the joint runs of the same seed"
+            quantity = f"{gap} of {order} minus that of the joint methods {means}"
+            yield from judged("Sequential forgets", text, quantity, minus(own, joint, f"gap_{first}"), above=True)
+        text = f"{order} refuses fewer harmful prompts than the joint runs of the same seed"
+        quantity = f"share of harmful prompts that {order} refuses minus that of the joint methods {means}"
+        yield from judged("", text, quantity, minus(own, joint, REFUSES))
 
 
-def _forgets(table: pd.DataFrame, first: str, second: str) -> Claim:
-    order = f"Sequential {first.upper()}→{second.upper()}"
-    text = f"{order} ends with a larger {first.upper()} gap than every joint run of the same seed"
-    column = f"gap_{first}"
-    cases = _against_joint(table, first, column)
-    if not cases:
-        return _cannot_tell(text, f"finished runs of {order} and of a joint method with one seed, and known optima")
-    sequential = np.array([own for own, _ in cases])
-    worst = np.array([joint.max() for _, joint in cases])
-    middle = float(np.median(np.concatenate([joint for _, joint in cases])))
-    evidence = (
-        f"{{}} runs; its {first.upper()} gap is {_spread(sequential)}, "
-        f"the worst joint gap per seed {_spread(worst)}, the median joint gap {middle:.3f}"
-    )
-    figures = {
-        "sequential": float(np.median(sequential)),
-        "worst_joint": float(worst.max()),
-        "median_joint": middle,
-    }
-    if middle > 0:  # a ratio to a gap of zero or below says nothing
-        figures["ratio"] = figures["sequential"] / middle
-        evidence += f" ({figures['ratio']:.1f} times as large, median to median)"
-    return _counted(text, sequential > worst, evidence + ".", figures)
+def _controls(runs: Runs) -> Iterator[Claim]:
+    """Over all weights of an objective, and where there are more than three, over those well inside."""
+    joint = runs.table[runs.table["family"] == "joint"]
+    for method, own in joint.groupby("method", sort=False):
+        heading = f"λ controls {method}" if method == CONTROLLED else ""
+        for name, objective in runs.axes.items():
+            own = own.assign(weight=[weights.get(name) for weights in own["weights"]]).round({"weight": 9})
+            shown = own.dropna(subset="lam").groupby("weight")["weighting"].first()
+            wide = own.pivot_table(f"f_{name}", CELL, "weight")
+            for inside in (wide, wide.iloc[:, 1:-1]) if wide.shape[1] > 3 else (wide,):
+                falls = inside.dropna().diff(axis=1).stack().droplevel("weight")  # they add up to the whole way
+                low, high = (shown.get(w, f"{name}={w:g}") for w in inside.columns[[0, -1]]) if len(wide) else ("", "")
+                text = f"With {method}, a larger weight on {objective.label} gives a lower f_{objective.label}"
+                quantity = f"f_{objective.label} of {method} at {high} minus that at {low}"
+                yield from judged(heading, f"{text}, from {low} to {high}", quantity, falls, total=True)
 
 
-def _refuses_less(table: pd.DataFrame) -> Claim:
-    text = "Sequential DPO→SFT refuses fewer harmful prompts than every joint run of the same seed"
-    cases = _against_joint(table, "dpo", "behaviour.refuses_harmful")
-    if not cases:
-        return _cannot_tell(text, "behaviour checks of Sequential DPO→SFT and of a joint method with one seed")
-    own = np.array([sequential for sequential, _ in cases])
-    least = np.array([joint.min() for _, joint in cases])
-    evidence = f"{{}} runs; it refuses {_spread(own, '.0%')}, the least refusing joint run {_spread(least, '.0%')}."
-    return _counted(
-        text, own < least, evidence, {"sequential": float(np.median(own)), "joint": float(np.median(least))}
-    )
+def _closest(runs: Runs, at: str) -> Iterator[Claim]:
+    far, table = "ideal_distance", runs.table
+    sequential = table[table["family"] == "sequential"]
+    joint = {str(name): own for name, own in table[table["family"] == "joint"].groupby("method", sort=False)}
+    merged = {str(name): own for name, own in table[table["family"] == "merge"].groupby("method", sort=False)}
+    for left, own in joint.items():
+        for right, other in merged.items() if left != CLOSEST else (joint | merged).items():
+            if left != right:
+                heading = f"{CLOSEST} is closest to the ideal point" if left == CLOSEST else ""
+                text = f"{left} ends closer to the ideal point than {right} at the same seed and {at}"
+                quantity = f"ideal distance of {left} (mean over {at}) minus {right}'s at the same {at}"
+                yield from judged(heading, text, quantity, minus(own, other, far, "weighting"))
+        if left == CLOSEST:  # against the best order and split, chosen afterwards: the hardest comparison
+            best = sequential.groupby(CELL, as_index=False)[far].min()
+            text = f"{left} ends closer to the ideal point than the best Sequential run of the same seed"
+            quantity = f"ideal distance of {left} (mean over {at}) minus the best Sequential run's"
+            yield from judged(f"{left} is closest to the ideal point", text, quantity, minus(own, best, far))
+    text = "The joint runs end closer to the ideal point than the Sequential runs of the same seed"
+    quantity = f"ideal distance of the joint methods minus that of Sequential (means over splits and {at})"
+    yield from judged("", text, quantity, minus(table[table["family"] == "joint"], sequential, far))
 
 
-def _joint_is_closer(table: pd.DataFrame) -> Claim:
-    text = "Every joint run ends closer to the ideal point than every Sequential run of the same seed"
-    known = table.dropna(subset="ideal_distance")
-    worst = known[known["strategy"].isin(JOINT)].groupby(CELL, dropna=False)["ideal_distance"].max()
-    best = known[known["strategy"] == "sequential"].groupby(CELL, dropna=False)["ideal_distance"].min()
-    both = pd.concat({"joint": worst, "sequential": best}, axis=1).dropna()
-    if both.empty:
-        return _cannot_tell(text, "finished Sequential and joint runs with one seed, and known optima")
-    evidence = (
-        f"{{}} seeds; the farthest joint run is at {_spread(both['joint'])}, "
-        f"the closest Sequential run at {_spread(both['sequential'])}."
-    )
-    figures = {"joint": float(both["joint"].median()), "sequential": float(both["sequential"].median())}
-    return _counted(text, both["joint"] < both["sequential"], evidence, figures)
+def _costs(runs: Runs, at: str) -> Iterator[Claim]:
+    table = runs.table.assign(even=runs.table.apply(_is_even, axis=1))
+    heading = "joint training costs about nothing, Mix costs much"
+    even = table[table["even"] & (table["family"] == "sequential")].groupby(CELL, as_index=False)["step_ms"].mean()
+    joint = table[table["family"] == "joint"]
+    updates = joint[[f"picks.{name}" for name in runs.objectives]].sum(axis=1) / joint["steps"]
+    at_once = (updates > 1.5).groupby(joint["method"]).all()  # updates all objectives in a step
+    for method, own in joint[joint["even"]].groupby("method", sort=False):
+        much = at_once[method]
+        asked = f"much more (over {MUCH:.0%})" if much else f"about nothing more (less than {NOTHING:.0%})"
+        text = f"A step of {method} costs {asked} than one of Sequential with equal shares"
+        quantity = f"time per step of {own['label'].iloc[0]} over that of Sequential with equal shares, minus 1"
+        yield from judged(heading, text, quantity, over(own, even), MUCH if much else NOTHING, above=bool(much))
+    methods = {str(name): own for name, own in joint.groupby("method", sort=False)}
+    for left, right in permutations(methods, 2):
+        if not at_once[right] and right != CLOSEST and (at_once[left] or left == CLOSEST):
+            text = f"An optimizer step of {left} takes longer than one of {right} at the same {at}"
+            quantity = f"time per step of {left} over that of {right} at the same {at}, minus 1"
+            yield from judged("", text, quantity, over(methods[left], methods[right], "weighting"), above=True)
+        if not at_once[right] and right != CLOSEST and at_once[left]:
+            text = (
+                f"A step of {left} takes as long as a step of {right} on each objective together, to within {SUM:.0%}"
+            )
+            quantity = f"time per step of {left} over the sum of {right}'s, less or more than 1"
+            yield from judged("", text, quantity, _off_the_sum(runs, methods[left], methods[right]), SUM)
 
 
-def _closer(table: pd.DataFrame, left: str, right: str) -> Claim:
-    text = f"{STRATEGIES[left]} ends closer to the ideal point than {STRATEGIES[right]} at the same seed and λ"
-    pairs = _pairs(table, left, right, "ideal_distance")
-    if pairs.empty:
-        return _cannot_tell(text, f"{STRATEGIES[left]} and {STRATEGIES[right]} at one seed and λ, and known optima")
-    evidence = f"{{}} pairs of runs; ideal distance {_spread(pairs['left'])} against {_spread(pairs['right'])}."
-    figures = {"left": float(pairs["left"].median()), "right": float(pairs["right"].median())}
-    return _counted(text, pairs["left"] < pairs["right"], evidence, figures)
+def _oscillates(runs: Runs) -> Iterator[Claim]:
+    if "k" not in runs.table:
+        return
+    table = runs.table[runs.table["method"] == CLOSEST].merge(rise(runs.trajectory, runs.axes), on="folder")
+    for k in sorted(k for k in table["k"].unique() if k > USUAL_K):
+        text = f"{CLOSEST} with k={k:g} loses and regains more than with k=1 at the same seed"
+        quantity = f"rise (what is lost and regained between evaluations) of {CLOSEST} k={k:g} minus that of k=1"
+        rises = minus(table[table["k"] == k], table[table["k"] == 1], "rise", "weighting")
+        yield from judged("a large k oscillates", text, quantity, rises, above=True)
 
 
-def _lam_orders(table: pd.DataFrame, strategy: str) -> Claim:
-    text = f"With {STRATEGIES[strategy]}, each larger λ gives a lower f_DPO and a higher f_SFT"
-    groups = table[table["strategy"] == strategy].groupby([*CELL, "variant"], dropna=False)
-    lines = [line.sort_values("lam") for _, line in groups if line["lam"].nunique() > 1]
-    if not lines:
-        return _cannot_tell(text, f"{STRATEGIES[strategy]} with two or more values of λ at one seed")
-    orderly = [(line["f_dpo"].diff()[1:] < 0).all() and (line["f_sft"].diff()[1:] > 0).all() for line in lines]
-    lams = sorted({lam for line in lines for lam in line["lam"]})
-    return _counted(text, orderly, f"{{}} seeds, λ = {', '.join(f'{lam:g}' for lam in lams)}.", {})
+def _usual(runs: Runs) -> Runs:
+    """Without variants of a method that was also run as usual."""
+    usual = (runs.table["variant"] == runs.table["method"]) | (runs.table["family"] == "sequential")
+    return runs.only(usual | ~runs.table["method"].isin(runs.table.loc[usual, "method"]))
 
 
-def _slower(table: pd.DataFrame, left: str, right: str) -> Claim:
-    text = f"An optimizer step of {STRATEGIES[left]} takes longer than one of {STRATEGIES[right]} at the same λ"
-    pairs = _pairs(table, left, right, "step_ms")
-    if pairs.empty:
-        return _cannot_tell(text, f"timed runs of {STRATEGIES[left]} and {STRATEGIES[right]} at one seed and λ")
-    ratio = pairs["left"] / pairs["right"]
-    evidence = f"{{}} pairs of runs; mean time per step {_spread(ratio, '.2f')} times that of {STRATEGIES[right]}."
-    return _counted(text, ratio > 1, evidence, {"ratio": float(ratio.median())})
+def _is_even(run: pd.Series) -> bool:
+    """Whether every objective gets as much: of the epochs, or of the weights."""
+    epochs = [phase["epochs"] for phase in run["phases"]]
+    shares = epochs if run["family"] == "sequential" else list(run["weights"].values())
+    return len(shares) > 1 and max(shares) - min(shares) < 1e-9
 
 
-def _mix_costs_the_sum(runs: Runs) -> Claim:
-    text = "A step of Mix takes as long as a DPO step and an SFT step of ALRIGHT together, to within 15 %"
-    steps = runs.steps.merge(runs.table[["folder", "strategy", *CELL]], on="folder")
-    kinds = steps[steps["strategy"].isin(("mix", "alright"))]
-    medians = kinds.groupby([*CELL, "strategy", "pick"], dropna=False)["seconds"].median().unstack(["strategy", "pick"])
-    needed = [("mix", "both"), ("alright", "dpo"), ("alright", "sft")]
-    if not set(needed) <= set(medians.columns):
-        return _cannot_tell(text, "runs of Mix and of ALRIGHT that took both kinds of step, at one seed")
-    ratio = (medians["mix", "both"] / (medians["alright", "dpo"] + medians["alright", "sft"])).dropna()
-    evidence = f"{{}} seeds; median times, Mix over the sum {_spread(ratio, '.2f')}."
-    return _counted(text, (ratio - 1).abs() <= 0.15, evidence, {"ratio": float(ratio.median())})
-
-
-def _against_joint(table: pd.DataFrame, first: str, column: str) -> list[tuple[float, np.ndarray]]:
-    """For each Sequential run that starts with `first`: its value, and those of its joint runs."""
-    if column not in table:
-        return []
-    cases = []
-    for _, cell in table.dropna(subset=column).groupby(CELL, dropna=False):
-        joint = cell.loc[cell["strategy"].isin(JOINT), column].to_numpy()
-        own = cell.loc[(cell["strategy"] == "sequential") & (cell["first"] == first), column]
-        cases += [(value, joint) for value in own if len(joint)]
-    return cases
-
-
-def _pairs(table: pd.DataFrame, left: str, right: str, column: str) -> pd.DataFrame:
-    """`column` of both strategies as `left` and `right`, one row per pair of runs with equal cell and λ."""
-    keys = [*CELL, "lam"]
-    sides = [
-        table.loc[table["strategy"] == strategy, [*keys, column]].dropna(subset=column).rename(columns={column: side})
-        for strategy, side in ((left, "left"), (right, "right"))
-    ]
-    return sides[0].merge(sides[1], on=keys)
-
-
-def _counted(text: str, wins: Sequence[bool] | np.ndarray | pd.Series, evidence: str, figures: dict) -> Claim:
-    """Fill "{}" in `evidence` with the count, and judge by it."""
-    won, cases = int(np.sum(wins)), len(wins)
-    return Claim(
-        text,
-        verdict(won, cases),
-        evidence.format(f"{won} of {cases}"),
-        {"wins": won, "cases": cases, **figures},
-    )
-
-
-def _cannot_tell(text: str, needs: str) -> Claim:
-    return Claim(text, verdict(0, 0), f"It needs {needs}.")
-
-
-def _spread(values: np.ndarray | pd.Series, style: str = ".3f") -> str:
-    """ "2.040 (1.080 to 2.640)": median and range; the value alone where they agree as printed."""
-    low, middle, high = (format(float(value), style) for value in (np.min(values), np.median(values), np.max(values)))
-    return middle if low == high else f"{middle} ({low} to {high})"
+def _off_the_sum(runs: Runs, left: pd.DataFrame, right: pd.DataFrame) -> pd.Series:
+    """|median time of a step of `left` over the sum of the medians of `right`'s, one per objective, − 1|, per cell."""
+    steps = runs.steps.merge(runs.table[["folder", *CELL]], on="folder")
+    whole, single = (steps[steps["folder"].isin(side["folder"])] for side in (left, right))
+    single = single.groupby([*CELL, "pick"])["seconds"].median().unstack("pick").reindex(columns=[*runs.axes])
+    return (whole.groupby(CELL)["seconds"].median() / single.sum(axis=1, skipna=False) - 1).abs()

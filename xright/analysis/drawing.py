@@ -31,14 +31,14 @@ NO_METADATA = dict.fromkeys(["Creator", "Date", "Format", "Type"])
 class Drawing:
     """One figure of the page.
 
-    stem: of its files. alternative: what it shows, in words. svg: the drawing. interactive: (what that shows, plotly's
-    JSON, the least width in pixels), where there is one. numbers: the same as a table, where no other table has them.
+    stem: of its files. alternative: what it shows, in words. svg: the drawing. interactive: (plotly's JSON, the least
+    width in pixels), where there is one. numbers: the same as a table, where no other table has them.
     """
 
     stem: str
     alternative: str
     svg: Markup
-    interactive: tuple[str, Markup, int] | None = None
+    interactive: tuple[Markup, int] | None = None
     numbers: Grid | None = None
 
 
@@ -55,7 +55,7 @@ def draw(
     out: Path,
     stem: str,
     alternative: str,
-    interactive: tuple[str, Markup, int] | None = None,
+    interactive: tuple[Markup, int] | None = None,
     numbers: Grid | None = None,
 ) -> Drawing:
     """Write the figure as PNG and PDF, and make it ready for the page."""

@@ -7,10 +7,9 @@ of a character (a lone surrogate), which no file could hold, becomes "?".
 import fnmatch
 import io
 import json
-import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,6 @@ from xright.errors import UserError
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where there is one, is ten times as fast
 SKIPPED_FOLDERS = (".*", "__pycache__", "cache", "*.old-*")
 SURROGATE = re.compile("[\ud800-\udfff]")
-
-NUMBER = (int, float, type(None))
-REQUIRED: dict[str, tuple[type, ...]] = {"label": (str,), "strategy": (str,), "lam": NUMBER}
-REQUIRED |= {"seed": (int,), "f_dpo": (int, float), "f_sft": (int, float)}
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
@@ -56,32 +51,6 @@ def loads(text: str) -> Any:
     if SURROGATE.search(text) or "\\ud" in text.lower():
         found = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
     return found
-
-
-def read_result(path: Path, numbers: Collection[str] = ()) -> dict[str, Any]:
-    """result.json, flat. UserError where it is unreadable, or lacks what every result has, in the right type.
-
-    numbers: further keys that hold numbers, or null.
-    """
-    try:
-        result = read_json(path)
-    except UserError as error:
-        raise UserError(f"{error}; remove it, and the same command finishes the run again.") from error
-    missing = [key for key in REQUIRED if not isinstance(result, dict) or key not in result]
-    if missing:
-        raise UserError(
-            f"{path} lacks {', '.join(missing)}, so it is not the result of a run; move its folder elsewhere."
-        )
-    result = flatten(result)
-    for key, value in result.items():
-        kinds = REQUIRED.get(key, NUMBER if key in numbers or key.startswith("behaviour.") else (object,))
-        wrong = not isinstance(value, kinds) or (object not in kinds and isinstance(value, bool))
-        if wrong or (isinstance(value, float) and not math.isfinite(value)):
-            raise UserError(
-                f"{path} says {key}={value!r:.80}, which no run ends with; remove it, and the same command finishes "
-                "the run again."
-            )
-    return result
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -1,137 +1,186 @@
-"""Objective space on a screen: hover shows strategy, λ, seed, step, losses and gaps of every point.
+"""Objective space: where every run ends, the way there, and how far that is from the ideal point.
 
-Paths of single runs and their ends faint, means over seeds strong with 95 % t intervals, the Pareto front of the means
-and the ideal point (arXiv 2410.15483, section 3) in the page's ink. The marks grow with λ.
+Ideal point: the lowest value of each objective, f*; ideal distance: sqrt(Σ gap²) with gap = f − f* (arXiv 2410.15483,
+section 3). Each pair of objectives has two panels. The first is logarithmic, since forgetting lies a decade away; the
+second is linear with equal scales, so that distance from the star is the ideal distance of these two (dotted arcs). The
+bars give it over all objectives, with every gap on them, because one gap often makes up nearly all of it.
+Single runs are faint, means over seeds strong, with 95 % t intervals over seeds; marks grow with λ.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
+from matplotlib.ticker import MaxNLocator
 
-from xright.analysis.main_figure import around_ideal_point
-from xright.analysis.plotly_style import finish, meta, plain, trace
+from xright.analysis.bars import distance_panel, height_of
+from xright.analysis.chart import Axis, Chart, Mark, Panel, Row, segments
+from xright.analysis.methods import Objective
 from xright.analysis.runs import Runs
 from xright.analysis.seed_tables import with_interval
-from xright.analysis.statistics import front_name, mean_interval
-from xright.analysis.style import end_to_end, groups, groups_with, look, number
-from xright.analysis.thin import thinned
+from xright.analysis.statistics import Mean, mean_interval
+from xright.analysis.style import FAINT, end_to_end, groups, groups_with, look, number, short_name
 from xright.metrics import pareto_front
 
-MARKERS = {"X": "x", "s": "square", "o": "circle", "D": "diamond", "P": "cross", "v": "triangle-down"}
-MARKERS |= {"<": "triangle-left", ">": "triangle-right", "h": "hexagon"}
-LOG_TICKS = [float(f"{digit}e{power}") for power in range(-5, 4) for digit in (1, 2, 5)]
-BY_RUN = "<b>%{meta[0]}</b><br>λ %{meta[1]}, seed %{customdata[0]}, step %{customdata[1]}<br>"
-GAPS = "DPO gap %{customdata[2]}<br>SFT gap %{customdata[3]}<br>ideal distance %{customdata[4]}<extra></extra>"
+FAR = 3.0  # times the median ideal distance
+Pair = tuple[Objective, Objective]
+Limits = tuple[float, float]
 
 
-def objective_space(runs: Runs) -> go.Figure:
-    """Paths, final points, their Pareto front and the ideal point; left all, right around the ideal point."""
-    figure = make_subplots(1, 2, subplot_titles=("All runs and their paths", "Around the ideal point"))
-    means = _final_means(runs)
-    legend: set[str] = set()
-    paths = runs.trajectory.assign(seed=runs.trajectory["folder"].map(runs.table.set_index("folder")["seed"]))
-    traces: dict[int, list[dict]] = {1: [], 2: []}  # of each panel
-    for (key, group, path), mean in zip(groups_with(runs.table, paths), means.itertuples(), strict=True):
-        colour, marker = look(key["strategy"])
-        name = plain(front_name(key["variant"]))
-        own = {"legendgroup": name, "name": name, "meta": meta(key)}
-        traces[1].append(_path(path, line={"color": colour, "width": 1}, opacity=0.45, showlegend=False, **own))
-        point = {"color": colour, "symbol": MARKERS[marker], "size": 8 + 5 * _or(key["lam"], 0.5)}
-        for column in (1, 2):
-            shown = {"showlegend": column == 1 and name not in legend, "marker": point}
-            traces[column].append(_finals(group, **own, **shown | {"opacity": 0.45, "showlegend": False}))
-            traces[column].append(_mean_point(mean, **own, **shown))
-        legend.add(name)
-    front = means.iloc[pareto_front(means[["f_dpo", "f_sft"]].to_numpy())].sort_values("f_dpo")
-    for column in (1, 2):
-        figure.add_traces([*traces[column], *_front_and_ideal(runs.table, front, showlegend=column == 1)], 1, column)
-    figure.update_xaxes(title="f_DPO (nats per pair)")
-    figure.update_yaxes(title="f_SFT (nats per token)")
-    if (runs.table[["f_dpo", "f_sft"]] > 0).all(axis=None):
-        figure.update_xaxes(type="log", tickvals=LOG_TICKS, ticktext=[f"{tick:g}" for tick in LOG_TICKS], col=1)
-        figure.update_yaxes(type="log", tickvals=LOG_TICKS, ticktext=[f"{tick:g}" for tick in LOG_TICKS], col=1)
-    x, y = around_ideal_point(runs.table)
-    figure.update_xaxes(range=x, col=2)
-    figure.update_yaxes(range=y, scaleanchor="x2", col=2)
-    return finish(figure, 560)
+class End(NamedTuple):
+    """Where the runs of one method and weighting end; means: {"f_o" of each objective, "ideal_distance"}."""
+
+    key: dict
+    runs: pd.DataFrame
+    means: dict[str, Mean]
 
 
-def _path(rows: pd.DataFrame, **style: Any) -> dict[str, Any]:
-    """The ways of all runs in `rows`, end to end; a point of the way is its evaluation."""
-    rows = thinned(rows, "f_dpo", "f_sft").sort_values("folder", kind="stable")
-    x, y, *_ = end_to_end(rows, "f_dpo", "f_sft")
-    seen = iter(_about(rows))
-    about = [["", "", "", "", ""] if np.isnan(value) else next(seen) for value in _starts(rows)]
-    hover = BY_RUN + "f_DPO %{x:.4f}, f_SFT %{y:.4f}<br>" + GAPS
-    return trace(x, y, about, hovertemplate=hover, **style)
+def objective_space(runs: Runs) -> Chart:
+    """All pairs of objectives, and the ideal distances; for the runs of one setting."""
+    columns = [*(f"f_{name}" for name in runs.axes), "ideal_distance"]
+    ends = [End(key, own, {c: mean_interval(own[c]) for c in columns}) for key, own in groups(runs.table)]
+    best = pareto_front(np.array([[end.means[column].mean for column in columns[:-1]] for end in ends]))
+    front = [ends[place] for place in best]
+    whole, near = ([panel(runs, pair, ends, front) for pair in pairs_of(runs)] for panel in (_whole, _near))
+    bars, height = distance_panel(runs), height_of(runs.table)
+    if len(whole) == 1:
+        row = Row(panels=[*whole, *near, bars], height=max(5.0, height), widths=(1, 1, 0.9))
+        return Chart(rows=[row], width=15)
+    spaces = [Row(panels=panels, height=4.6) for panels in (whole, near) if panels]
+    return Chart(rows=[*spaces, Row(panels=[bars], height=height)], width=15)
 
 
-def _starts(rows: pd.DataFrame) -> np.ndarray:
-    """NaN where `end_to_end` puts its gaps, numbers elsewhere."""
-    return end_to_end(rows.assign(here=0.0), "here")[0]
+def pairs_of(runs: Runs) -> list[Pair]:
+    """All pairs of objectives that span objective space."""
+    return list(combinations(runs.axes.values(), 2))
 
 
-def _finals(group: pd.DataFrame, **style: Any) -> dict[str, Any]:
-    about = _about(group.assign(step=group["steps"]))
-    hover = BY_RUN + "final f_DPO %{x:.4f}, f_SFT %{y:.4f}<br>" + GAPS
-    style["marker"] = style["marker"] | {"size": 5}
-    return trace(group["f_dpo"], group["f_sft"], about, "markers", hovertemplate=hover, **style)
+def axes_of(pair: Pair, table: pd.DataFrame) -> tuple[Axis, Axis]:
+    """The axes of a panel: logarithmic, where all final losses are positive."""
+    positive = (table[[f"f_{one.name}" for one in pair]].dropna() > 0).all(axis=None)
+    x, y = (Axis(title=f"f_{one.label} ({one.unit})", scale="log" if positive else "linear") for one in pair)
+    return x, y
 
 
-def _mean_point(mean: Any, **style: Any) -> dict[str, Any]:
-    bars = {
-        f"error_{axis}": {"type": "data", "array": [half], "thickness": 1, "width": 0}
-        for axis, half in (("x", mean.half_dpo), ("y", mean.half_sft))
-        if not np.isnan(half)
-    }
-    hover = (
-        "<b>%{meta[0]}</b><br>λ %{meta[1]}, mean of %{customdata[0]}<br>"
-        "f_DPO %{customdata[1]}<br>f_SFT %{customdata[2]}<br>ideal distance %{customdata[3]}<extra></extra>"
-    )
-    about = [[mean.runs, mean.text_dpo, mean.text_sft, mean.text_distance]]
-    return trace([mean.f_dpo], [mean.f_sft], about, "markers", hovertemplate=hover, **bars, **style)
+def ideal(table: pd.DataFrame, pair: Pair) -> list[Mark]:
+    """The ideal point: its mean over the runs, and faintly each that there is."""
+    points = table[[f"f_{one.name}_opt" for one in pair]].dropna().drop_duplicates().to_numpy()
+    if not len(points):
+        return []
+    mean = points.mean(axis=0)
+    facts = {f"f_{one.label}*": [number(value)] for one, value in zip(pair, mean, strict=True)}
+    star = Mark(x=mean[:1], y=mean[1:], marker="*", size=14, group="ideal point", listed=True, head="ideal point",
+                facts=facts)  # fmt: skip
+    return [Mark(x=points[:, 0], y=points[:, 1], marker="*", size=7, colour=FAINT), star]
 
 
-def _final_means(runs: Runs) -> pd.DataFrame:
-    """One row per method and λ: mean final losses, their intervals, and both as text."""
-    rows = []
-    for _, group in groups(runs.table):
-        dpo, sft, far = (mean_interval(group[column]) for column in ("f_dpo", "f_sft", "ideal_distance"))
-        texts = [with_interval(found) for found in (dpo, sft, far)]
-        count = "1 run" if len(group) == 1 else f"{len(group)} runs (± 95 % interval)"
-        rows.append([dpo.mean, sft.mean, dpo.half, sft.half, *texts, count])
-    columns = ["f_dpo", "f_sft", "half_dpo", "half_sft", "text_dpo", "text_sft", "text_distance", "runs"]
-    return pd.DataFrame(rows, columns=columns)
+def size_of(key: Mapping) -> float:
+    """The size of a final mark, which grows with λ."""
+    return 5.5 + 5 * (0.5 if pd.isna(key["lam"]) else key["lam"])
 
 
-def _front_and_ideal(table: pd.DataFrame, front: pd.DataFrame, showlegend: bool) -> list[go.Scatter]:
-    """In the page's ink: the Pareto front of the means as a staircase, and a star at the ideal point."""
-    hover = "on the Pareto front<br>f_DPO %{x:.4f}, f_SFT %{y:.4f}<extra></extra>"
-    line = go.Scatter(
-        x=front["f_dpo"], y=front["f_sft"], mode="lines", line={"dash": "dot", "shape": "hv", "width": 1.5},
-        name="Pareto front", legendgroup="front", hovertemplate=hover, showlegend=showlegend,
-    )  # fmt: skip
-    ideal = table[["f_dpo_opt", "f_sft_opt"]].mean()
-    if ideal.isna().any():
-        return [line]
-    hover = "ideal point<br>f_DPO* %{x:.4f}, f_SFT* %{y:.4f}<extra></extra>"
-    star = go.Scatter(
-        x=[ideal["f_dpo_opt"]], y=[ideal["f_sft_opt"]], mode="markers", marker={"symbol": "star", "size": 16},
-        name="ideal point", legendgroup="ideal", hovertemplate=hover, showlegend=showlegend,
-    )  # fmt: skip
-    return [line, star]
+def around_ideal_point(table: pd.DataFrame, pair: Pair) -> tuple[Limits, Limits]:
+    """Limits of both axes: the square that holds the ideal point and the joint runs (all, where none is).
+
+    Without those that end more than FAR times as far from it as the median: λ near 0 or 1 trains one objective only.
+    """
+    values = [_close(table)[[f"f_{one.name}", f"f_{one.name}_opt"]] for one in pair]
+    corners = np.array([[part.min(axis=None), part.max(axis=None)] for part in values])
+    reach = 0.6 * np.max(corners[:, 1] - corners[:, 0]) or 0.01  # half a side of the square, with some room
+    x, y = corners.mean(axis=1)
+    return (x - reach, x + reach), (y - reach, y + reach)
 
 
-def _about(rows: pd.DataFrame) -> list[Sequence[str]]:
-    """Seed, step, both gaps and the ideal distance of each row, as text."""
-    numbers = [rows[key].map(number) for key in ("gap_dpo", "gap_sft", "ideal_distance")]
-    whole = [rows[key].map("{:.0f}".format) for key in ("seed", "step")]
-    return [list(row) for row in zip(*whole, *numbers, strict=True)]
+def _close(table: pd.DataFrame) -> pd.DataFrame:
+    joint = table[table["family"] == "joint"]
+    joint = joint if len(joint) else table
+    return joint[~(joint["ideal_distance"] > FAR * joint["ideal_distance"].median())]
 
 
-def _or(value: float, otherwise: float) -> float:
-    return otherwise if pd.isna(value) else value
+def _whole(runs: Runs, pair: Pair, ends: list[End], front: list[End]) -> Panel:
+    """All final models and the ways there."""
+    marks = [*_ways(runs, pair), *_finals(runs, pair, ends, front), *_names(runs.table, pair)]
+    lines = "lines: λ; " if runs.table["lam"].notna().any() else ""
+    x, y = axes_of(pair, runs.table)
+    return Panel(marks=marks, title=f"Final models ({lines}faint: the way there)", x=x, y=y)
+
+
+def _near(runs: Runs, pair: Pair, ends: list[End], front: list[End]) -> Panel:
+    """The part that holds the ideal point and the joint runs near it."""
+    marks = [*_arcs(runs.table, pair), *_finals(runs, pair, ends, front)]
+    title = "Around the ideal point" + (" (larger mark: larger λ)" if runs.table["lam"].notna().any() else "")
+    limits = zip(axes_of(pair, runs.table), around_ideal_point(runs.table, pair), strict=True)
+    x, y = (Axis(title=axis.title, limits=limit) for axis, limit in limits)
+    return Panel(marks=marks, title=title, x=x, y=y, equal=True)
+
+
+def _ways(runs: Runs, pair: Pair) -> Iterator[Mark]:
+    x, y = (f"f_{one.name}" for one in pair)
+    seeds = runs.trajectory["folder"].map(runs.table.set_index("folder")["seed"])
+    for key, _, rows in groups_with(runs.table, runs.trajectory.assign(seed=seeds)):
+        way = end_to_end(rows, x, y)
+        yield Mark(x=way[x], y=way[y], colour=look(key["method"])[0], alpha=0.35, dash="-", width=0.8,
+                   group=key["front"], head=key["label"], facts=_facts(way, runs))  # fmt: skip
+
+
+def _arcs(table: pd.DataFrame, pair: Pair) -> Iterator[Mark]:
+    """Circles of equal distance around the ideal point, as far as the joint runs near it."""
+    centre = table[[f"f_{one.name}_opt" for one in pair]].mean().to_numpy()
+    if table["ideal_distance"].isna().all() or np.isnan(centre).any():
+        return
+    turn = 0.35 + np.linspace(0, 2 * np.pi, 200)
+    for radius in MaxNLocator(5, prune="lower").tick_values(0, _close(table)["ideal_distance"].max()):
+        x, y = centre[:, None] + radius * np.array([np.cos(turn), np.sin(turn)])
+        yield Mark(x=x, y=y, colour=FAINT, dash=":", width=0.8, texts=[f"{radius:g}"], side="centre")
+
+
+def _finals(runs: Runs, pair: Pair, ends: list[End], front: list[End]) -> Iterator[Mark]:
+    """Single runs, means joined in the order of λ, their intervals, the front of two objectives, the ideal point."""
+    x, y = (f"f_{one.name}" for one in pair)
+    for key, own, _ in ends:
+        colour, marker = look(key["method"])
+        yield Mark(x=own[x], y=own[y], colour=colour, marker=marker, size=3.5, alpha=0.35, group=key["front"],
+                   head=key["label"], facts=_facts(own.assign(step=own["steps"]), runs))  # fmt: skip
+    for _, line in runs.table.dropna(subset="lam").groupby("variant", sort=False):
+        means, first = line.groupby("lam")[[x, y]].mean(), line.iloc[0]
+        yield Mark(x=means[x], y=means[y], colour=look(first["method"])[0], dash="-", group=first["front"])
+    for end in ends:
+        across, up, (colour, marker) = end.means[x], end.means[y], look(end.key["method"])
+        bars = segments([across.low, across.mean], [across.high, across.mean])
+        yield Mark(x=bars, y=segments([up.mean, up.low], [up.mean, up.high]), colour=colour, dash="-", width=0.9,
+                   group=end.key["front"])  # fmt: skip
+        yield Mark(x=[across.mean], y=[up.mean], colour=colour, marker=marker, size=size_of(end.key), listed=True,
+                   group=end.key["front"], head=end.key["label"], facts=_mean_facts(end, runs, front))  # fmt: skip
+    if len(runs.axes) == 2:
+        stairs = np.repeat(sorted((end.means[x].mean, end.means[y].mean) for end in front), 2, axis=0)
+        yield Mark(x=stairs[1:, 0], y=stairs[:-1, 1], dash=":", width=1.1, group="Pareto front", listed=True)
+    yield from ideal(runs.table, pair)
+
+
+def _names(table: pd.DataFrame, pair: Pair) -> Iterator[Mark]:
+    """Methods without weights are named where they end, several splits of one order by the order."""
+    x, y = (f"f_{one.name}" for one in pair)
+    middle = np.exp(np.log(table[x].clip(lower=1e-9)).agg(["min", "max"]).mean())
+    for front, own in table[table["weighting"] == ""].groupby("front", sort=False):
+        key = own.iloc[0].to_dict() | ({"label": front} if own["label"].nunique() > 1 else {})
+        side = "left" if own[x].mean() > middle else "right"
+        yield Mark(x=[own[x].mean()], y=[own[y].mean()], texts=[short_name(key)], side=side)
+
+
+def _facts(rows: pd.DataFrame, runs: Runs) -> dict[str, list[str]]:
+    """Seed, step, every loss with its gap, and the ideal distance of each row."""
+    facts = {"seed": [f"{seed:.0f}, step {step:.0f}" for seed, step in zip(rows["seed"], rows["step"], strict=True)]}
+    for name, one in runs.objectives.items():
+        pairs = zip(rows[f"f_{name}"], rows[f"gap_{name}"], strict=True)
+        facts[f"f_{one.label}"] = [number(f) + ("" if pd.isna(gap) else f", gap {number(gap)}") for f, gap in pairs]
+    return facts | {"ideal distance": [number(value) for value in rows["ideal_distance"]]}
+
+
+def _mean_facts(end: End, runs: Runs, front: list[End]) -> dict[str, list[str]]:
+    count = "1 run" if len(end.runs) == 1 else f"{len(end.runs)} runs (± 95 % interval)"
+    names = {f"f_{name}": f"f_{one.label}" for name, one in runs.axes.items()} | {"ideal_distance": "ideal distance"}
+    facts = {heading: [with_interval(end.means[name])] for name, heading in names.items()}
+    on_it = any(end is other for other in front)
+    return {"mean of": [count], **facts, "on the Pareto front:": ["yes" if on_it else "no"]}

@@ -4,31 +4,33 @@
 
 A loss that ends below its start has regained whatever it rose. What rises and falls again between two evaluations is
 not seen, so only runs that were evaluated equally often compare. `stretch` looks at every step instead: the mean
-number of optimizer steps that go to one objective before the other has its turn.
+number of optimizer steps that go to one objective before another has its turn.
 
 >>> frame = pd.DataFrame({"folder": "a", "step": [1, 2, 3], "f_dpo": [2.0, 0.5, 1.0], "f_sft": [1.0, 3.0, 2.0]})
->>> rise(frame).to_dict("records")  # f_DPO falls by 1.5 and rises by .5; f_SFT rises by 2 and falls by 1
+>>> rise(frame, ["dpo", "sft"]).to_dict("records")  # f_DPO falls by 1.5, rises by .5; f_SFT rises by 2, falls by 1
 [{'folder': 'a', 'rise_dpo': 0.5, 'rise_sft': 2.0, 'rise': 2.5}]
 """
+
+from collections.abc import Collection
 
 import pandas as pd
 
 
-def rise(trajectory: pd.DataFrame) -> pd.DataFrame:
-    """`folder`, `rise_dpo`, `rise_sft` and their sum `rise` (nats), one row per folder in order of appearance.
+def rise(trajectory: pd.DataFrame, objectives: Collection[str]) -> pd.DataFrame:
+    """`folder`, `rise_<objective>` and their sum `rise` (nats), one row per folder in order of appearance.
 
-    trajectory: `Runs.trajectory`, or any table with `folder`, `step`, `f_dpo`, `f_sft`. Missing with fewer than two
+    trajectory: `Runs.trajectory`, or any table with `folder`, `step`, `f_<objective>`. Missing with fewer than two
     evaluations of the objective: then nothing is known.
     """
     rows = trajectory.sort_values("step", kind="stable")
     found = {}
-    for name in ("dpo", "sft"):
+    for name in objectives:
         known = rows.dropna(subset=f"f_{name}")
         climbs = known.groupby("folder")[f"f_{name}"].diff().clip(lower=0)
         found[f"rise_{name}"] = climbs.groupby(known["folder"]).sum(min_count=1)
     folders = pd.Index(trajectory["folder"].unique(), name="folder")
     table = pd.DataFrame(found).reindex(folders)
-    return table.assign(rise=table["rise_dpo"] + table["rise_sft"]).reset_index()
+    return table.assign(rise=table.sum(axis=1, skipna=False)).reset_index()
 
 
 def stretch(steps: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from matplotlib.projections.polar import PolarAxes
 
 from xright.analysis.benchmark_table import compared, directions, words
 from xright.analysis.benchmarks import Benchmarks
-from xright.analysis.runs import STRATEGIES
 from xright.analysis.style import number, styled
 
 MOST = 6  # subjects that can be told apart in one panel
@@ -52,9 +51,8 @@ def _panels(benchmarks: Benchmarks) -> dict[str, list[str]]:
     if len(names) <= MOST:
         return {"": names}
     panels: dict[str, list[str]] = {}
-    for name, strategy in benchmarks.subjects["strategy"].items():
-        title = STRATEGIES.get(strategy, strategy or "Other models")
-        panels.setdefault(title, [benchmarks.baseline]).append(str(name))
+    for name, method in benchmarks.subjects["method"].items():
+        panels.setdefault(str(method or "Other models"), [benchmarks.baseline]).append(str(name))
     return {title: list(dict.fromkeys(names)) for title, names in panels.items()}
 
 

@@ -16,7 +16,7 @@
     const size = 0.82 * parseFloat(style.fontSize);
     const axis = {
       gridcolor: colour("--line"), linecolor: colour("--faint"), zerolinecolor: colour("--faint"), zerolinewidth: 1,
-      automargin: true, exponentformat: "none", ticklabelstandoff: 5, title: { standoff: 10 },
+      automargin: true, exponentformat: "none", ticklabelstandoff: 5, title: { standoff: 10, font: { size } },
     };
     const layout = {
       font: { color: ink, size, family: getComputedStyle(document.body).fontFamily }, colorway: [ink],

@@ -7,8 +7,8 @@ Whatever comes from data is escaped; beyond that, the page's policy lets nothing
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,63 +17,44 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from xright.analysis.answers import PROMPTS, Answers, answers
+from xright.analysis.answers import PROMPTS, answers
+from xright.analysis.bars import device, times
 from xright.analysis.benchmark_figures import benchmark_figures
 from xright.analysis.benchmark_table import benchmark_csv, benchmark_grid, benchmark_notes
 from xright.analysis.benchmarks import Benchmarks, read_benchmarks
-from xright.analysis.claims import Claim, claims
+from xright.analysis.chart import Chart
+from xright.analysis.claims import claims
+from xright.analysis.curves import gap_axes, gaps, picks, weight_axes, weights
 from xright.analysis.differences import configuration_table, difference_grid
-from xright.analysis.drawing import Drawing, draw, save
+from xright.analysis.drawing import draw, save
 from xright.analysis.files import find_runs
-from xright.analysis.interactive import INTERACTIVE, MIN_WIDTH
-from xright.analysis.plotly_style import embedded
-from xright.analysis.plots import FIGURES, shares
+from xright.analysis.objective_space import objective_space
+from xright.analysis.on_screen import embedded, narrowest, on_screen
+from xright.analysis.printed import printed
 from xright.analysis.runs import Runs, read_runs
 from xright.analysis.runtime import runtime_grid, runtime_increases
 from xright.analysis.seed_tables import comparison_grid, distance_grid, hypervolume_grid, means_over_training
-from xright.analysis.side_by_side import SideBySide, side_by_side
+from xright.analysis.side_by_side import side_by_side
 from xright.analysis.spreadsheet import write_csv
 from xright.analysis.statistics import comparisons, hypervolumes, means, reference_point
 from xright.analysis.style import GROUP, number
-from xright.analysis.tables import Grid, per_method, per_run, present
+from xright.analysis.tables import Grid, columns_of, per_method, per_run
 from xright.errors import UserError
 
 __all__ = ["left_out", "machines", "read_report", "save", "write_page", "write_report"]
 
 HERE = Path(__file__).parent
+FIGURES: dict[str, tuple[Callable[[Runs], Chart], str]] = {  # stem of its files: (function, what it shows in words)
+    "figure": (objective_space, "Final losses of every run, the way there, and each method’s ideal distance and gaps"),
+    "gaps": (gaps, "The gap of each objective over optimizer steps, one column per method"),
+    "picks": (picks, "Weight on each objective over training, for the methods that change it"),
+    "time": (times, "Time per optimizer step and training time of each method"),
+    "device": (device, "Throughput, utilisation and peak memory of each method"),
+}
 NO_RUNS: dict[str, Any] = {
     **{"names": [], "count": 0, "eval_on": [], "sections": []},
-    **{"machines": [], "unfinished": [], "differences": None, "scripts": []},
+    **{"machines": None, "unfinished": None, "differences": None, "scripts": []},
 }
-
-
-@dataclass(frozen=True)
-class Section:
-    """The runs of one setting, ready for the page."""
-
-    setting: str
-    figures: list[Drawing]
-    summary: Grid
-    runs: Grid
-    distances: Grid
-    hypervolumes: Grid
-    corner: str  # the reference point of the hypervolumes, in words
-    compared: Grid  # over all λ
-    compared_each: Grid  # and for each λ
-    runtimes: Grid
-    claims: list[Claim]
-    notes: list[str]
-    answers: list[Answers]
-
-
-@dataclass(frozen=True)
-class BenchmarkSection:
-    """The evaluated subjects, ready for the page."""
-
-    figures: list[Drawing]
-    scores: Grid
-    notes: list[str]
-    answers: list[SideBySide]
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
@@ -119,7 +100,7 @@ def write_page(runs: Runs | None, out: Path, benchmarks: Benchmarks | None = Non
     page = environment.get_template("report.html.j2").render(
         **(_about_runs(runs, out) if runs else NO_RUNS),
         benchmarks=_benchmarks(benchmarks, out) if benchmarks else None,
-        left_out=left_out(runs, benchmarks),
+        left_out=Grid(["folder", "why"], [list(entry) for entry in left_out(runs, benchmarks).items()], 2),
     )
     draft = out / ".report.html"
     draft.write_text(page, encoding="utf-8", newline="\n")  # the hashes are of these very lines
@@ -132,9 +113,9 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
     differing = configuration_table(runs.configs)
     for stem, table in (
         ("runs", runs.table),
-        ("means", means(runs.table, ["setting", *GROUP], present(runs.table))),
+        ("means", means(runs.table, ["setting", *GROUP], [*columns_of(runs)])),
         ("comparisons", comparisons(runs.table)),
-        ("hypervolumes", hypervolumes(runs.table)),
+        ("hypervolumes", hypervolumes(runs)),
         ("runtimes", runtime_increases(runs.table)),
         ("configurations", differing),
     ):
@@ -144,58 +125,79 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
         _section(setting, part, out, "" if len(parts) == 1 else f"-{place}")
         for place, (setting, part) in enumerate(parts, start=1)
     ]
-    unfinished: Any = runs.unfinished
+    objectives = list(runs.objectives.values())
+    seen = [[device or "not recorded", known or "not recorded", str(n)] for device, known, n in machines(runs.table)]
+    unfinished: Any = runs.unfinished.itertuples()
+    open_runs = [[run.folder, run.reason, f"{run.step:.0f}".replace("nan", "–"), run.written] for run in unfinished]
     return {
+        "objectives": objectives,
+        "at": at(runs),
         "names": sorted({str(name) for name in runs.table.get("name", pd.Series(dtype=str)).dropna()}),
         "count": len(runs.table),
         "eval_on": sorted(set(runs.table["eval_on"]) - {""}),
         "sections": sections,
-        "machines": machines(runs.table),
-        "unfinished": [
-            (row.folder, "–" if pd.isna(row.step) else f"{row.step:.0f}", row.written, row.reason)
-            for row in unfinished.itertuples()
-        ],
+        "machines": Grid(["device", "versions", "runs"], seen, 2),
+        "unfinished": Grid(
+            ["folder", "why, as far as known", "last evaluated step", "last written (UTC)"], open_runs, 2
+        ),
         "differences": difference_grid(differing),
         "scripts": _scripts(),
         "prompts_shown": PROMPTS,
     }
 
 
-def _benchmarks(benchmarks: Benchmarks, out: Path) -> BenchmarkSection:
+def _benchmarks(benchmarks: Benchmarks, out: Path) -> dict[str, Any]:
+    """What the page says of the evaluated subjects; writes their table and figures."""
     write_csv(benchmark_csv(benchmarks), out / "benchmarks.csv")
     figures = [
         draw(figure, out, name, alternative) for name, (figure, alternative) in benchmark_figures(benchmarks).items()
     ]
     shown, damaged = side_by_side(benchmarks)
-    return BenchmarkSection(figures, benchmark_grid(benchmarks), [*benchmark_notes(benchmarks), *damaged], shown)
+    notes = [*benchmark_notes(benchmarks), *damaged]
+    return {"figures": figures, "scores": benchmark_grid(benchmarks), "notes": notes, "answers": shown}
 
 
-def _section(setting: str, runs: Runs, out: Path, suffix: str) -> Section:
-    gap_columns = {"gap_dpo": "DPO gap", "gap_sft": "SFT gap"}
+def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]:
+    """What the page says of the runs of one setting; writes their figures."""
     numbers = {
-        "gaps": means_over_training(runs, runs.trajectory, gap_columns),
-        "picks": means_over_training(runs, shares(runs), {"share": "share of DPO steps"}),
+        name: means_over_training(runs, rows, {column: axis.title for column, axis in axes.items()})
+        for name, rows, axes in (
+            ("gaps", runs.trajectory, gap_axes(runs)),
+            ("picks", weights(runs), weight_axes(runs)),
+        )
     }
     figures = []
-    for name, (plot, alternative) in FIGURES.items():
-        on_screen, words = INTERACTIVE[name]
-        shown = (words, embedded(on_screen(runs)), MIN_WIDTH[name])
-        figures.append(draw(plot(runs), out, name + suffix, alternative, shown, numbers.get(name)))
-    return Section(
-        setting=setting,
-        figures=figures,
-        summary=per_method(runs),
-        runs=per_run(runs),
-        distances=distance_grid(runs),
-        hypervolumes=hypervolume_grid(runs),
-        corner="({}, {})".format(*map(number, reference_point(runs.table))),
-        compared=comparison_grid(runs, each_lam=False),
-        compared_each=comparison_grid(runs),
-        runtimes=runtime_grid(runs),
-        claims=claims(runs),
-        notes=_notes(runs),
-        answers=answers(runs),
-    )
+    for name, (plot, words) in FIGURES.items():
+        chart = plot(runs)
+        interactive = (embedded(on_screen(chart)), narrowest(chart))
+        figures.append(draw(printed(chart), out, name + suffix, words, interactive, numbers.get(name)))
+    return {
+        "setting": setting,
+        "figures": figures,
+        "summary": per_method(runs),
+        "runs": per_run(runs),
+        "distances": distance_grid(runs),
+        "hypervolumes": hypervolume_grid(runs),
+        "measure": {2: "area", 3: "volume"}.get(len(runs.axes), "hypervolume"),
+        "corner": corner(runs),
+        "compared": comparison_grid(runs, each=False),
+        "compared_each": comparison_grid(runs),
+        "runtimes": runtime_grid(runs),
+        "claims": claims(runs),
+        "notes": _notes(runs),
+        "answers": answers(runs),
+    }
+
+
+def at(runs: Runs) -> str:
+    """What tells the runs of a method apart."""
+    return "λ" if runs.table["lam"].notna().any() else "weights"
+
+
+def corner(runs: Runs) -> str:
+    """The reference point of hypervolumes: "(f_DPO, f_SFT) = (2.57, 0.150)"."""
+    names = ", ".join(f"f_{one.label}" for one in runs.axes.values())
+    return f"({names}) = ({', '.join(map(number, reference_point(runs)))})"
 
 
 def _scripts() -> list[tuple[Markup, str]]:
@@ -218,7 +220,7 @@ def machines(table: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 def _notes(runs: Runs) -> list[str]:
     """What a reader of the numbers has to know, where it applies."""
-    gaps = runs.table[["gap_dpo", "gap_sft"]]
+    gaps = runs.table[[f"gap_{name}" for name in runs.axes]]
     notes = []
     if (gaps < 0).any(axis=None):
         below, known = (gaps < 0).to_numpy().sum(), gaps.notna().to_numpy().sum()

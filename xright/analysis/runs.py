@@ -3,8 +3,9 @@
 A run folder holds `config.yaml`; `result.json` is written last, so its presence means "finished". Folders
 that were set aside (`*.old-*`), hidden folders and stage caches are not looked into.
 
-A run is identified by `folder`, its path relative to what was asked for. What must agree before two runs may
-be compared or averaged is read from their configurations:
+A run is identified by `folder`, its path relative to what was asked for. How it was trained, on which objectives, its
+result says as data (`results`); nothing is read from its label. What must agree before two runs may be compared or
+averaged is read from their configurations:
 
     setting   "key=value, …" over the keys below SETTING_KEYS in which the runs differ; "" when they do not
     seeds     the same over the seeds of data and model; together with `seed` and `setting`: a cell (CELL)
@@ -12,7 +13,7 @@ be compared or averaged is read from their configurations:
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,44 +21,44 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from xright.analysis.files import find_runs, name_of, read_config, read_result, read_rows
+from xright.analysis.files import find_runs, name_of, read_config, read_rows
+from xright.analysis.methods import Objective, weighting
+from xright.analysis.results import Result, numbers_of, read_result
 from xright.analysis.unfinished import last_written, why_unfinished
 from xright.errors import UserError
 
 log = logging.getLogger(__name__)
 
-STRATEGIES = {  # in the order of every table and figure
-    "sequential": "Sequential",
-    "mix": "Mix",
-    "alright": "ALRIGHT",
-    "maxright": "MAXRIGHT",
-    "model_average": "Model average",
-    "orpo": "ORPO",
-    "sft": "SFT only",
-    "dpo": "DPO only",
-}
-JOINT = ("alright", "maxright", "mix")  # the methods that train both objectives at once
 SETTING_KEYS = (
     *("model", "data", "reference", "reference_training", "objectives", "optim"),
     *("optima", "epochs", "eval_on"),
 )
 CELL = ["setting", "seeds", "seed"]
 NUMBERS = (
-    *("lam", "seed", "f_dpo", "f_sft", "f_dpo_opt", "f_sft_opt", "gap_dpo", "gap_sft", "ideal_distance"),
-    *("steps", "train_seconds", "eval_seconds", "step_seconds_median"),
+    *("lam", "seed", "ideal_distance", "steps", "train_seconds", "eval_seconds", "step_seconds_median"),
     *("tokens_per_second", "utilization_median_pct", "peak_memory_gb"),
 )
 TEXTS = ("stopped_by", "device", "eval_on")
-TRAJECTORY: dict[str, type] = dict.fromkeys(("step", "f_dpo", "f_sft", "gap_dpo", "gap_sft", "ideal_distance"), float)
-STEPS: dict[str, type] = {"step": float, "pick": str, "seconds": float}
 SAMPLES: dict[str, type] = {"step": float, "prompt": str, "completion": str, "kind": str}
-FILES: dict[str, dict[str, type]] = {"trajectory.csv": TRAJECTORY, "steps.csv": STEPS, "samples.jsonl": SAMPLES}
+
+
+def columns_of(objectives: Collection[str]) -> dict[str, dict[str, type]]:
+    """{file: {column: type}} of the rows of a run with these objectives."""
+    f, gap, weight = ([f"{kind}_{name}" for name in objectives] for kind in ("f", "gap", "weight"))
+    trajectory: dict[str, type] = dict.fromkeys(["step", *f, *gap, "ideal_distance"], float)
+    steps: dict[str, type] = {"step": float, "pick": str, "seconds": float, **dict.fromkeys(weight, float)}
+    return {"trajectory.csv": trajectory, "steps.csv": steps, "samples.jsonl": SAMPLES}
 
 
 @dataclass(frozen=True)
 class Runs:
     """Everything read: `table` has one row per finished run, in the order of every table and figure.
 
+    For each objective o of `objectives` (in the order of the runs' tables) it has f_o, f_o_opt, gap_o and picks.o; of
+    the method: `family`, `method` (its name for people), `variant` (the label but for its weights), `front` (what has
+    one Pareto front: the variant without its split of the epochs), `first` (objective of a sequential run), `weights`
+    {objective: weight}, `weighting` (the same as text, "" without any), `lam`, `phases`, and each setting (`k`, …)
+    under its own name.
     `trajectory`, `steps` and `samples` are the runs' files one below the other, with a column `folder`.
     `unfinished` has `folder`, the last evaluated `step` (missing before the first evaluation), when it was last
     `written` and for what `reason` it is unfinished. `configs`: {folder: its flat configuration}, of finished runs.
@@ -70,16 +71,25 @@ class Runs:
     samples: pd.DataFrame
     unfinished: pd.DataFrame
     configs: dict[str, dict[str, Any]]
+    objectives: dict[str, Objective]
     left_out: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def axes(self) -> dict[str, Objective]:
+        """The objectives that span objective space: all but surrogates."""
+        return {name: objective for name, objective in self.objectives.items() if not objective.surrogate}
+
     def only(self, keep: pd.Series) -> "Runs":
-        """The runs whose row of `table` is true in `keep`, with their files."""
+        """The runs whose row of `table` is true in `keep`, with their files and objectives."""
         table = self.table[keep]
         trajectory, steps, samples = (
             frame[frame["folder"].isin(table["folder"])] for frame in (self.trajectory, self.steps, self.samples)
         )
         configs = {folder: self.configs[folder] for folder in table["folder"]}
-        return Runs(table, trajectory, steps, samples, self.unfinished, configs, self.left_out)
+        objectives = {
+            name: one for name, one in self.objectives.items() if table[f"f_{name}"].notna().any() or table.empty
+        }
+        return Runs(table, trajectory, steps, samples, self.unfinished, configs, objectives, self.left_out)
 
     def by_setting(self) -> Iterator[tuple[str, "Runs"]]:
         """(setting, its runs), one pair per setting."""
@@ -117,21 +127,25 @@ def read_runs(folders: Sequence[Path]) -> Runs:
         first = next(iter(left_out.values()))
         raise UserError(f"None of {len(finished)} finished runs can be read; the first: {first}")
 
+    objectives = _union([files.result.objectives for files in read.values()])
+    columns = columns_of(objectives)
+
     def together(file: str) -> pd.DataFrame:
         frames = {name: files.rows[file] for name, files in read.items()}
         some = {name: rows for name, rows in frames.items() if len(rows)} or dict([*frames.items()][:1])
         folders = np.repeat([*some], [len(rows) for rows in some.values()])
-        return pd.concat(some.values(), ignore_index=True).assign(folder=folders)
+        rows = pd.concat(some.values(), ignore_index=True)
+        return rows.reindex(columns=list(dict.fromkeys([*rows, *columns[file]]))).assign(folder=folders)
 
-    steps = together("steps.csv")
-    table = _table(read, steps)
+    table = _table(read, objectives)
     return Runs(
         table=table,
         trajectory=together("trajectory.csv"),
-        steps=steps,
+        steps=together("steps.csv"),
         samples=together("samples.jsonl"),
         unfinished=_unfinished({names[run]: run for run in found if run not in finished}),
         configs={folder: read[folder].config for folder in table["folder"]},
+        objectives=objectives,
         left_out=left_out,
     )
 
@@ -139,7 +153,7 @@ def read_runs(folders: Sequence[Path]) -> Runs:
 class _Files(NamedTuple):
     """What a run folder holds: rows are {name of file: table}."""
 
-    result: dict[str, Any]
+    result: Result
     config: dict[str, Any]
     rows: dict[str, pd.DataFrame]
 
@@ -147,8 +161,8 @@ class _Files(NamedTuple):
 def _read(run: Path) -> _Files:
     """All files of a finished run; UserError for the first that is damaged."""
     result = read_result(run / "result.json", NUMBERS)
-    rows = {file: read_rows(run / file, columns) for file, columns in FILES.items()}
-    last, steps = rows["trajectory.csv"]["step"].max(), result.get("steps")
+    rows = {file: read_rows(run / file, columns) for file, columns in columns_of(result.objectives).items()}
+    last, steps = rows["trajectory.csv"]["step"].max(), result.values.get("steps")
     if steps is not None and last < steps:
         raise UserError(
             f"{run / 'trajectory.csv'} ends at step {last:.0f} of {steps}; restore it, or run again with "
@@ -161,37 +175,49 @@ def _unfinished(paths: Mapping[str, Path]) -> pd.DataFrame:
     rows = []
     for name, run in paths.items():
         try:
-            step, reason = read_rows(run / "trajectory.csv", TRAJECTORY)["step"].max(), why_unfinished(run)
+            step, reason = read_rows(run / "trajectory.csv", {"step": float})["step"].max(), why_unfinished(run)
         except UserError as error:
             step, reason = np.nan, str(error)
         rows.append((name, step, last_written(run), reason))
     return pd.DataFrame(rows, columns=["folder", "step", "written", "reason"])
 
 
-def _table(read: Mapping[str, _Files], steps: pd.DataFrame) -> pd.DataFrame:
-    """One row per finished run: the flattened result.json (`picks.dpo`, …) and what follows from it."""
-    table = pd.DataFrame([files.result for files in read.values()])
-    numbers = [*NUMBERS, *(key for key in map(str, table) if key.startswith("behaviour."))]
-    table = table.reindex(columns=list(dict.fromkeys([*table.columns, *numbers, *TEXTS])))
+def _union(tables: Sequence[Mapping[str, Objective]]) -> dict[str, Objective]:
+    """All objectives, in the order of the longest table; what a shorter one has besides comes after them."""
+    ordered = sorted(tables, key=len, reverse=True)
+    return {name: one for table in reversed(ordered) for name, one in table.items()}
+
+
+def _table(read: Mapping[str, _Files], objectives: Mapping[str, Objective]) -> pd.DataFrame:
+    """One row per finished run: the flat result.json (`picks.dpo`, …), its method, and what follows from both."""
+    table = pd.DataFrame([files.result.values for files in read.values()])
+    numbers = [*NUMBERS, *numbers_of(objectives), *(key for key in map(str, table) if key.startswith("behaviour."))]
+    picks = [f"picks.{name}" for name in objectives]
+    table = table.reindex(columns=list(dict.fromkeys([*table.columns, *numbers, *picks, *TEXTS])))
     table.insert(0, "folder", list(read))
     table[numbers] = table[numbers].astype(float)
     for key in TEXTS:
         table[key] = table[key].astype(object).where(table[key].notna(), "").map(str)
-    known = [
-        {**files.config, **{key: files.result[key] for key in ("eval_on", "data_seed") if key in files.result}}
-        for files in read.values()
-    ]
+    surrogates = [name for name, one in objectives.items() if one.surrogate]
+    known = [_known(files, surrogates) for files in read.values()]
     table["setting"] = _differences(known, _is_setting)
     table["seeds"] = _differences(known, _is_other_seed)
     # the mean, not the median: ALRIGHT's steps come in two kinds, and a median would show only one of them
     table["step_ms"] = 1000 * table["train_seconds"] / table["steps"].where(table["steps"] > 0)
-    first = steps.sort_values("step", kind="stable").groupby("folder")["pick"].first()
-    table["first"] = table["folder"].map(first).where(table["strategy"] == "sequential", "")
-    table["variant"] = table["label"].str.replace(r"\s*λ=[\d.]+", "", regex=True)  # the label but for its λ
-    order = {name: place for place, name in enumerate(STRATEGIES)}
-    keys = ["setting", "rank", "strategy", "variant", "lam", "label", "seeds", "seed"]
-    ranked = table.assign(rank=table["strategy"].map(order).fillna(len(order)))
-    return ranked.sort_values(keys, ignore_index=True).drop(columns="rank")
+    methods = [files.result.method for files in read.values()]
+    for key in ("family", "variant", "front", "first", "weights", "phases", "place"):
+        table[key] = pd.Series([getattr(method, key) for method in methods], dtype=object)
+    table["method"] = [method.name for method in methods]
+    table["weighting"] = [weighting(one.weights, lam) for one, lam in zip(methods, table["lam"], strict=True)]
+    keys = ["setting", "place", "method", "variant", "lam", "weighting", "label", "seeds", "seed"]
+    return table.sort_values(keys, ignore_index=True).drop(columns="place")
+
+
+def _known(files: _Files, surrogates: Sequence[str]) -> dict[str, Any]:
+    """What is known of a run's setting: a surrogate is its method's own, so its settings make no other setting."""
+    own = tuple(f"objectives.{name}" for name in surrogates)
+    known = {key: value for key, value in files.config.items() if not key.startswith(own)}
+    return known | {key: files.result.values[key] for key in ("eval_on", "data_seed") if key in files.result.values}
 
 
 def _differences(configs: Sequence[Mapping[str, Any]], concerns: Callable[[str], bool]) -> list[str]:

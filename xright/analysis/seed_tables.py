@@ -1,4 +1,4 @@
-"""Statistics over seeds as people read them: ideal distances by λ, hypervolumes, paired comparisons.
+"""Statistics over seeds as people read them: ideal distances by weights, hypervolumes, paired comparisons.
 
 "±" is half the width of a 95 % t interval over seeds; a single run stands without it.
 """
@@ -12,42 +12,50 @@ from xright.analysis.statistics import Mean, comparisons, hypervolumes, mean_int
 from xright.analysis.style import number
 from xright.analysis.tables import Grid
 
+POWERS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def distance_grid(runs: Runs) -> Grid:
-    """Ideal distance: a row per method, a column per λ and one for what has no λ; no rows where no optima are known."""
+    """Ideal distance: a row per method, a column per weighting and one for what has none; no rows where no optima are
+    known."""
     known = runs.table.dropna(subset="ideal_distance")
-    lams = known["lam"].drop_duplicates().sort_values()  # NaN comes last
+    ats = known.sort_values("lam", kind="stable")["weighting"].unique()
+    columns = {at: at for at in ats if at} | ({"": "no weights"} if "" in ats else {})
     rows = []
     for variant, group in known.groupby("variant", sort=False):
-        cells = [group[group["lam"].isna() if pd.isna(lam) else group["lam"] == lam] for lam in lams]
-        rows.append([str(variant), *(with_interval(mean_interval(cell["ideal_distance"])) for cell in cells)])
-    return Grid(["method", *("no λ" if pd.isna(lam) else f"λ={lam:g}" for lam in lams)], rows, 1)
+        cells = [group.loc[group["weighting"] == at, "ideal_distance"] for at in columns]
+        rows.append([str(variant), *(with_interval(mean_interval(cell)) for cell in cells)])
+    return Grid(["method", *columns.values()], rows, 1)
 
 
 def hypervolume_grid(runs: Runs) -> Grid:
     """A row per method: hypervolume, over how many seeds, and of how many points each."""
     rows = []
-    for method, group in hypervolumes(runs.table).groupby("method", sort=False):
+    for method, group in hypervolumes(runs).groupby("method", sort=False):
         found = mean_interval(group["hypervolume"])
         rows.append([str(method), str(found.n), str(group["points"].iloc[0]), with_interval(found)])
-    return Grid(["method", "seeds", "points per seed", "hypervolume (nats²)"], rows, 1)
+    unit = f"nats{str(len(runs.axes)).translate(POWERS)}"
+    return Grid(["method", "seeds", "points per seed", f"hypervolume ({unit})"], rows, 1)
 
 
-def comparison_grid(runs: Runs, each_lam: bool = True) -> Grid:
-    """A row per pair of methods and λ ("all": mean over the λ that both have), with the verdict."""
+def comparison_grid(runs: Runs, each: bool = True) -> Grid:
+    """A row per pair of methods and weights ("all": mean over the weights that both have), with the verdict.
+
+    each: not only "all".
+    """
     found = comparisons(runs.table)
-    shown: Any = found if each_lam else found[found["lam"].isna()]
+    shown: Any = found if each else found[found["weighting"] == ""]
     rows = [
         [
             f"{row.left} ends closer than {row.right}",
             row.verdict,
-            "all" if pd.isna(row.lam) else f"{row.lam:g}",
+            row.weighting or "all",
             str(row.n),
             with_interval(Mean(row.mean, row.high - row.mean, row.n)),
         ]
         for row in shown.itertuples()
     ]
-    return Grid(["statement", "verdict", "λ", "seeds", "difference of ideal distances (nats)"], rows, 2)
+    return Grid(["statement", "verdict", "weights", "seeds", "difference of ideal distances (nats)"], rows, 2)
 
 
 def means_over_training(runs: Runs, rows: pd.DataFrame, columns: dict[str, str]) -> Grid:

@@ -4,6 +4,7 @@ A spreadsheet takes text that begins with one of = + - @, a tab or a carriage re
 programs and addresses (OWASP, "CSV Injection"); an apostrophe before it marks it as text.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table, without its index."""
+    """Write a table, without its index; mappings and lists as JSON."""
     safe = table.rename(columns=_no_formula)
     for place, kind in enumerate(safe.dtypes):
         if not pd.api.types.is_numeric_dtype(kind):
@@ -28,6 +29,8 @@ def _no_formula(cell: Any) -> Any:
     >>> _no_formula('=HYPERLINK("a")'), _no_formula("-0.5"), _no_formula("a = b")
     ('\\'=HYPERLINK("a")', '-0.5', 'a = b')
     """
+    if isinstance(cell, dict | list):
+        return json.dumps(cell, ensure_ascii=False)
     if not isinstance(cell, str) or not FORMULA.match(cell):
         return cell
     try:

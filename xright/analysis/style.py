@@ -12,35 +12,34 @@ from typing import Any, TypeVar
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from xright.analysis.runs import STRATEGIES, Runs
 from xright.analysis.thin import thinned
 
 T = TypeVar("T")
-Plot = Callable[[Runs], Figure]
 Dash = str | tuple[int, tuple[int, ...]]
 
 INK = "#222223"  # a colour that nothing else has, so that the page can replace it
 FAINT = "#8a8a8b"
-LOOKS = {  # strategy: (colour, marker)
+LOOKS = {  # method: (colour, marker)
     "sequential": ("#D55E00", "X"),
     "mix": ("#0072B2", "s"),
     "alright": ("#009E73", "o"),
     "maxright": ("#CC79A7", "D"),
-    "model_average": ("#E69F00", "P"),
-    "orpo": ("#56B4E9", "v"),
-    "sft": ("#9A8C7A", "<"),
-    "dpo": ("#6E6E8F", ">"),
+    "model average": ("#E69F00", "P"),
+    "orpo only": ("#56B4E9", "v"),
+    "sft only": ("#9A8C7A", "<"),
+    "dpo only": ("#6E6E8F", ">"),
 }
-OTHER = ("#7F7F7F", "h")
+MORE = (  # of the methods that are not in LOOKS, in the order in which they are met
+    *(("#7B61D1", "^"), ("#8C564B", "p"), ("#999933", "h"), ("#17A2B8", "d"), ("#B2182B", "8"), ("#66A61E", "H")),
+)
 DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.", (0, (7, 2)), (0, (7, 2, 1, 2, 1, 2)))
 LONGEST = 1500  # characters that the page shows of a prompt or an answer
 NAME = 60  # and a figure of a label
-GROUP = ["strategy", "variant", "lam", "label"]
+GROUP = ["strategy", "method", "variant", "lam", "weighting", "label"]
 SETTINGS: Any = {  # rcParams while a figure is built and saved
     "font.size": 9,
     "axes.titlesize": 10,
@@ -69,9 +68,22 @@ def styled(plot: Callable[[T], Figure]) -> Callable[[T], Figure]:
     return with_settings
 
 
-def look(strategy: str) -> tuple[str, str]:
-    """(colour, marker) of a method."""
-    return LOOKS.get(strategy, OTHER)
+_met: list[str] = []
+
+
+def look(method: str) -> tuple[str, str]:
+    """(colour, marker) of a method, by its name or its strategy's: the same throughout a program.
+
+    >>> look("Model average") == look("model_average")
+    True
+    """
+    name = method.lower().replace("_", " ").removesuffix(" only")
+    for known in (name, f"{name} only"):
+        if known in LOOKS:
+            return LOOKS[known]
+    if name not in _met:
+        _met.append(name)
+    return MORE[_met.index(name) % len(MORE)]
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -80,9 +92,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def groups(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
-    """(its keys, its runs) for each method and λ, in the table's order."""
-    for values, group in table.groupby(GROUP, dropna=False, sort=False):
-        yield dict(zip(GROUP, values, strict=True)), group
+    """(its first run, its runs) for each method and weighting, in the table's order."""
+    for _, group in table.groupby(GROUP, dropna=False, sort=False):
+        yield group.iloc[0].to_dict(), group
 
 
 def groups_with(table: pd.DataFrame, rows: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame, pd.DataFrame]]:
@@ -93,31 +105,17 @@ def groups_with(table: pd.DataFrame, rows: pd.DataFrame) -> Iterator[tuple[dict,
         yield key, group, rows.iloc[np.sort(np.concatenate(mine)) if mine else []]
 
 
-def end_to_end(rows: pd.DataFrame, *columns: str) -> tuple[np.ndarray, ...]:
-    """The columns of all runs as one line each, with a gap (NaN) after every run: one artist instead of hundreds.
-    Long curves are `thinned`."""
-    ordered = thinned(rows, *columns).sort_values("folder", kind="stable")
-    values = ordered[list(columns)].to_numpy(dtype=float)
-    ends = np.flatnonzero(ordered["folder"].ne(ordered["folder"].shift()))
-    return tuple(np.insert(values, ends, np.nan, axis=0).T) if len(values) else tuple(np.empty((len(columns), 0)))
+def end_to_end(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The rows of all runs as one curve of these columns each, with a row of NaN before every run: one line instead of
+    hundreds. Long curves are `thinned`."""
+    ordered = thinned(rows, *columns).sort_values("folder", kind="stable", ignore_index=True)
+    starts = np.flatnonzero(ordered["folder"].ne(ordered["folder"].shift()))
+    return ordered.reindex(np.insert(np.arange(len(ordered)), starts, -1))
 
 
 def short_name(key: dict) -> str:
     """A label without its method's name: "λ=0.5", "DPO→SFT (5,1)"; the label where nothing is left."""
-    return cut(key["label"].removeprefix(STRATEGIES.get(key["strategy"], "")).strip() or key["label"], NAME)
-
-
-def name_rows(axes: Axes, table: pd.DataFrame) -> None:
-    """Label the rows of a bar chart, the first on top."""
-    names = [cut(key["label"], NAME) for key, _ in groups(table)]
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-
-
-def nothing(axes: Axes, reason: str) -> None:
-    """Say on an empty panel why it is empty."""
-    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", wrap=True)
-    axes.set_axis_off()
+    return key["label"].removeprefix(key["method"]).strip() or key["label"]
 
 
 def plain_ticks(axis: Axis) -> None:

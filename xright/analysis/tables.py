@@ -1,6 +1,6 @@
 """The table of runs as people read it: text for terminal, page and Markdown, from one list of columns.
 
-`per_run` has one row per run; `per_method` has one row per method and λ, with mean ± half the width of its 95 %
+`per_run` has one row per run; `per_method` has one row per method and weights, with mean ± half the width of its 95 %
 t interval over its runs (seeds). A column without any value is left out; a missing value is "–".
 """
 
@@ -11,12 +11,7 @@ import pandas as pd
 from xright.analysis.runs import Runs
 from xright.analysis.statistics import mean_interval
 
-COLUMNS = {  # key in Runs.table: (heading, unit or digits)
-    "f_dpo": ("f_DPO", "{:.3f}"),
-    "f_sft": ("f_SFT", "{:.3f}"),
-    "gap_dpo": ("DPO gap", "{:.3f}"),
-    "gap_sft": ("SFT gap", "{:.3f}"),
-    "ideal_distance": ("ideal distance", "{:.3f}"),
+COLUMNS = {  # key in Runs.table: (heading, unit or digits); those of the objectives come first
     "behaviour.exact_match": ("exact match", "{:.0%}"),
     "behaviour.refuses_harmful": ("refuses harmful", "{:.0%}"),
     "behaviour.refuses_harmful_prefixed": ("… with prefix", "{:.0%}"),
@@ -28,7 +23,8 @@ COLUMNS = {  # key in Runs.table: (heading, unit or digits)
     "utilization_median_pct": ("utilisation %", "{:.0f}"),
     "peak_memory_gb": ("memory GB", "{:.2f}"),
 }
-METHOD = ["setting", "strategy", "variant", "lam", "label"]
+NATS = "{:.3f}"
+METHOD = ["setting", "method", "variant", "lam", "weighting", "label"]
 
 
 class Grid(NamedTuple):
@@ -48,12 +44,12 @@ def per_run(runs: Runs) -> Grid:
         "seed": table["seed"].map("{:.0f}".format),
         "other seeds": table["seeds"],
     }
-    columns = {COLUMNS[key][0]: [_text(value, key) for value in table[key]] for key in present(table)}
+    columns = {heading: [_text(value, how) for value in table[key]] for key, (heading, how) in columns_of(runs).items()}
     return _grid(words, columns | {"stopped by": table["stopped_by"], "folder": table["folder"]})
 
 
 def per_method(runs: Runs) -> Grid:
-    """One row per method and λ: mean ± half of its interval over its runs; no "±" where there is a single run."""
+    """One row per method and weights: mean ± half of its interval over its runs; no "±" where there is a single run."""
     groups = runs.table.groupby(METHOD, dropna=False, sort=False)
     counts = groups.size()
     words = {
@@ -62,7 +58,8 @@ def per_method(runs: Runs) -> Grid:
         "runs": counts.astype(str),
     }
     columns = {
-        COLUMNS[key][0]: [_with_interval(values, key) for _, values in groups[key]] for key in present(runs.table)
+        heading: [_with_interval(values, how) for _, values in groups[key]]
+        for key, (heading, how) in columns_of(runs).items()
     }
     return _grid(words, columns)
 
@@ -79,18 +76,21 @@ def markdown(grid: Grid) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def present(table: pd.DataFrame) -> list[str]:
-    """The keys of COLUMNS for which the table has any value."""
-    return [key for key in COLUMNS if key in table and table[key].notna().any()]
+def columns_of(runs: Runs) -> dict[str, tuple[str, str]]:
+    """{key: (heading, how it is written)} of the numbers that the table of runs has any value of."""
+    losses = {f"f_{name}": (f"f_{one.label}", NATS) for name, one in runs.objectives.items()}
+    gaps = {f"gap_{name}": (f"{one.label} gap", NATS) for name, one in runs.axes.items()}
+    every = losses | gaps | {"ideal_distance": ("ideal distance", NATS)} | COLUMNS
+    return {key: how for key, how in every.items() if key in runs.table and runs.table[key].notna().any()}
 
 
-def _with_interval(values: pd.Series, key: str) -> str:
+def _with_interval(values: pd.Series, how: str) -> str:
     found = mean_interval(values)
-    return _text(found.mean, key) + ("" if pd.isna(found.half) else f" ± {_text(found.half, key)}")
+    return _text(found.mean, how) + ("" if pd.isna(found.half) else f" ± {_text(found.half, how)}")
 
 
-def _text(value: float, key: str) -> str:
-    return "–" if pd.isna(value) else COLUMNS[key][1].format(value).replace("-", "−")
+def _text(value: float, how: str) -> str:
+    return "–" if pd.isna(value) else how.format(value).replace("-", "−")
 
 
 def _grid(words: dict, columns: dict) -> Grid:
