@@ -1,6 +1,7 @@
 """A damaged file of one run, or of one evaluation, costs that one: the report is made of the others, and says so."""
 
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -54,27 +55,49 @@ def whole(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("file", "how", "text"), DAMAGES, ids=[f"{file} {how}" for file, how, _ in DAMAGES])
-def test_the_report_is_made_of_the_others_and_says_why(whole, tmp_path, capsys, caplog, file, how, text):
-    runs = shutil.copytree(whole / "runs", tmp_path / "runs")
-    (bad,) = runs.glob("*mix*")
-    damage(bad / file, how, text)
-    assert main([str(runs), "--out", str(tmp_path / "report")]) == 1
-    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def reported(whole, tmp_path_factory) -> tuple[Path, list[str]]:
+    """The folder of one report on a whole run and, for each of DAMAGES, a run damaged so; and what was said."""
+    from conftest import write_evaluation, write_run
+
+    root, said = tmp_path_factory.mktemp("damaged"), list[str]()
+    shutil.copytree(next((whole / "runs").glob("*maxright*")), root / "runs" / "sound")
+    for seed, (file, how, text) in enumerate(DAMAGES):
+        made = write_run(root / "made", "mix", 0.35, 0.1, lam=0.5, seed=seed)
+        write_evaluation(made, {"mmlu": {"acc": (0.25, 0.2, 0.3, 100)}})
+        bad = made.rename(root / "runs" / f"bad_{seed:02d}")
+        damage(bad / file, how, text)
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("xright").addHandler(handler)
+    try:
+        assert main([str(root / "runs"), "--out", str(root / "report")]) == 1
+    finally:
+        logging.getLogger("xright").removeHandler(handler)
+    return root, said
+
+
+@pytest.mark.parametrize("number", range(len(DAMAGES)), ids=[f"{file} {how}" for file, how, _ in DAMAGES])
+def test_each_is_left_out_and_the_report_says_why(reported, number):
+    (root, said), file = reported, DAMAGES[number][0]
+    bad = root / "runs" / f"bad_{number:02d}"
+    page = (root / "report" / "report.html").read_text(encoding="utf-8")
     damaged = page[page.index("Left out: damaged files") :]
-    assert bad.name in damaged
-    assert file in damaged
-    sentences = {record.getMessage() for record in caplog.records if "left out" in record.getMessage()}
+    assert re.search(rf"{bad.name}\b[^\n]*{re.escape(file)}", damaged)
+    sentences = {sentence for sentence in said if "left out" in sentence and str(bad / file) in sentence}
     (sentence,) = sentences  # of both readers of one file, the same
-    assert str(bad / file) in sentence
     assert sentence.endswith(".")
     assert "\0" not in sentence
     assert len(sentence) < 600
-    assert capsys.readouterr().out.endswith("report.html\n")
-    table = pd.read_csv(tmp_path / "report" / "runs.csv")
-    assert sorted(table["strategy"]) == (["maxright", "mix"] if file == "evaluation.json" else ["maxright"])
-    evaluated = pd.read_csv(tmp_path / "report" / "benchmarks.csv")
-    assert len(evaluated) == (1 if file in ("result.json", "evaluation.json") else 2)
+
+
+def test_the_report_is_made_of_the_others(reported):
+    root, _ = reported
+    files = [file for file, _, _ in DAMAGES]
+    table = pd.read_csv(root / "report" / "runs.csv")
+    assert table["strategy"].value_counts().to_dict() == {"maxright": 1, "mix": files.count("evaluation.json")}
+    evaluated = pd.read_csv(root / "report" / "benchmarks.csv")
+    assert len(evaluated) == 1 + len(files) - files.count("result.json") - files.count("evaluation.json")
 
 
 @pytest.mark.parametrize("file", ["trajectory.csv", "steps.csv", "samples.jsonl"])
