@@ -1,4 +1,4 @@
-"""Adding things is as short as CONTRIBUTING.md promises: files in a package and a conf folder of one's own, nothing else.
+"""Adding things is as short as CONTRIBUTING.md promises: files in a package and a conf folder of one's own, no more.
 
 A rule, an objective and a start: one file and one yaml each. A stream, a logger, an optimizer, a callback: yaml only.
 """
@@ -9,6 +9,7 @@ import os
 import textwrap
 
 import pytest
+
 from tests.command import CommandLine
 
 CODE = {
@@ -101,7 +102,8 @@ def here(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(here):
-    with CommandLine(PYTHONPATH=os.pathsep.join([str(here), *filter(None, [os.environ.get("PYTHONPATH")])]), XRIGHT_CACHE=str(here / "cache")) as command_line:
+    path = os.pathsep.join([str(here), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with CommandLine(PYTHONPATH=path, XRIGHT_CACHE=str(here / "cache")) as command_line:
 
         def run(*overrides):
             done = command_line.run(here, f"hydra.searchpath=[file://{here}/conf]", "debug=fast", *overrides)
