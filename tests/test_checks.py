@@ -95,6 +95,8 @@ BAD = [  # overrides, key as named in the message, value as named in the message
     (("strategy=sequential", "strategy.epochs=[3]"), "strategy.epochs", "[3]"),
     (("strategy=sequential", "strategy.epochs=[0,3]"), "strategy.epochs", "[0, 3]"),
     (("objectives.dpo.beta=0",), "beta", "0"),
+    (("objectives.dpo.stream=pairs",), "objectives.dpo.stream", "'pairs'"),
+    (("objectives.dpo.stream=sft",), "objectives.dpo", "sft"),  # which has one answer
     (("objectives.dpo.beta=-1",), "beta", "-1"),
     (("objectives.dpo.beta=much",), "beta", "'much'"),
     (("objectives.dpo.label_smoothing=0.5",), "label_smoothing", "0.5"),

@@ -259,7 +259,7 @@ def test_the_examples_of_own_parts_work():
             exec(compile(code, str(page), "exec"), own)
             texts = fences(page, "yaml")
             (text,) = (text for text in texts if f"xright.{named[1].replace('/', '.')}." in text)
-            node = yaml.safe_load(text)
+            node = yaml.safe_load(text.replace("${weights}", "{dpo: 1, sft: 3}"))
             if "streams" in node:
                 node = {**node["source"], "streams": streams_of(node["streams"])}
             made[named[1]] = own[node.pop("_target_").split(".")[-1]](**node)

@@ -187,11 +187,6 @@ def test_log_probs_of_a_reference_are_computed_where_an_objective_needs_them(bui
     assert set((cache / "reference_logps").iterdir()) == before
 
 
-def test_what_an_objective_asks_for_must_be_there(stages):
-    with pytest.raises(UserError, match=r"stream is 'pairs', but the data has .*; give data\.streams\.pairs, or"):
-        stages("objectives.dpo.stream=pairs")
-
-
 def test_streams_that_no_objective_uses_are_told(stages, caplog):
     caplog.set_level("WARNING", logger="xright")
     stages("objectives.sft=null")
