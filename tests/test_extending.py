@@ -11,6 +11,12 @@ import textwrap
 import pytest
 
 from tests.command import CommandLine
+from xright.analysis.claims import claims
+from xright.analysis.curves import weights
+from xright.analysis.report import write_page
+from xright.analysis.runs import read_runs
+from xright.analysis.runtime import runtime_increases
+from xright.analysis.style import FAINT, LOOKS, look
 
 CODE = {
     "coin.py": """
@@ -154,7 +160,7 @@ def test_both_loggers_have_all_of_it(extended):
 def test_an_objective_under_its_own_name(command):
     run = command("+objective@objectives.hinge=hinge", "strategy=only", "strategy.objective=hinge", "logger=csv")
     result = json.loads((run / "result.json").read_text())
-    assert (result["label"], result["method"]["family"]) == ("HINGE only", "single")
+    assert (result["label"], result["method"]["family"]) == ("Hinge only", "single")
     assert result["f_hinge"] == result["objectives"]["hinge"]["f"] > 0
     assert list(result["picks"].values()) == [0, 0, 12]
 
@@ -168,6 +174,23 @@ def test_no_callback_that_may_be_null_is_needed(command):
     assert json.loads((run / "result.json").read_text())["steps"] == 12
 
 
-def test_a_sweep_finds_them_too(command, here):
+def test_a_rule_is_reported_like_any_other(command, here, tmp_path):
+    command("strategy=coin,mix", "logger=csv", "name=study", "-m")
+    command("strategy=sequential", "strategy.epochs=[1,1]", "logger=csv", "name=study")
+    runs = read_runs([here / "runs" / "study"])
+    page = write_page(runs, tmp_path).read_text()
+    assert runs.table.set_index("label")["family"].to_dict() == {
+        "Sequential DPO→SFT (1,1)": "sequential", "Coin λ=0.5": "joint", "Mix λ=0.5": "joint",
+    }  # fmt: skip
+    assert look("Coin")[0] not in {FAINT, *(colour for colour, _ in LOOKS.values())}
+    picked = weights(runs).merge(runs.table[["folder", "method"]], on="folder")  # the figure of picks
+    assert "Coin" in set(picked["method"])
+    assert "Coin λ=0.5" in set(runtime_increases(runs.table)["label"])
+    (forgets,) = [claim for claim in claims(runs) if claim.text.startswith("Sequential DPO→SFT ends with a larger DPO")]
+    assert "of 2 cases" in forgets.evidence  # against each of the two joint runs
+    assert "Coin λ=0.5" in page
+
+
+def test_a_sweep_of_what_is_elsewhere(command, here):
     command("strategy=coin,mix", "start=shrunk", "logger=csv", "name=sweep", "-m")
     assert len(list((here / "runs" / "sweep").glob("strategy-*/result.json"))) == 2

@@ -24,6 +24,7 @@ from xright.folders import RunFolder
 from xright.inputs import check_same, inputs
 from xright.loggers import running
 from xright.naming import ARITHMETIC, run_path
+from xright.objectives import labels
 from xright.ranks import broadcast, first, is_first
 from xright.settings import Settings
 from xright.stages import Stages
@@ -100,8 +101,9 @@ class JointRun:
         read = first(lambda: inputs(config))
         schedule = self.schedule.steps(stages.steps_per_epoch, settings.epochs)
         method = method_of(
-            self.schedule, stages.steps_per_epoch, settings.epochs, self.start.name, self.start.importance
-        )
+            self.schedule, stages.steps_per_epoch, settings.epochs,
+            start=self.start.name, start_weights=self.start.importance, labels=labels(stages.objectives),
+        )  # fmt: skip
         trajectory = Trajectory(folder.path, stages.objectives, self.optima, stages.steps_per_epoch)
         checkpoints = Checkpoint(folder.path / "checkpoints", settings.loop.checkpoint_every, stages.identity(config))
         callbacks = [trajectory, *self.callbacks, checkpoints]

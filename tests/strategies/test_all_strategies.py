@@ -75,7 +75,8 @@ def drive(rules: list, steps: range) -> list[dict[str, float]]:
 
 def method(config) -> Method:
     start = build(config.start)
-    return method_of(Schedule.of(build(config.strategy)), STEPS_PER_EPOCH, EPOCHS, start.name, start.importance)
+    schedule = Schedule.of(build(config.strategy))
+    return method_of(schedule, STEPS_PER_EPOCH, EPOCHS, start=start.name, start_weights=start.importance)
 
 
 def test_weights_are_a_convex_combination_of_declared_objectives(config):

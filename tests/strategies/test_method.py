@@ -12,7 +12,7 @@ OPTIMA = {"dpo": 0.1, "sft": 1.0, "safety": 0.3}
 
 def method(strategy, start=None):
     start = start or Base()
-    return method_of(Schedule.of(strategy), 10, 6, start.name, start.importance)
+    return method_of(Schedule.of(strategy), 10, 6, start=start.name, start_weights=start.importance)
 
 
 def phase(rule, objectives, epochs=6):

@@ -89,7 +89,7 @@ def weighting(weights: Mapping[str, float], lam: float) -> str:
     >>> weighting({"dpo": 0.25, "sft": 0.75}, 0.25), weighting({"dpo": 0.5, "sft": 0.3, "safety": 0.2}, math.nan)
     ('λ=0.25', 'dpo=0.5 sft=0.3 safety=0.2')
     """
-    return f"λ={lam:g}" if not math.isnan(lam) else " ".join(f"{name}={weight:g}" for name, weight in weights.items())
+    return f"λ={lam:g}" if not math.isnan(lam) else " ".join(f"{name}={weight:.3g}" for name, weight in weights.items())
 
 
 def _label(name: str, objectives: Mapping[str, Objective]) -> str:

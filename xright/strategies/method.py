@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from xright.strategies.only import Only
 from xright.strategies.schedule import Phase, Schedule
 from xright.strategies.selector import Selector
 from xright.strategies.weights import in_words
@@ -37,9 +38,16 @@ class Method:
 
 
 def method_of(
-    schedule: Schedule, steps_per_epoch: int, epochs: int, start: str, start_weights: Mapping[str, float] | None
+    schedule: Schedule,
+    steps_per_epoch: int,
+    epochs: int,
+    *,
+    start: str,
+    start_weights: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Method:
-    """The method of a run of so many epochs. start: what its starting point is called, and its weights."""
+    """The method of a run of so many epochs. start: what its starting point is called, and its weights. labels: what
+    people call the objectives; None: their names in capitals."""
     phases = [
         {
             "rule": rule.name, "objectives": list(rule.objectives), "epochs": own or epochs,
@@ -51,11 +59,13 @@ def method_of(
     if len(rules) == 1:
         (rule,) = rules
         family, name = "joint" if len(rule.objectives) > 1 else "single", rule.name
+        if isinstance(rule, Only):
+            name = f"{_called(rule.objective, labels)} only"
         weights, unusual = rule.importance, _unusual(rule)
         settings = {key: value for key, (value, _) in rule.settings.items()}
     else:
         family, name = "sequential" if rules else "merge", schedule.name if rules else start
-        weights, unusual, settings = None if rules else start_weights, _order(schedule.phases), {}
+        weights, unusual, settings = None if rules else start_weights, _order(schedule.phases, labels), {}
     origin = "" if start == BASE or not rules else f"from {start} {in_words(start_weights)}" if start_weights else start
     variant = " ".join(filter(None, (name, unusual, origin)))
     label = " ".join(filter(None, (name, in_words(weights) if weights else "", unusual, origin)))
@@ -67,12 +77,16 @@ def _unusual(rule: Selector) -> str:
     return " ".join(f"{key}={value}" for key, (value, usual) in rule.settings.items() if value != usual)
 
 
-def _order(phases: tuple[Phase, ...]) -> str:
+def _called(objective: str, labels: Mapping[str, str] | None) -> str:
+    return (labels or {}).get(objective, objective.upper())
+
+
+def _order(phases: tuple[Phase, ...], labels: Mapping[str, str] | None) -> str:
     """ "DPO→SFT (3,3)": what each phase trains, and for how many epochs."""
     if not phases:
         return ""
     names = [
-        rule.objectives[0].upper()
+        _called(rule.objectives[0], labels)
         if len(rule.objectives) == 1
         else " ".join(filter(None, (rule.name, in_words(rule.importance or {}), _unusual(rule))))
         for rule, _ in phases
