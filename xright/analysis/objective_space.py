@@ -121,7 +121,7 @@ def _ways(runs: Runs, pair: Pair) -> Iterator[Mark]:
     seeds = runs.trajectory["folder"].map(runs.table.set_index("folder")["seed"])
     for key, _, rows in groups_with(runs.table, runs.trajectory.assign(seed=seeds)):
         way = end_to_end(rows, x, y)
-        yield Mark(x=way[x], y=way[y], colour=look(key["method"])[0], alpha=0.35, dash="-", width=0.8,
+        yield Mark(x=way[x], y=way[y], colour=look(key["method"])[0], alpha=0.45, dash="-", width=0.8,
                    group=key["front"], head=key["label"], facts=_facts(way, runs))  # fmt: skip
 
 

@@ -51,7 +51,9 @@ def on_screen(chart: Chart) -> go.Figure:
                 if side in row.shared and place:
                     axis |= {"matches": f"{side}{first}", "showticklabels": side == "x"}
                 if panel.equal:
-                    axis |= {"constrain": "domain"} | ({"scaleanchor": f"x{number}"} if side == "y" else {})
+                    axis |= {"constrain": "domain"}
+                if panel.equal and side == "y":
+                    axis |= {"constraintoward": "top", "scaleanchor": f"x{number}"}
                 layout[f"{side}axis{number}"] = axis
             titles.append(_words(panel.title, across, domain[1], "bottom"))
             if panel.nothing:
