@@ -116,6 +116,27 @@ def test_the_loop_knows_no_strategy(file):
     assert not literals(file) & (STRATEGIES | OBJECTIVES)  # nor an objective: nothing in the loop counts to two
 
 
+# Where names of objectives and streams may stand: what defines them, and what reads files of before they were data.
+NAMED = ("objectives/", "theory/", "data/world", "analysis/old_form", "similarity/")
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if not name(f).startswith(NAMED)], ids=name)
+def test_nothing_counts_to_two(file):
+    assert not literals(file) & {"dpo", "sft", "preference", "DPO", "SFT"}
+
+
+VARIADIC = {"info", "warning", "call"}  # of messages, and of a job for a worker
+THEIRS = {"create_block_mask", "sdpa_attention_forward", "on_train_batch_end"}  # torch's, transformers', Lightning's
+
+
+@pytest.mark.parametrize("file", FILES, ids=name)
+def test_at_most_four_arguments_go_by_position(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] not in VARIADIC | THEIRS:
+            several = any(isinstance(argument, ast.Starred) for argument in node.args)
+            assert several or len(node.args) <= 4, f"{file}:{node.lineno}: {ast.unparse(node)}"
+
+
 @pytest.mark.parametrize("file", FILES, ids=name)
 def test_length(file):
     assert len(file.read_text().splitlines()) <= 250

@@ -1,11 +1,12 @@
 """What one setting says of another (`complete`), each sentence of it, and the typed parts of a configuration."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from xright.errors import UserError
 from xright.naming import ARITHMETIC
 from xright.objectives import DPO, IPO, SFT
-from xright.settings import Settings
+from xright.settings import Settings, complete
 
 IPO_TOO = "+objective@objectives.ipo=ipo"
 ALONE = "objectives.sft=null"
@@ -46,6 +47,23 @@ def test_weights_and_lam_say_the_same(completed, overrides, weights, lam):
 def test_lam_keeps_its_bits(completed, lam):
     cfg = completed(f"lam={lam}")
     assert (cfg.lam, cfg.weights.dpo, cfg.weights.sft) == (lam, lam, 1 - lam)
+
+
+@pytest.mark.parametrize(
+    "overrides", [("lam=0.3",), ("lam=1",), ("weights={sft: 3, dpo: 1}",), (IPO_TOO, "weights={ipo: 2, dpo: 1, sft: 1}")], ids=" ".join
+)  # fmt: skip
+def test_what_is_complete_stays_as_it_is(completed, overrides):
+    """Other ranks get the first one's configuration as yaml, and the same overrides."""
+    cfg = completed(*overrides)
+    again = OmegaConf.create(OmegaConf.to_yaml(cfg))
+    complete(again, overrides)
+    assert again == cfg
+
+
+def test_lam_does_not_override_weights_of_a_yaml(hydra_config):
+    cfg = hydra_config("weights={dpo: 1, sft: 3}", "lam=0.25")
+    with pytest.raises(UserError, match="say the same thing twice"):
+        complete(cfg, ["experiment=mine", "lam=0.25"])
 
 
 @pytest.mark.parametrize("lam", ["-0.01", "1.01", "nan", "half", "true", "null"])

@@ -65,7 +65,7 @@ def attention(
         mask = block_mask(tuple(groups), query.shape[2], window, query.device)
         output = _compiled()(query, key, value, block_mask=mask, scale=scale, enable_gqa=key.shape[1] != query.shape[1])
     else:
-        output = by_response(query, key, value, groups, scale, window, dropout)
+        output = by_response(query, key, value, groups, scale=scale, window=window, dropout=dropout)
     return output.transpose(1, 2).contiguous(), None
 
 

@@ -88,6 +88,8 @@ def check_config(cfg: DictConfig) -> None:
     make_trainer(probe.trainer, callbacks, logger=False)
     for name, objective in objectives.items():
         _check_stream(name, objective, streams)
+    for node in filter(None, probe.logger.values()):
+        build(node, _partial_=True)  # what it names is there; nothing is opened yet
     build(probe.optim)
     build(probe.start)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")

@@ -4,7 +4,7 @@ A mean of means would depend on how the rows were cut. Sums over ranks travel in
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,8 +31,8 @@ class Interrupted(Exception):
 class Totals:
     """Σ ℓ and the sums of metrics, of one objective, on this rank; `means` divides by the size over all ranks."""
 
-    def __init__(self) -> None:
-        self.losses: list[float] = []
+    def __init__(self, losses: Iterable[torch.Tensor] = ()) -> None:
+        self.losses = [float(loss.detach()) for loss in losses]
         self.metrics: dict[str, Any] = {}
 
     def add(self, loss: torch.Tensor, metrics: Mapping[str, Any]) -> None:
@@ -81,4 +81,4 @@ def exact_means(
     finally:
         policy.train()
     (size,) = sum_over_ranks(units)
-    return totals.means(size, sum_over_ranks, name, step, [row for chunk in chunks for row in chunk])
+    return totals.means(size, sum_over_ranks, name, step, rows=[row for chunk in chunks for row in chunk])

@@ -38,12 +38,11 @@ class _Part:
 class JointModule(L.LightningModule):
     """Updates one policy with the objectives that rules pick, step by step.
 
-    objectives: {name: Objective}; schedule: each phase's rule and length in steps; a phase begins with a fresh
-    optimizer, and its rule counts steps from there; collate: rows -> Batch;
-    evaluation: {objective name: chunks of this rank's held-out rows, as many on every rank (a chunk may be empty)},
-    evaluated after the first step, every `eval_every` steps and at the end; micro_batch: rows per forward (None: the
-    whole step at once). For callbacks that write: folder, the run's; tokenizer; showcase ([{prompt, kind, is_chat}],
-    rendered).
+    objectives: {name: Objective}; schedule: each phase's rule and length in steps (a phase begins with a fresh
+    optimizer, and its rule counts steps from there); collate: rows -> Batch; evaluation: {objective name: chunks of
+    this rank's held-out rows, as many on every rank (a chunk may be empty)}, after the first step, every `eval_every`
+    steps and at the end; micro_batch: rows per forward (None: the whole step at once). For callbacks that write: the
+    run's folder, a tokenizer, and a showcase of rendered prompts, [{prompt, kind, is_chat}].
     look: how a rule sees a loss before it chooses: `grad` (the training forward, kept, so that the chosen one is
     not computed again; all graphs exist at once), `no_grad` (an extra forward, in eval mode, as the authors do), or
     `auto` (grad where the step is one micro-batch).
@@ -182,22 +181,19 @@ class JointModule(L.LightningModule):
 
     def _part(self, name: str, batch: Mapping[str, Rows]) -> _Part:
         """Lay out an objective's rows."""
-        objective = self.objectives[name]
-        rows = batch[objective.stream]
+        objective, rows = self.objectives[name], batch[self.objectives[name].stream]
         batches = [self._lay_out(chunk) for chunk in self._chunks(rows)]
         own = sum(map(objective.size, batches)), sum(batch.n_input_tokens for batch in batches)
         size, tokens = self._sum_over_ranks(*own)
-        return _Part(name, rows, batches, size, int(tokens))
+        return _Part(name, rows, batches, size, tokens=int(tokens))
 
     def _look(self, part: _Part, step: int) -> float:
         """f of this step's rows, before the choice."""
         if self.look == "no_grad" or (self.look == "auto" and len(part.batches) > 1):
             return self._exact_means(part.name, self._chunks(part.rows), step)[0]
         part.forwards = [self.objectives[part.name](self.policy, batch) for batch in part.batches]
-        totals = Totals()
-        for loss, _ in part.forwards:
-            totals.add(loss, {})
-        return totals.means(part.size, self._sum_over_ranks, part.name, step, part.rows)[0]
+        totals = Totals(loss for loss, _ in part.forwards)
+        return self._means(totals, part, step)[0]
 
     def _backward(self, part: _Part, weight: float, step: int, last: bool) -> tuple[float, dict[str, float]]:
         """Accumulate the gradient of weight × f over the step's micro-batches; (f, metrics). Ranks exchange gradients
@@ -209,7 +205,10 @@ class JointModule(L.LightningModule):
                 # Data parallelism averages gradients over ranks; the world size turns that into the sum we divide.
                 self.manual_backward(loss * (weight * self.trainer.world_size / part.size))
             totals.add(loss, metrics)
-        return totals.means(part.size, self._sum_over_ranks, part.name, step, part.rows)
+        return self._means(totals, part, step)
+
+    def _means(self, totals: Totals, part: _Part, step: int) -> tuple[float, dict[str, float]]:
+        return totals.means(part.size, self._sum_over_ranks, part.name, step, rows=part.rows)
 
     def _clip(self, optimizer: Any) -> None:
         model: Any = self.trainer.strategy.model
@@ -222,8 +221,9 @@ class JointModule(L.LightningModule):
         self, name: str, chunks: Sequence[Rows], step: int, asked_to_stop: Callable[[], bool] = lambda: False
     ) -> tuple[float, dict[str, float]]:
         return exact_means(
-            name, self.objectives[name], self.policy, chunks, self._lay_out, self._sum_over_ranks, step, asked_to_stop
-        )
+            name, self.objectives[name], self.policy, chunks, lay_out=self._lay_out, step=step,
+            sum_over_ranks=self._sum_over_ranks, asked_to_stop=asked_to_stop,
+        )  # fmt: skip
 
     def _lay_out(self, rows: Rows) -> Batch:
         return self.collate(rows).to(self.device)
@@ -242,8 +242,7 @@ class JointModule(L.LightningModule):
 
     def _no_exchange(self) -> Any:
         """Gradients stay on their rank, where a strategy knows how."""
-        blocked = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
-        return blocked()
+        return getattr(self.trainer.strategy, "block_backward_sync", nullcontext)()
 
     def _sum_over_ranks(self, *values: float) -> tuple[float, ...]:
         """In one message."""

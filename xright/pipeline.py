@@ -57,7 +57,7 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
         stages, optima = prepare(cfg)
         with folder.lock():
             found = first(folder.set_aside) if afresh else first(lambda: folder.finished(config))
-            result = found or JointRun(cfg, strategy, folder, stages, optima).go(
+            result = found or JointRun(cfg, strategy, folder, stages, optima=optima).go(
                 config
             )  # another process may be faster
     else:
@@ -108,8 +108,8 @@ class JointRun:
         checkpoints = Checkpoint(folder.path / "checkpoints", settings.loop.checkpoint_every, stages.identity(config))
         callbacks = [trajectory, *self.callbacks, checkpoints]
         plan = Plan(
-            method.label, stages.objectives, stages.streams, stages.batch_size, schedule, self.optim, settings.seed,
-            stages.evaluation, stages.corpus.showcase(), folder.path,
+            method.label, stages.objectives, stages.streams, stages.batch_size, schedule=schedule, optim=self.optim,
+            seed=settings.seed, evaluation=stages.evaluation, showcase=stages.corpus.showcase(), folder=folder.path,
         )  # fmt: skip
         policy = self._fresh()
         if settings.reference == "base" and self.start.is_reference:
@@ -148,5 +148,7 @@ class JointRun:
         probes, template = corpus.source.probes(), corpus.templates[corpus.asked]
         prompts = [template.render(corpus.tokenizer, probe.prompt) for probe in probes]
         batch_size = self.stages.settings.loop.eval_batch_size
-        answers = complete(policy, corpus.tokenizer, prompts, LONGEST_ANSWER, batch_size, template.is_chat)
+        answers = complete(
+            policy, corpus.tokenizer, prompts, LONGEST_ANSWER, batch_size=batch_size, is_chat=template.is_chat
+        )
         return behaviour(probes, answers)

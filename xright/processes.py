@@ -62,7 +62,7 @@ def processes(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: 
             message = json.dumps([OmegaConf.to_yaml(cfg), strategy, list(overrides), number])
             children = _start(world, message)
         with _watched(children):
-            _meet(where, world, local, cfg, number)
+            _meet(where, world, local, cfg, number=number)
             yield
             ranks.barrier()
         for child in children:
@@ -102,7 +102,7 @@ def _meet(where: Any, world: int, local: int, cfg: DictConfig, number: int) -> N
         torch.cuda.set_device(where.local_rank())
     elif cfg.threads is None:  # ranks that fight for the cores are slower than one
         torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // local)))
-    ranks.join(rank, world, where.main_address, where.main_port, number)
+    ranks.join(rank, world, where.main_address, where.main_port, number=number)
     if rank:
         logging.getLogger("xright").setLevel(logging.ERROR)  # the first rank says it
     else:

@@ -106,7 +106,7 @@ def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
             )
         lam = float(cfg.lam)
         cfg.weights = dict(zip(names, (lam, 1 - lam), strict=True)) if len(names) == 2 else dict.fromkeys(names, 1.0)
-    elif "lam" in given:
+    elif "lam" in given and ("weights" in given or lam_of(cfg.weights) != cfg.lam):  # a rank is given what it was made
         raise UserError(f"lam={cfg.lam} and weights={cfg.weights} say the same thing twice; leave one of them out.")
     if not OmegaConf.is_dict(cfg.weights):
         raise UserError(f"weights={cfg.weights!r} must be numbers by objective: 'weights={_example(names)}', or null.")

@@ -19,17 +19,16 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from xright import models
+from xright.alone import SEED, TEXT, first_responses, train_alone
 from xright.build import build
 from xright.cache import Stage, cached_stage
-from xright.callbacks.checkpoint import Checkpoint
-from xright.callbacks.trajectory import Trajectory
 from xright.data.corpus import Corpus
 from xright.data.datamodule import batch_sizes, batches, check_ranks, steps_per_epoch
 from xright.data.identity import tokenizer_identity
@@ -38,23 +37,16 @@ from xright.data.sampler import BatchSize
 from xright.errors import UserError
 from xright.fits import check_fits, check_same_tokens
 from xright.naming import material
-from xright.objectives import SFT
-from xright.optim import Optim
 from xright.pretrained import Pretrained, merged_base
-from xright.ranks import is_first, world_size
+from xright.ranks import world_size
 from xright.reference import stored_logps
 from xright.settings import Settings
 from xright.strategies import Only
-from xright.training import Plan, make_trainer, pad_id, train, whole
+from xright.training import Plan, make_trainer, pad_id
 
 log = logging.getLogger(__name__)
 
-SEED = 0  # stages are shared by all seeds of a study
 FULL = {"r": 0}  # no adapter
-TEXT, NLL = (
-    "text",
-    "nll",
-)  # the stream that all rows together make, and what is minimised on one where nobody chose a name
 BASE, CHOSEN = "base", "chosen"  # reference=: the base itself, or SFT on chosen responses; or on a stream, by its name
 
 
@@ -115,7 +107,9 @@ class Stages:
         def train_base(folder: Path) -> dict[str, Any]:
             fresh = models.build(model.init or {}, self.tokenizer, pretrain["seed"])
             policy = models.trainable(fresh, FULL, gradient_checkpointing=False, seed=pretrain["seed"])
-            plan = _alone("base", texts, pretrain["batch_size"], pretrain["steps"], build(pretrain["optim"]))
+            plan = first_responses(
+                "base", texts, pretrain["batch_size"], pretrain["steps"], optim=build(pretrain["optim"])
+            )
             return self._train(replace(plan, seed=pretrain["seed"]), policy, folder)
 
         return Pretrained(str(cached_stage("base", key, train_base).folder / "model"))
@@ -139,7 +133,7 @@ class Stages:
         }  # fmt: skip
 
         def train_reference(folder: Path) -> dict[str, Any]:
-            plan = _alone(f"reference ({kind})", rows, batch_size, steps, build(optim))
+            plan = first_responses(f"reference ({kind})", rows, batch_size, steps, optim=build(optim))
             return self._train(plan, self.policy(SEED), folder)
 
         folder = cached_stage("reference", key, train_reference).folder / "model"
@@ -182,7 +176,7 @@ class Stages:
             device = make_trainer(self.settings.loop.trainer, logger=False, enable_progress_bar=False)
             return model.to(device.strategy.root_device)
 
-        table = stored_logps(key, rows, model, pad_id(self.tokenizer), layout)
+        table = stored_logps(key, rows, model, pad_id(self.tokenizer), layout=layout)
         return train_rows.with_reference(*table), evaluation.with_reference(*table)
 
     @property
@@ -213,14 +207,15 @@ class Stages:
             "batch_size": str(batch_size), "eval_every": self.settings.loop.eval_every, "optim": self.settings.optim,
         }  # fmt: skip
 
-        def train_alone(folder: Path) -> dict[str, Any]:
+        def train_objective(folder: Path) -> dict[str, Any]:
             plan = Plan(
                 f"optimum ({name})", {name: build(node)}, {objective.stream: rows}, {objective.stream: batch_size},
-                [(Only(name), steps)], build(self.settings.optim), SEED, {name: evaluation},
+                schedule=[(Only(name), steps)], optim=build(self.settings.optim), seed=SEED,
+                evaluation={name: evaluation},
             )  # fmt: skip
             return self._train(plan, self.policy(SEED), folder)
 
-        return cached_stage(f"optimum_{name}", key, train_alone)
+        return cached_stage(f"optimum_{name}", key, train_objective)
 
     def policy(self, seed: int) -> nn.Module:
         """A fresh policy: the base, to be trained in full or through an adapter started from `seed`."""
@@ -235,7 +230,7 @@ class Stages:
         check_fits(model, self.tokenizer, self.corpus.max_length)
         settings = self.settings.model
         revision = None if settings.init else self.base.revision
-        return models.trainable(model, settings.lora, settings.gradient_checkpointing, seed, revision)
+        return models.trainable(model, settings.lora, settings.gradient_checkpointing, seed, revision=revision)
 
     def _policy_key(self) -> dict[str, Any]:
         model, loop = self.settings.model, self.settings.loop
@@ -246,22 +241,5 @@ class Stages:
         return {**self.settings.arithmetic, **key}
 
     def _train(self, plan: Plan, policy: nn.Module, folder: Path) -> dict[str, Any]:
-        """Train on a single objective and save the model; the optimum is the lowest value seen, where evaluated.
-
-        Goes on from the checkpoints of a builder that was interrupted in this folder."""
-        (name,) = plan.objectives
-        loop = self.settings.loop
-        trajectory = Trajectory(folder, plan.objectives, {}, plan.steps_per_epoch)
-        checkpoint = Checkpoint(folder / "checkpoints", loop.checkpoint_every, identity=folder.stem)
-        train(plan, policy, self.tokenizer, loop, callbacks=[trajectory, checkpoint])
-        policy = whole(policy, loop.trainer, lambda: self.policy(plan.seed), checkpoint)
-        seen = []
-        if is_first():
-            models.export(policy, self.tokenizer, folder / "model")
-            seen = [float(row[f"f_{name}"]) for row in trajectory.file.read() if row[f"f_{name}"]]
-        return {"steps": plan.steps, "optimum": min(seen, default=None)}
-
-
-def _alone(title: str, rows: Rows, batch_size: BatchSize, steps: int, optim: Optim) -> Plan:
-    """A training on the first responses of rows, and nothing else; not evaluated."""
-    return Plan(title, {NLL: SFT(TEXT)}, {TEXT: rows}, {TEXT: batch_size}, [(Only(NLL), steps)], optim, SEED)
+        fresh = partial(self.policy, plan.seed)
+        return train_alone(plan, policy, self.tokenizer, self.settings.loop, folder=folder, fresh=fresh)

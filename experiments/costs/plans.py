@@ -22,7 +22,7 @@ from xright import models
 from xright.objectives.logprobs import language_model
 from xright.run import CONF
 
-OURS = ("real_rows", "smollm2", "three_objectives")  # not the paper's
+OURS = ("real_rows", "smollm2", "smollm2_three", "three_objectives")  # not the paper's
 NAMES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml") if file.stem not in OURS))
 USUAL = {"lam": 0.5, "strategy.k": 10, "strategy.first": "dpo"}  # in conf/, where a command does not say
 # As published with the weights.

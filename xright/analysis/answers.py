@@ -49,5 +49,5 @@ def answers(runs: Runs) -> list[Answers]:
             )
             for row in every.itertuples()
         ]
-        found.append(Answers(cut(str(prompt)), str(rows["kind"].iloc[0]), list(finals.items()), history, known))
+        found.append(Answers(cut(str(prompt)), str(rows["kind"].iloc[0]), list(finals.items()), history, known=known))
     return found

@@ -80,7 +80,9 @@ def distance_panel(runs: Runs) -> Panel:
     sizes = known[["ideal_distance", *gaps]].abs()
     floor = max(0.5 * sizes[sizes > 0].min(axis=None), 1e-4 * sizes.max(axis=None))
     marks = [
-        mark for place, (key, group) in enumerate(groups(known)) for mark in _distance(runs, key, group, place, floor)
+        mark
+        for place, (key, group) in enumerate(groups(known))
+        for mark in _distance(runs, key, group, place, floor=floor)
     ]
     most = max(known["ideal_distance"].max(), *(float(max(mark.x)) for mark in marks if mark.texts))
     return Panel(

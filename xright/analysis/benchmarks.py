@@ -116,7 +116,9 @@ def read_benchmarks(
     for key in metrics:
         if key not in keys:
             raise UserError(f"There is no metric {key!r} in these evaluations; choose of {', '.join(keys)}.")
-    return Benchmarks(subjects, scores, tasks, _baseline(subjects, baseline), tuple(dict.fromkeys(metrics)), left_out)
+    return Benchmarks(
+        subjects, scores, tasks, _baseline(subjects, baseline), chosen=tuple(dict.fromkeys(metrics)), left_out=left_out
+    )
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:

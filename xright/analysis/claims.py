@@ -107,7 +107,7 @@ def _costs(runs: Runs, at: str) -> Iterator[Claim]:
         asked = f"much more (over {MUCH:.0%})" if much else f"about nothing more (less than {NOTHING:.0%})"
         text = f"A step of {method} costs {asked} than one of Sequential with equal shares"
         quantity = f"time per step of {own['label'].iloc[0]} over that of Sequential with equal shares, minus 1"
-        yield from judged(heading, text, quantity, over(own, even), MUCH if much else NOTHING, above=bool(much))
+        yield from judged(heading, text, quantity, over(own, even), bound=MUCH if much else NOTHING, above=bool(much))
     methods = {str(name): own for name, own in joint.groupby("method", sort=False)}
     for left, right in permutations(methods, 2):
         if not at_once[right] and right != CLOSEST and (at_once[left] or left == CLOSEST):
@@ -119,7 +119,7 @@ def _costs(runs: Runs, at: str) -> Iterator[Claim]:
                 f"A step of {left} takes as long as a step of {right} on each objective together, to within {SUM:.0%}"
             )
             quantity = f"time per step of {left} over the sum of {right}'s, less or more than 1"
-            yield from judged("", text, quantity, _off_the_sum(runs, methods[left], methods[right]), SUM)
+            yield from judged("", text, quantity, _off_the_sum(runs, methods[left], methods[right]), bound=SUM)
 
 
 def _oscillates(runs: Runs) -> Iterator[Claim]:

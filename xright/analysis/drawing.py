@@ -62,7 +62,7 @@ def draw(
     _lay_out(figure)
     save(figure, out / f"{stem}.png")
     save(figure, out / f"{stem}.pdf")
-    return Drawing(stem, alternative, _inline(figure, alternative), interactive, numbers)
+    return Drawing(stem, alternative, _inline(figure, alternative), interactive, numbers=numbers)
 
 
 def save(figure: Figure, path: Path) -> None:

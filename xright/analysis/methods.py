@@ -80,7 +80,9 @@ def read_method(found: Any, objectives: Mapping[str, Objective]) -> Method:
     weights = {_text(one): float(weight) for one, weight in (found["weights"] or {}).items()}
     settings = {key: value for key, value in found.items() if key not in NO_SETTING}
     rank = FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)
-    return Method(family, name, variant, weights, phases, settings, trained, (rank, place))
+    return Method(
+        family, name, variant, weights, phases=phases, settings=settings, trained=trained, place=(rank, place)
+    )
 
 
 def weighting(weights: Mapping[str, float], lam: float) -> str:

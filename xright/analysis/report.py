@@ -170,7 +170,9 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]
     for name, (plot, words) in FIGURES.items():
         chart = plot(runs)
         interactive = (embedded(on_screen(chart)), narrowest(chart))
-        figures.append(draw(printed(chart), out, name + suffix, words, interactive, numbers.get(name)))
+        figures.append(
+            draw(printed(chart), out, name + suffix, words, interactive=interactive, numbers=numbers.get(name))
+        )
     return {
         "setting": setting,
         "figures": figures,

@@ -89,7 +89,16 @@ class Runs:
         objectives = {
             name: one for name, one in self.objectives.items() if table[f"f_{name}"].notna().any() or table.empty
         }
-        return Runs(table, trajectory, steps, samples, self.unfinished, configs, objectives, self.left_out)
+        return Runs(
+            table,
+            trajectory,
+            steps,
+            samples,
+            unfinished=self.unfinished,
+            configs=configs,
+            objectives=objectives,
+            left_out=self.left_out,
+        )
 
     def by_setting(self) -> Iterator[tuple[str, "Runs"]]:
         """(setting, its runs), one pair per setting."""

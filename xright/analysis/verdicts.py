@@ -73,7 +73,7 @@ def judged(
     low, middle, high = map(number, (cases.min(), cases.median(), cases.max()))
     spread = middle if low == high else f"{middle} ({low} to {high})"
     wins = int((cases > bound).sum() if above else (cases < bound).sum())
-    yield Claim(heading, text, quantity, found, bound, above, wins, len(cases), spread)
+    yield Claim(heading, text, quantity, found, bound=bound, above=above, wins=wins, cases=len(cases), spread=spread)
 
 
 def pairs(left: pd.DataFrame, right: pd.DataFrame, column: str, *more: str) -> tuple[pd.Series, pd.Series]:

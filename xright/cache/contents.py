@@ -83,7 +83,7 @@ def _entry(path: Path) -> Entry:
     newest = max((file.st_mtime for file in found), default=own)
     built, used = (newest, own) if path == folder else (None, newest)
     size = 0 if path.is_symlink() else sum(file.st_size for file in found)  # of a link, what it points to stays
-    return Entry(folder, size, built, used, _about(path))
+    return Entry(folder, size, built, used, about=_about(path))
 
 
 def _files(folder: Path) -> Iterator[os.stat_result]:

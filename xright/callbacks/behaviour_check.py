@@ -58,7 +58,7 @@ class BehaviourCheck(L.Callback):
         prompts, tokenizer = self._written(pl_module.tokenizer), pl_module.tokenizer
         is_chat = self.check.template.is_chat
         completions = complete(
-            pl_module.policy, tokenizer, prompts, self.max_new_tokens, self.batch_size, is_chat=is_chat
+            pl_module.policy, tokenizer, prompts, self.max_new_tokens, batch_size=self.batch_size, is_chat=is_chat
         )
         verdicts, shares = self.check.judge(completions)
         self.file.add([{"step": steps_done, **shares}])

@@ -61,7 +61,9 @@ class Samples(L.Callback):
     def _sample(self, pl_module: Any, steps_done: int) -> list[dict[str, Any]]:
         texts = [prompt["prompt"] for prompt in self.prompts]
         is_chat = [bool(prompt.get("is_chat")) for prompt in self.prompts]
-        completions = complete(pl_module.policy, pl_module.tokenizer, texts, self.max_new_tokens, len(texts), is_chat)
+        completions = complete(
+            pl_module.policy, pl_module.tokenizer, texts, self.max_new_tokens, batch_size=len(texts), is_chat=is_chat
+        )
         lines = [
             {"step": steps_done, "prompt": unmarked(prompt["prompt"]), "kind": prompt["kind"], "completion": completion}
             for prompt, completion in zip(self.prompts, completions, strict=True)

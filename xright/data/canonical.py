@@ -116,7 +116,7 @@ class Tables:
                 where, columns = self.tables[i].where, self.columns[i]
                 for number, cells in zip(own.tolist(), _cells(self.data[i], own), strict=True):
                     try:
-                        yield normalise(self.stream, cells, columns, f"row {number} of '{where}'", said)
+                        yield normalise(self.stream, cells, columns, f"row {number} of '{where}'", said=said)
                     except Unusable as reason:
                         yield reason
 

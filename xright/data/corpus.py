@@ -90,7 +90,9 @@ class Corpus:
         if (stream, split) not in self._splits:
             if (own := {**self.streams, TEXT.name: TEXT}.get(stream)) is None:
                 raise UserError(f"There is no data.streams.{stream}, only {', '.join(self.streams)}; declare it.")
-            found = tokenised(self.source, own, split, self.templates, self.tokenizer, self.max_length)
+            found = tokenised(
+                self.source, own, split, self.templates, tokenizer=self.tokenizer, max_length=self.max_length
+            )
             for note in found.notes:
                 log.warning(note)
             log.info(found.counts.sentence(f"{stream}/{split}"))
@@ -103,7 +105,7 @@ def corpus_of(cfg: DictConfig) -> Corpus:
     data = json.dumps(OmegaConf.to_container(cfg.data, resolve=True))  # resolved once
     own = cfg.model.tokenizer == cfg.model.path  # the model's revision is that of its own tokenizer, of no other
     revision = cfg.model.revision if own else None
-    return _corpus(data, cfg.model.tokenizer, revision, cfg.model.trust_remote_code, cfg.eval_on)
+    return _corpus(data, cfg.model.tokenizer, revision, cfg.model.trust_remote_code, eval_on=cfg.eval_on)
 
 
 @lru_cache(maxsize=2)
@@ -117,4 +119,4 @@ def _corpus(
     if tokenizer is None:
         raise UserError("model.tokenizer is not given and the data has none of its own; name a folder or hub model.")
     control_tokens = cfg.get("control_tokens") or "auto"
-    return Corpus(source, streams, tokenizer, cfg["max_length"], eval_on, control_tokens)
+    return Corpus(source, streams, tokenizer, cfg["max_length"], eval_on=eval_on, control_tokens=control_tokens)

@@ -31,7 +31,9 @@ class JointData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.streams = streams
-        self.samplers = {name: batches(name, rows, batch_size[name], steps, seed) for name, rows in streams.items()}
+        self.samplers = {
+            name: batches(name, rows, batch_size[name], steps, seed=seed) for name, rows in streams.items()
+        }
 
     def train_dataloader(self) -> CombinedLoader:
         """One loader per stream, advancing together."""
@@ -54,8 +56,8 @@ class JointData(L.LightningDataModule):
 def batches(stream: str, rows: Sequence[Row], size: BatchSize, steps: int, seed: int) -> Batches:
     """The stream's batches. UserError for a size that its rows do not allow."""
     if isinstance(size, TokenBudget):
-        return TokenBatches(stream, tokens_of(rows), size, steps, seed)
-    return StepBatches(stream, len(rows), size, steps, seed)
+        return TokenBatches(stream, tokens_of(rows), size, steps, seed=seed)
+    return StepBatches(stream, len(rows), size, steps, seed=seed)
 
 
 def steps_per_epoch(streams: Mapping[str, Sequence[Row]], batch_size: Mapping[str, BatchSize]) -> int:

@@ -63,7 +63,7 @@ def encode(
 ) -> tuple[Rows, Counts]:
     """Canonical rows as token ids in memory, in their order, and what was dropped; see `encoded`."""
     counts = Counts()
-    chunks = encoded(rows, stream, template, tokenizer, max_length, split, counts)
+    chunks = encoded(rows, stream, template, tokenizer, max_length=max_length, split=split, counts=counts)
     return Rows.of(row for chunk in chunks for row in chunk), counts
 
 
@@ -92,8 +92,8 @@ def encoded(
     with tqdm(total=len(rows), desc=f"tokenise {stream.name}/{split}", disable=hidden) as bar:
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            texts = [text for row in chunk if (text := _write(row, stream, template, tokenizer, counts))]
-            kept = _tokenise(texts, tokens, max_length, counts, stride)
+            texts = [text for row in chunk if (text := _write(row, stream, template, tokenizer, counts=counts))]
+            kept = _tokenise(texts, tokens, max_length, counts, stride=stride)
             counts.kept += len(kept)
             yield kept
             bar.update(len(chunk))
@@ -131,7 +131,7 @@ def _write(
         return None
     try:
         prompt, texts = template.write(tokenizer, row["prompt"], responses)
-        _note_keys(row["prompt"], responses, template, tokenizer, counts)
+        _note_keys(row["prompt"], responses, template, tokenizer, counts=counts)
     except Unusable as reason:
         counts.drop(str(reason))
         return None
@@ -173,7 +173,7 @@ def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: C
     begins = iter(tokens.ids([response for text in texts if not text.prompt for response in text.responses]))
     goes_on = iter(tokens.after([response for text in texts if text.prompt for response in text.responses]))
     flat = [[next(goes_on if text.prompt else begins) for _ in text.responses] for text in texts]
-    _check(texts[::stride], prompts[::stride], flat[::stride], tokens, counts)
+    _check(texts[::stride], prompts[::stride], flat[::stride], tokens, counts=counts)
     rows = []
     for text, prompt, found in zip(texts, prompts, flat, strict=True):
         responses = [tokens.bare(ids) for ids in found]

@@ -62,7 +62,7 @@ class Rows(Sequence[Row]):
             np.array([row.id for row in rows], dtype=np.int64),
             starts(lengths_NS),
             lengths_NS,
-            np.array([row.reference for row in rows], dtype=np.float64) if known else None,
+            reference_NR=np.array([row.reference for row in rows], dtype=np.float64) if known else None,
         )
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class Rows(Sequence[Row]):
         reference = None if self.reference_NR is None else self.reference_NR[index]
         start, lengths = self.starts_N[index], self.lengths_NS[index]
         if isinstance(index, slice | np.ndarray):
-            return Rows(self.tokens, self.ids_N[index], start, lengths, reference)
+            return Rows(self.tokens, self.ids_N[index], start, lengths, reference_NR=reference)
         return Row(
             int(self.ids_N[index]),
             *self._cut(int(start), lengths.tolist()),

@@ -43,7 +43,7 @@ def tokenised(
     for a damaged entry."""
     if not hasattr(source, "identity"):
         rows = source.rows(stream.name, split)
-        return Tokenised(*encode(rows, stream, templates, tokenizer, max_length, split), [])
+        return Tokenised(*encode(rows, stream, templates, tokenizer, max_length=max_length, split=split), [])
     used = {name: template for name, template in templates.items() if stream.name == name or stream.kind == TEXT.kind}
     key = {
         "source": source.identity(stream.name, split),
@@ -58,7 +58,7 @@ def tokenised(
 
     def build(folder: Path) -> dict[str, Any]:
         counts, rows = Counts(), source.rows(stream.name, split)
-        write(folder, encoded(rows, stream, templates, tokenizer, max_length, split, counts))
+        write(folder, encoded(rows, stream, templates, tokenizer, max_length=max_length, split=split, counts=counts))
         return {"counts": asdict(counts), "notes": source.notes(stream.name, split)}
 
     stage = cached_stage("tokens", key, build, alone=True)

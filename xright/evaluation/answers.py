@@ -69,7 +69,7 @@ def answers(
     _check_prompts(file, prompts, found)
     if any(prompt.id not in found for prompt in prompts):
         file.parent.mkdir(parents=True, exist_ok=True)
-        for answer in _missing(subject, prompts, found, file, about):
+        for answer in _missing(subject, prompts, found, file, about=about):
             found[answer.id] = answer
     return [found[prompt.id] for prompt in prompts]
 
@@ -122,7 +122,7 @@ def _missing(
         for batch in _batches(room, subject.batch_size):
             if all(prompts[i].id in found for i in batch):
                 continue
-            new = _batch(subject, [prompts[i] for i in batch], [encoded[i] for i in batch], room[batch[0]], about)
+            new = _batch(subject, [prompts[i] for i in batch], [encoded[i] for i in batch], room[batch[0]], about=about)
             fresh = [answer for answer in new if answer.id not in found]
             kept.write("".join(json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in fresh))
             kept.flush()
@@ -166,7 +166,7 @@ def _batch(
 ) -> list[Answer]:
     seeds = [_seed(subject.seed, prompt.text) for prompt in prompts]
     sampled = Sampled(about["temperature"], seeds) if about["temperature"] else None
-    new = continuations(subject.policy, subject.tokenizer, encoded, room, sampled)
+    new = continuations(subject.policy, subject.tokenizer, encoded, room, sampled=sampled)
     texts = [str(subject.tokenizer.decode(ids, skip_special_tokens=True)) for ids in new]
     return [Answer(p.id, p.text, text, len(ids)) for p, text, ids in zip(prompts, texts, new, strict=True)]
 

@@ -40,7 +40,7 @@ def definitions(task: str, definition: str, rows: Mapping[str, Path], num_fewsho
         if rows:
             tables = {split: read(str(file)).dataset.to_list() for split, file in rows.items()}
             for name in _leaves(index, task):
-                _write(folder, index[name].yaml_path, index[name].cfg, tables, num_fewshot)
+                _write(folder, index[name].yaml_path, index[name].cfg, tables, num_fewshot=num_fewshot)
         return tasks.TaskManager(include_path=[official, folder], include_defaults=False)
 
 

@@ -78,7 +78,7 @@ class Harness(Task):
         return self._result(found, model.cut)
 
     def _manager(self, folder: str) -> Any:
-        return definitions(self.task, self.definition, self.rows, self.num_fewshot, Path(folder))
+        return definitions(self.task, self.definition, self.rows, self.num_fewshot, folder=Path(folder))
 
     def _check_metric(self, task: Any) -> None:
         known = [metric["metric"] for metric in task.get_config("metric_list")]

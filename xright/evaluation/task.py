@@ -68,7 +68,7 @@ def share(k: int, n: int, higher_is_better: bool) -> Metric:
     if n < 1:
         raise UserError("a share of no examples at all has no value; give at least one prompt.")
     low, high = stats.binomtest(k, n).proportion_ci(method="wilson")
-    return Metric(k / n, n, float(low), float(high), higher_is_better)
+    return Metric(k / n, n, float(low), float(high), higher_is_better=higher_is_better)
 
 
 def mean(values: Sequence[float], higher_is_better: bool) -> Metric:
@@ -79,4 +79,4 @@ def mean(values: Sequence[float], higher_is_better: bool) -> Metric:
     if len(found) > 1:
         kind: dict[str, Any] = {"method": "percentile", "n_resamples": RESAMPLES, "batch": 100, "random_state": 0}
         ends = stats.bootstrap((found,), np.mean, **kind).confidence_interval
-    return Metric(float(found.mean()), len(found), float(ends[0]), float(ends[1]), higher_is_better)
+    return Metric(float(found.mean()), len(found), float(ends[0]), float(ends[1]), higher_is_better=higher_is_better)

@@ -69,7 +69,7 @@ def method_of(
     origin = "" if start == BASE or not rules else f"from {start} {in_words(start_weights)}" if start_weights else start
     variant = " ".join(filter(None, (name, unusual, origin)))
     label = " ".join(filter(None, (name, in_words(weights) if weights else "", unusual, origin)))
-    return Method(family, name, weights, phases, start, variant, label, settings)
+    return Method(family, name, weights, phases, start=start, variant=variant, label=label, settings=settings)
 
 
 def _unusual(rule: Selector) -> str:

@@ -83,7 +83,7 @@ def figure_bound(results: Mapping[str, Any]) -> Figure:
     horizons = np.geomspace(2, 1e5, 200)
     bound = [forgetting.bound(10.0, horizon) for horizon in horizons]
     axes.plot(horizons, bound, color=INK, linewidth=1.2, linestyle="--", label="bound of theorem 4.1 (corrected)")
-    _curve(axes, results["sequential"]["10/sqrt(T)"], "gap", look("sequential"), "Sequential DPO→SFT", "-")
+    _curve(axes, results["sequential"]["10/sqrt(T)"], "gap", look("sequential"), label="Sequential DPO→SFT", dash="-")
     colour, marker = look("alright")
     expected = {horizon: expected_gap(10.0, horizon) for horizon in np.unique(np.geomspace(2, 1e5, 60).astype(int))}
     name = f"ALRIGHT, expectation (slope {number(results['alright_slope']['10'])})"
@@ -91,7 +91,7 @@ def figure_bound(results: Mapping[str, Any]) -> Figure:
     means, errors = ([row[key] for row in rows.values()] for key in ("mean_gap", "standard_error"))
     bars = 2 * np.array(errors)
     axes.errorbar(_numbers(rows), means, bars, color=colour, fmt=marker, markersize=4, capsize=3, label="mean ± 2 s.e.")
-    _curve(axes, results["mix"]["10"], "gap", look("mix"), "Mix (two gradients per step)", "-")
+    _curve(axes, results["mix"]["10"], "gap", look("mix"), label="Mix (two gradients per step)", dash="-")
     axes.set(xscale="log", yscale="log", ylim=(3e-5, 60), xlabel="T (iterates)", ylabel="E[G] after training (nats)")
     axes.set_title("α = 10/√T, λ = 0.5")
     axes.legend(frameon=False, fontsize=8, loc="lower left")
