@@ -79,7 +79,7 @@ def _per_method(runs: Runs, rows: pd.DataFrame, shown: Mapping[str, Axis], acros
     methods = [group for _, group in table.groupby("method", sort=False)]
     if not methods:
         return Chart(rows=[Row(panels=[Panel(marks=[], nothing="No run recorded this.")], height=2.2)], width=8)
-    charted = []
+    charted: list[Row] = []
     for column, axis in shown.items():
         x = Axis(title=across if column == [*shown][-1] else "")
         titles = ["" if charted else own["method"].iloc[0] for own in methods]
