@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from xright.report import main
+
 
 def report(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "xright.report", *arguments]
@@ -50,14 +52,19 @@ def test_out_names_the_folder(folder):
     assert (folder / "elsewhere" / "page" / "figure.png").is_file()
 
 
-def test_bad_input_is_one_sentence_and_exit_code_2(folder):
+def test_bad_input_is_one_sentence_and_exit_code_2(folder, monkeypatch, capsys):
+    done = report(folder, "nowhere")
     (folder / "empty").mkdir()
-    for argument, sentence in (("nowhere", "There is no folder nowhere;"), ("empty", "No finished run")):
-        done = report(folder, argument)
-        assert done.returncode == 2
-        assert done.stdout == ""
-        assert sentence in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+    monkeypatch.chdir(folder)
+    code, told = main(["empty"]), capsys.readouterr()
+    said = {
+        "There is no folder nowhere;": (done.returncode, done.stdout, done.stderr),
+        "No finished run": (code, *told),
+    }
+    for sentence, (code, out, err) in said.items():
+        assert (code, out) == (2, "")
+        assert sentence in err
+        assert len(err.splitlines()) == 1
 
 
 def test_help_says_what_it_does(folder):

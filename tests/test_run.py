@@ -293,7 +293,7 @@ def test_help_explains_and_shows_examples(tmp_path, xright):
     assert "maxright" in shown.stdout
 
 
-@pytest.mark.parametrize("family", ["llama", "opt"])
+@pytest.mark.parametrize("family", ["llama", pytest.param("opt", marks=pytest.mark.slow)])
 def test_a_model_folder_is_trained_through_an_adapter_in_bf16_with_checkpointing(place, sweep, family, xright):
     """`model=hf`: a folder of another family, with the world's tokenizer; the exported adapter loads without xright."""
     folder = place / family

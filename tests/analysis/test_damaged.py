@@ -100,15 +100,16 @@ def test_the_report_is_made_of_the_others(reported):
     assert len(evaluated) == 1 + len(files) - files.count("result.json") - files.count("evaluation.json")
 
 
-@pytest.mark.parametrize("file", ["trajectory.csv", "steps.csv", "samples.jsonl"])
-def test_a_run_without_a_file_of_rows_is_one_without_curves(file, whole, tmp_path):
+def test_a_run_without_a_file_of_rows_is_one_without_curves(whole, tmp_path):
     """A model average has no steps, and a callback may be switched off."""
-    runs = shutil.copytree(whole / "runs", tmp_path / "runs")
-    (run,) = runs.glob("*mix*")
-    (run / file).unlink()
-    found = read_runs([runs])
-    assert (len(found.table), found.left_out) == (2, {})
-    write_report([runs], tmp_path / "report")
+    (sound,) = (whole / "runs").glob("*mix*")
+    for file in ("trajectory.csv", "steps.csv", "samples.jsonl"):
+        run = shutil.copytree(sound, tmp_path / "runs" / f"without {file}")
+        (run / file).unlink()
+        found = read_runs([run])
+        assert (len(found.table), found.left_out) == (1, {})
+    assert len(read_runs([tmp_path / "runs"]).table) == 3
+    write_report([tmp_path / "runs"], tmp_path / "report")
 
 
 @pytest.mark.parametrize(
@@ -168,8 +169,8 @@ def test_no_cell_of_a_table_is_a_formula(make, evaluate, tmp_path):
     """=, +, -, @, tab and carriage return begin one; numbers, negative ones too, are left as they are."""
     formulas = ["=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1"]
     for seed, text in enumerate(formulas):
-        run = make("mix", 0.3, 0.1, lam=0.5, seed=seed, label=text, name=text, config={"data": {text: seed % 2}},
-                   versions={text: text})  # fmt: skip
+        run = make("mix", 0.3, 0.1, lam=0.5, seed=seed, label=text, name=text, versions={text: text},
+                   config={"data": dict.fromkeys(formulas, seed % 2)})  # fmt: skip
         evaluate(run, {text: {text: (0.5, 0.4, 0.6, 9)}}, model=text)
     out = write_report([tmp_path / "runs"], tmp_path / "report").parent
     for file in out.glob("*.csv"):
