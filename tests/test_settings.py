@@ -50,8 +50,10 @@ def test_lam_keeps_its_bits(completed, lam):
 
 
 @pytest.mark.parametrize(
-    "overrides", [("lam=0.3",), ("lam=1",), ("weights={sft: 3, dpo: 1}",), (IPO_TOO, "weights={ipo: 2, dpo: 1, sft: 1}")], ids=" ".join
-)  # fmt: skip
+    "overrides",
+    [("lam=0.3",), ("lam=1",), ("weights={sft: 3, dpo: 1}",), (IPO_TOO, "weights={ipo: 2, dpo: 1, sft: 1}")],
+    ids=" ".join,
+)
 def test_what_is_complete_stays_as_it_is(completed, overrides):
     """Other ranks get the first one's configuration as yaml, and the same overrides."""
     cfg = completed(*overrides)

@@ -82,6 +82,7 @@ class JointModule(L.LightningModule):
         self.seed, self.micro_batch, self.look = seed, micro_batch, look
         self.tokenizer, self.showcase = tokenizer, showcase
         self.stop_requested = stop_requested
+        self.total_steps = sum(steps for _, steps in schedule)
         self.interrupted, self.steps_done, self.owes_evaluation = False, 0, not self.total_steps
 
     def training_step(self, batch: Mapping[str, Rows], batch_idx: int) -> dict[str, Any]:
@@ -156,11 +157,6 @@ class JointModule(L.LightningModule):
         for (rule, _), state in zip(self.schedule, checkpoint["rules"], strict=True):
             rule.load_state_dict(state)
         self.steps_done, self.owes_evaluation = checkpoint["global_step"], checkpoint["owes_evaluation"]
-
-    @property
-    def total_steps(self) -> int:
-        """Of all phases."""
-        return sum(steps for _, steps in self.schedule)
 
     def _begin_step(self, step: int, phase: Current) -> Any:
         """Seed dropout for this step, set the learning rate, and forget the moments where a phase begins."""
