@@ -97,6 +97,8 @@ def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """
     names = [name for name, node in cfg.objectives.items() if node and not build(node).surrogate]
     given = {override.split("=")[0].lstrip("+").split(".")[0] for override in overrides}
+    if cfg.weights is not None and not OmegaConf.is_dict(cfg.weights):
+        raise UserError(f"weights={cfg.weights!r} must be numbers by objective: 'weights={_example(names)}', or null.")
     if cfg.weights is None:
         check_number("lam", cfg.lam, lambda x: 0 <= x <= 1, f"a number in [0, 1]: {_meaning(names)}")
         if "lam" in given and len(names) != 2:
@@ -106,10 +108,8 @@ def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
             )
         lam = float(cfg.lam)
         cfg.weights = dict(zip(names, (lam, 1 - lam), strict=True)) if len(names) == 2 else dict.fromkeys(names, 1.0)
-    elif "lam" in given and ("weights" in given or lam_of(cfg.weights) != cfg.lam):  # a rank is given what it was made
+    elif "lam" in given and ("weights" in given or lam_of(cfg.weights) != cfg.lam):  # other ranks get them filled in
         raise UserError(f"lam={cfg.lam} and weights={cfg.weights} say the same thing twice; leave one of them out.")
-    if not OmegaConf.is_dict(cfg.weights):
-        raise UserError(f"weights={cfg.weights!r} must be numbers by objective: 'weights={_example(names)}', or null.")
     if unknown := [name for name, value in cfg.weights.items() if name not in names and value is not None]:
         raise UserError(
             f"weights names {', '.join(map(str, unknown))}, but the objectives of this run are {', '.join(names)}; "
