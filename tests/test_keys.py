@@ -210,7 +210,7 @@ def keys(place, tmp_path_factory, monkeypatch):
             found[name] = _hash(key)
             return Stage(cache_root() / name / found[name], {"optimum": 0.0})
 
-        def logps(key, rows, *_):
+        def logps(key, rows, *_, **__):
             cached("reference_logps", key, None)
             return rows.ids_N, np.zeros((len(rows), 2))
 
