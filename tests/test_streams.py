@@ -60,6 +60,7 @@ def add_up(kept, streams):
 def test_a_third_stream_by_the_command_line(prepared):
     templates = [f"data.streams.{name}.template='{TEMPLATE}'" for name in ("sft", "preference", "safety")]
     third = ["+stream@data.streams.safety=pairs", "data.streams.safety.path=safety.jsonl"]
+    third += ["+objective@objectives.safety=dpo", "objectives.safety.stream=safety"]
     kept, parts = prepared("data=files", *PATHS, *third, *templates)
     add_up(kept, ("sft", "preference", "safety"))
     assert parts == {"sft": 2, "preference": 3, "safety": 3, "text": 2}  # prompt and responses
@@ -75,7 +76,9 @@ def test_streams_by_a_yaml_that_names_what_it_must(prepared, place):
     }
     source = {"_target_": "xright.data.sources.Files", "heldout": 0.05}
     (place / "mine/data/mine.yaml").write_text(yaml.safe_dump({"source": source, "max_length": 64, "streams": streams}))
-    kept, parts = prepared("--config-dir=mine", "data=mine")
+    kept, parts = prepared(
+        "--config-dir=mine", "data=mine", "+objective@objectives.terse=sft", "objectives.terse.stream=terse"
+    )
     add_up(kept, streams)
     assert parts == {"sft": 2, "terse": 2, "preference": 3, "text": 2}
 

@@ -273,11 +273,11 @@ tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
 encoded = tokenised.encoded
 
-def slow(*arguments):
+def slow(*arguments, **others):
     import time
     print("building", flush=True)
     time.sleep(1)
-    yield from encoded(*arguments)
+    yield from encoded(*arguments, **others)
 
 tokenised.encoded = slow
 streams = streams_of({"sft": {"kind": "completions", "path": sys.argv[1]}})
