@@ -174,6 +174,21 @@ CASES = {
     "objective switched off": configuration(
         "asks for objectives ['dpo'], but only ['sft'] are configured", "objectives.dpo=null", "strategy=dpo"
     ),
+    "an optimum below what can be": configuration(
+        "optima.dpo=-1 must be >= 0: f_dpo is never lower", "optima={dpo: -1, sft: 1}"
+    ),
+    "an adapter on an average": configuration(
+        "no adapter (model.lora.r=2) can be trained from it", "start=average", "model.lora.r=2"
+    ),
+    "a phase that is none": configuration(
+        "strategy.phases: a phase is {rule: …, epochs: …}, not 'mix'", "strategy=model_average", "strategy.phases=[mix]"
+    ),
+    "a callback that is the run's own": configuration(
+        "callbacks.checkpoint is no setting any more: a run always writes these", "callbacks.checkpoint=null"
+    ),
+    "pairs of a stream of completions": configuration(
+        "compares 2 answers to a prompt, but the rows of its stream 'sft' are completions", "objectives.dpo.stream=sft"
+    ),
     "all objectives switched off": configuration(
         "objectives has no entry; a run needs one at least", "objectives.dpo=null", "objectives.sft=null"
     ),
@@ -191,9 +206,6 @@ CASES = {
         "a phase's rule must be one of strategies/, not None",
         "strategy=model_average",
         "strategy.phases=[{rule: null}]",
-    ),
-    "a phase that is no mapping": configuration(
-        "must be a mapping, not str", "strategy=model_average", "strategy.phases=[mix]"
     ),
     "class that runs commands": configuration("'os.system' is blocklisted", "strategy._target_=os.system"),
     "misspelt reference": configuration("'chossen' is neither a folder nor a hub model", "reference=chossen"),

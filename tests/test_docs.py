@@ -38,7 +38,7 @@ from xright.data.world import World
 from xright.errors import UserError
 from xright.evaluate import configuration as evaluation
 from xright.folders import RunFolder
-from xright.naming import ARITHMETIC, cell_name
+from xright.naming import cell_name
 from xright.packing import choose_layout
 from xright.processes import processes
 from xright.report import _parser as report_parser
@@ -402,7 +402,7 @@ def refused(overrides, compose, monkeypatch):
             with processes(cfg, "alright", overrides):
                 pass
         monkeypatch.setattr(stages, "world_size", lambda: cfg.trainer.devices)
-        Stages(Settings.of(cfg, ARITHMETIC), corpus_of(cfg)).check()
+        Stages(Settings.of(cfg), corpus_of(cfg)).check()
     except UserError as error:
         return str(error)
     raise AssertionError(f"{overrides} is not refused")

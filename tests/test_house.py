@@ -24,7 +24,7 @@ MAY = {
     "metrics": set(),
     "objectives": {"objectives", "errors"},
     "strategies": {"strategies", "errors"},
-    "settings": {"build", "objectives", "strategies", "errors"},
+    "settings": {"build", "naming", "objectives", "strategies", "errors"},
     "starts": {"starts", "strategies", "models", "stages"},  # of the stages their type alone: a start is given them
     "optim": {"errors"},
     "theory": {"theory", "strategies", "metrics", "analysis.style", "errors"},

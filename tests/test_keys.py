@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from xright import stages as stages_module
 from xright.cache import Stage, _hash, cache_root
 from xright.data.corpus import corpus_of
-from xright.naming import ARITHMETIC, material
+from xright.naming import material
 from xright.run import CONF
 from xright.settings import Settings, complete
 from xright.stages import Stages
@@ -214,7 +214,7 @@ def keys(place, tmp_path_factory, monkeypatch):
             cached("reference_logps", key, None)
             return rows.ids_N, np.zeros((len(rows), 2))
 
-        stages = Stages(Settings.of(cfg, ARITHMETIC), corpus_of(cfg))
+        stages = Stages(Settings.of(cfg), corpus_of(cfg))
         monkeypatch.setattr(stages_module, "cached_stage", cached)
         monkeypatch.setattr(stages_module, "stored_logps", logps)
         for name in OPTIMA.split():

@@ -146,6 +146,8 @@ def test_a_single_run_and_a_sweep_cell_are_the_same_folder(place, sweep, xright)
         ("mix", ["objective@objectives.dpo=ipo", "optim=paper"]),
         ("sequential", ["strategy.first=sft", "strategy.epochs=[1,2]"]),
         ("model_average", []),
+        ("model_average", ["model.lora.r=2"]),  # whose average has nothing to train
+        ("alright", ["start=average"]),
         ("orpo", []),
     ],
 )

@@ -4,7 +4,6 @@ import pytest
 from omegaconf import OmegaConf
 
 from xright.errors import UserError
-from xright.naming import ARITHMETIC
 from xright.objectives import DPO, IPO, SFT
 from xright.settings import Settings, complete
 
@@ -129,7 +128,7 @@ def test_a_strategy_is_given_the_completed_weights(completed):
 
 def test_the_parts(completed):
     cfg = completed(IPO_TOO, "trainer=cpu", "model.micro_batch=3", "eval_every=7", "seed=5", "optima={dpo: 0.1}")
-    settings = Settings.of(cfg, ARITHMETIC)
+    settings = Settings.of(cfg)
     assert {name: type(made) for name, made in settings.table().items()} == {"dpo": DPO, "sft": SFT, "ipo": IPO}
     assert settings.loop.eval_every == 7
     assert settings.loop.micro_batch == settings.model.micro_batch == 3

@@ -14,7 +14,6 @@ from xright.data.corpus import _corpus, corpus_of
 from xright.data.sources import Files
 from xright.data.world import World
 from xright.errors import UserError
-from xright.naming import ARITHMETIC
 from xright.settings import Settings
 from xright.stages import Stages
 
@@ -36,7 +35,7 @@ def stages(compose_small, cache):
 
     def make(*overrides):
         cfg = compose_small(*overrides)
-        return Stages(Settings.of(cfg, ARITHMETIC), corpus_of(cfg))
+        return Stages(Settings.of(cfg), corpus_of(cfg))
 
     return make
 
@@ -240,7 +239,7 @@ def of_files(compose, cache, tmp_path_factory):
     def make(*overrides):
         cfg = compose(*given, *overrides)
         _corpus.cache_clear()
-        return Stages(Settings.of(cfg, ARITHMETIC), corpus_of(cfg))
+        return Stages(Settings.of(cfg), corpus_of(cfg))
 
     return make
 

@@ -1,7 +1,6 @@
 """Start-up checks: what can be known to be wrong before anything is trained or written."""
 
 import logging
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,9 @@ from xright.data.prompts import Row, Template
 from xright.data.stream import Stream, streams_of
 from xright.errors import UserError, check_number
 from xright.moved import refuse_keys
-from xright.objectives import Objective
+from xright.objectives import Objective, labels
 from xright.places import place
+from xright.starts import Start
 from xright.strategies import Schedule
 from xright.training import make_trainer
 
@@ -64,7 +64,7 @@ def check_config(cfg: DictConfig) -> None:
             _whole(key, OmegaConf.select(cfg, key), at_least=1, at_most=most)
     for key in ("reference", "model.path", "model.tokenizer"):
         if not isinstance(value := OmegaConf.select(cfg, key), str) and (value is not None or key == "reference"):
-            words = "chosen, sft, base, or " if key == "reference" else ""
+            words = "base, chosen, the name of a stream, or " if key == "reference" else ""
             raise UserError(f"{key}={value!r} must be {words}a folder or hub name.")
     for key, options in (("stage", ("run", "prepare")), ("layout", LAYOUTS), ("look", ("auto", "grad", "no_grad"))):
         if cfg[key] not in options:
@@ -88,13 +88,13 @@ def check_config(cfg: DictConfig) -> None:
     make_trainer(probe.trainer, callbacks, logger=False)
     for name, objective in objectives.items():
         _check_stream(name, objective, streams)
+    schedule = Schedule.of(build(probe.strategy))
     for node in filter(None, probe.logger.values()):
         build(node, _partial_=True)  # what it names is there; nothing is opened yet
     build(probe.optim)
-    build(probe.start)
+    _check_start(build(probe.start), schedule, cfg.model.lora.r)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
-    unknown = [name for name in Schedule.of(build(probe.strategy)).objectives if name not in objectives]
-    if unknown:
+    if unknown := [name for name in schedule.objectives if name not in objectives]:
         raise UserError(f"the strategy asks for objectives {unknown}, but only {sorted(objectives)} are configured.")
 
 
@@ -109,6 +109,7 @@ def check_reference(
     (`reference.check_agrees`), so a difference is the policy's: its dtype, or a forward that depends on the rows of a
     batch. UserError then.
     """
+    named = labels(objectives)
     for name, objective in objectives.items():
         if (expected := objective.value_at_reference) is None:
             continue
@@ -116,11 +117,11 @@ def check_reference(
         value = float(objective(policy, batch)[0]) / objective.size(batch)
         if abs(value - expected) > (1e-3 if dtype == "float32" else 5e-2) * expected:
             raise UserError(
-                f"policy and reference are the same model, so f_{name.upper()} must start at {expected:.4f}, but it is "
+                f"policy and reference are the same model, so f_{named[name]} must start at {expected:.4f}, but it is "
                 f"{value:.4f}: in model.dtype={dtype} the policy computes other log-probs, by rounding or since its "
                 "attention depends on the rows of a batch; give model.dtype=float32, or another family."
             )
-        log.info("check: f_%s starts at %.4f, as it must with reference=base", name.upper(), value)
+        log.info("check: f_%s starts at %.4f, as it must with reference=base", named[name], value)
 
 
 def _check_model(model: DictConfig) -> None:
@@ -155,10 +156,20 @@ def _check_stream(name: str, objective: Objective, streams: Mapping[str, Stream]
             f"objectives.{name}.stream={objective.stream!r} is none of data.streams ({', '.join(streams)}); declare "
             "it, as in conf/stream, or name another."
         )
-    if (kind := streams[objective.stream]) and len(kind.responses) < objective.responses:
+    stream = streams[objective.stream]
+    if len(stream.responses) < objective.responses:
         raise UserError(
             f"objectives.{name} compares {objective.responses} answers to a prompt, but the rows of its stream "
-            f"{objective.stream!r} are {kind.kind}; give objectives.{name}.stream=…, a stream of pairs."
+            f"{stream.name!r} are {stream.kind}; give objectives.{name}.stream=…, a stream of pairs."
+        )
+
+
+def _check_start(start: Start, schedule: Schedule, rank: int) -> None:
+    """UserError where an adapter is to be trained from a start that takes none."""
+    if rank and schedule.phases and not start.takes_adapter:
+        raise UserError(
+            f"start={start.name!r} has weights that are in no folder, so no adapter (model.lora.r={rank}) can be "
+            "trained from it; give model.lora.r=0, or strategy=model_average, which trains nothing."
         )
 
 
@@ -196,13 +207,9 @@ def _check_optima(optima: Any, objectives: Mapping[str, Objective]) -> None:
         example = ", ".join(f"{name}: 0.5" for name in names)
         raise UserError(f"optima={plain!r} must be auto, null, or a number for each objective: 'optima={{{example}}}'.")
     for name, value in plain.items():
-        if value is not None:
-            bound = objectives[name].lower_bound
-            least = -math.inf if bound is None else bound
-            domain = "a number, or null where it is unknown" + (
-                f", and >= {bound:g}: f_{name} is" if bound is not None else ""
-            )
-            check_number(f"optima.{name}", value, lambda x, least=least: x >= least, domain)  # type: ignore[misc]
+        least = objectives[name].lower_bound
+        if value is not None and check_number(f"optima.{name}", value, lambda _: True, "a number, or null") < least:
+            raise UserError(f"optima.{name}={value!r} must be >= {least:g}: f_{name} is never lower.")
 
 
 def _whole(key: str, value: Any, at_least: int, at_most: int = WHOLE) -> None:

@@ -40,6 +40,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # How settings end that make a forward random.
 RANDOM = ("dropout", "dropout_prob", "dropout_rate", "layerdrop", "pdrop", "drop_path_rate", "jitter_noise")
 
+FULL: Mapping[str, Any] = {"r": 0}  # the settings of no adapter
+
 
 def load_tokenizer(path: str, trust_remote_code: bool = False, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder or on the hub; UserError where there is none."""

@@ -23,6 +23,11 @@ MOVED = {  # a pattern of the old key: the new key
     r"optim\.(betas|weight_decay)": r"optim.optimizer.\1",
     r"data\.(template)s|data\.(batch_size|batch_tokens)|data\.source\.(eval_rows)": r"data.streams.<name>.\1\2\3",
 }
+GONE = {  # a pattern of a key that is none any more: what is in its place
+    r"callbacks\.(trajectory|checkpoint)(\..+)?": "a run always writes these; see checkpoint_every",
+    r"callbacks\.ideal_distance(\..+)?": "it is logged with the trajectory",
+    r"run\..+": "the run fills it in by itself",
+}
 OVERRIDE = re.compile(r"(\+\+|\+|~)?([^=@]+)(?:=(.*))?", re.DOTALL)
 
 
@@ -37,6 +42,7 @@ def refuse_overrides(arguments: Iterable[str]) -> None:
     given: list[tuple[str, str, str]] = []
     for argument in arguments:
         match = OVERRIDE.fullmatch(argument)
+        _refuse_gone(match[2] if match else "")
         if match and new_key(match[2]):
             sign, key, value = match.groups()
             parts = _parsed(argument) if value and value.startswith("{") else {}
@@ -49,6 +55,8 @@ def refuse_overrides(arguments: Iterable[str]) -> None:
 
 def refuse_keys(config: Mapping[str, Any]) -> None:
     """UserError for a configuration, as it came from yaml files, that holds a key that has moved."""
+    for key, _ in _leaves(config):
+        _refuse_gone(key)
     _refuse([(key, f"{new}={_text(value)}") for key, value in _leaves(config) if (new := new_key(key))])
 
 
@@ -65,6 +73,12 @@ def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
                 raise ValueError(f"{key} is below {parent}, which is a value")
         node[name] = value
     return found
+
+
+def _refuse_gone(key: str) -> None:
+    for old, instead in GONE.items():
+        if re.fullmatch(old, key):
+            raise UserError(f"{key} is no setting any more: {instead}.")
 
 
 def _refuse(moved: list[tuple[str, str]]) -> None:

@@ -23,7 +23,7 @@ from xright.evaluation.generate import complete
 from xright.folders import RunFolder
 from xright.inputs import check_same, inputs
 from xright.loggers import running
-from xright.naming import ARITHMETIC, run_path
+from xright.naming import run_path
 from xright.objectives import labels
 from xright.ranks import broadcast, first, is_first
 from xright.settings import Settings
@@ -57,9 +57,8 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
         stages, optima = prepare(cfg)
         with folder.lock():
             found = first(folder.set_aside) if afresh else first(lambda: folder.finished(config))
-            result = found or JointRun(cfg, strategy, folder, stages, optima=optima).go(
-                config
-            )  # another process may be faster
+            # found: another process was faster
+            result = found or JointRun(cfg, strategy, folder, stages, optima=optima).go(config)
     else:
         first(lambda: check_same(folder.path, result.get("inputs", {}), inputs(config)))
         log.info("finished already: %s", folder.path)
@@ -70,7 +69,7 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
 
 def prepare(cfg: DictConfig) -> tuple[Stages, dict[str, float | None]]:
     """Build or find the shared stages; with them f* of each objective that is no surrogate, None where unknown."""
-    stages = Stages(Settings.of(cfg, ARITHMETIC), corpus_of(cfg))
+    stages = Stages(Settings.of(cfg), corpus_of(cfg))
     stages.check()
     names = [name for name, objective in stages.objectives.items() if not objective.surrogate]
     given = stages.settings.optima
@@ -109,7 +108,8 @@ class JointRun:
         callbacks = [trajectory, *self.callbacks, checkpoints]
         plan = Plan(
             method.label, stages.objectives, stages.streams, stages.batch_size, schedule=schedule, optim=self.optim,
-            seed=settings.seed, evaluation=stages.evaluation, showcase=stages.corpus.showcase(), folder=folder.path,
+            seed=settings.seed, evaluation=stages.evaluation, showcase=stages.corpus.showcase(stages.names),
+            folder=folder.path,
         )  # fmt: skip
         policy = self._fresh()
         if settings.reference == "base" and self.start.is_reference:
@@ -120,9 +120,8 @@ class JointRun:
             policy = whole(policy, settings.loop.trainer, self._fresh, checkpoints)
             result: dict[str, Any] = {}
             if is_first():
-                models.export(
-                    policy, stages.tokenizer, folder.path / "model", stages.base.path if stages.base.is_cached else None
-                )
+                carried = stages.base.path if stages.base.is_cached else None
+                models.export(policy, stages.tokenizer, folder.path / "model", carried)
                 result = self._about(method)
                 for callback in callbacks:
                     result |= callback.summary() if hasattr(callback, "summary") else {}

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from xright.build import build
 from xright.errors import UserError, check_number
+from xright.naming import ARITHMETIC
 from xright.objectives import Objective
 from xright.strategies.weights import check_weights, lam_of
 
@@ -69,10 +70,10 @@ class Settings:
     arithmetic: Mapping[str, Any]
 
     @classmethod
-    def of(cls, cfg: DictConfig, arithmetic: tuple[str, ...] = ()) -> "Settings":
-        """From a configuration that `complete` has seen. arithmetic: keys of the trainer's settings."""
+    def of(cls, cfg: DictConfig) -> "Settings":
+        """From a configuration that `complete` has seen."""
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
-        found = {key: OmegaConf.select(cfg, key) for key in arithmetic}
+        found = {key: OmegaConf.select(cfg, key) for key in ARITHMETIC}
         own = {field.name for field in fields(cls)} - {"model", "loop", "objectives", "optima", "arithmetic"}
         return cls(
             **{key: plain[key] for key in own},

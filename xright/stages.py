@@ -2,8 +2,8 @@
 
 - *base*: what every method starts from. A model on disk or on the hub is its own base; one built on the spot is first
   trained as a language model on the data's texts.
-- *reference* (π_ref): the base after SFT, on the preference data's chosen responses or on the SFT data; or the base
-  itself; or a model of the user's.
+- *reference* (π_ref): the base after SFT, on the chosen responses of the run's pairs or on the rows of a stream; or the
+  base itself; or a model of the user's.
 - *reference log-probs*: of every row of a stream whose objective needs them, fp32, by row id; used by every epoch, λ,
   seed and strategy.
 - *optima* (f_i*): each objective alone for the whole budget; the lowest value on its trajectory. Its final model serves
@@ -46,7 +46,6 @@ from xright.training import Plan, make_trainer, pad_id
 
 log = logging.getLogger(__name__)
 
-FULL = {"r": 0}  # no adapter
 BASE, CHOSEN = "base", "chosen"  # reference=: the base itself, or SFT on chosen responses; or on a stream, by its name
 
 
@@ -106,7 +105,7 @@ class Stages:
 
         def train_base(folder: Path) -> dict[str, Any]:
             fresh = models.build(model.init or {}, self.tokenizer, pretrain["seed"])
-            policy = models.trainable(fresh, FULL, gradient_checkpointing=False, seed=pretrain["seed"])
+            policy = models.trainable(fresh, models.FULL, gradient_checkpointing=False, seed=pretrain["seed"])
             plan = first_responses(
                 "base", texts, pretrain["batch_size"], pretrain["steps"], optim=build(pretrain["optim"])
             )
@@ -142,12 +141,12 @@ class Stages:
         return Pretrained(str(folder))
 
     def _reference_rows(self, kind: str) -> tuple[Rows, BatchSize]:
-        """What a trained reference learns: the first responses of a stream, or the chosen ones of all pairs."""
-        pairs = [name for name in self.sizes if self.corpus.train(name).lengths_NS.shape[1] == 3]
+        """What a trained reference learns: the first responses of a stream, or the chosen ones of the run's pairs."""
+        pairs = [name for name in self.names if len(self.corpus.streams[name].responses) > 1]
         names = pairs if kind == CHOSEN else [kind]
         if not names:
             raise UserError(
-                "reference=chosen is SFT on chosen responses, but no stream has pairs; give reference=base."
+                "reference=chosen is SFT on chosen responses, but no objective learns from pairs; give reference=base."
             )
         rows = [self.corpus.train(name).chosen_only() for name in names]
         return reduce(Rows.union, rows), self.sizes[names[0]]
@@ -173,8 +172,8 @@ class Stages:
         def model() -> nn.Module:
             model = self.reference.load("float32", remote_code)
             check_fits(model, self.tokenizer, self.corpus.max_length)
-            device = make_trainer(self.settings.loop.trainer, logger=False, enable_progress_bar=False)
-            return model.to(device.strategy.root_device)
+            trainer = make_trainer(self.settings.loop.trainer, logger=False, enable_progress_bar=False)
+            return model.to(trainer.strategy.root_device)
 
         table = stored_logps(key, rows, model, pad_id(self.tokenizer), layout=layout)
         return train_rows.with_reference(*table), evaluation.with_reference(*table)
@@ -197,19 +196,20 @@ class Stages:
 
     def optimum(self, name: str) -> Stage:
         """The stage that trains one objective alone: `result["optimum"]` is f*, `model/` its final model."""
-        node, objective = self.settings.objectives[name], self.objectives[name]
+        objective = self.objectives[name]
         rows, evaluation = self.rows[objective.stream]
         batch_size = self.batch_size[objective.stream]
         steps = self.settings.epochs * self.steps_per_epoch
         key = {
-            **self._policy_key(), "objective": node, "rows": rows.digest, "evaluation": evaluation.digest,
+            **self._policy_key(), "objective": self.settings.objectives[name], "rows": rows.digest,
+            "evaluation": evaluation.digest,
             "reference": self.reference.identity if objective.needs_reference else None, "steps": steps,
             "batch_size": str(batch_size), "eval_every": self.settings.loop.eval_every, "optim": self.settings.optim,
         }  # fmt: skip
 
         def train_objective(folder: Path) -> dict[str, Any]:
             plan = Plan(
-                f"optimum ({name})", {name: build(node)}, {objective.stream: rows}, {objective.stream: batch_size},
+                f"optimum ({name})", {name: objective}, {objective.stream: rows}, {objective.stream: batch_size},
                 schedule=[(Only(name), steps)], optim=build(self.settings.optim), seed=SEED,
                 evaluation={name: evaluation},
             )  # fmt: skip

@@ -24,7 +24,6 @@ from xright import models
 from xright.data.corpus import corpus_of
 from xright.data.world import World
 from xright.evaluation.winrate import RewardModel
-from xright.naming import ARITHMETIC
 from xright.optim import Optim
 from xright.quiet import quiet
 from xright.settings import Settings
@@ -42,7 +41,7 @@ def train_reward_model(run: Path, seed: int, folder: Path) -> None:
     quiet()
     cfg: Any = OmegaConf.load(run / "config.yaml")
     corpus = corpus_of(cfg)
-    base = Stages(Settings.of(cfg, ARITHMETIC), corpus).base
+    base = Stages(Settings.of(cfg), corpus).base
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(base.path, num_labels=1)
     model.config.pad_token_id = corpus.tokenizer.pad_token_id

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from artefact import main
 from paths import OBJECTIVES, grid, study, with_times
 
-from xright.analysis.bars import bar_panel, distance_panel
+from xright.analysis.bars import bar_panel, distance_panel, height_of
 from xright.analysis.chart import Chart, Row
 from xright.analysis.flat import from_rows, to_rows
 from xright.analysis.oscillation import rise, stretch
@@ -47,7 +47,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     """Paths above, a panel per k, the first seed strong; bars below."""
     runs = measured(rows)
     bars = [distance_panel(runs), *(bar_panel(runs.table, column, title) for column, title in BARS.items())]
-    below = Row(panels=bars, height=3.2, shared="y", widths=(1.6, 1, 1, 1))
+    below = Row(panels=bars, height=height_of(runs.table), shared="y", widths=(1.6, 1, 1, 1))
     return printed(Chart(rows=[*path_rows(runs, one_seed=True), below], width=12))
 
 

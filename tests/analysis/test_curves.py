@@ -92,3 +92,14 @@ def test_a_surrogate_has_its_loss_in_the_place_of_a_gap(make, tmp_path):
     axes = draw(gaps, tmp_path)
     assert [one.get_ylabel() for one in axes][2] == "f_ORPO (nats per pair)"
     assert axes[2].lines[-1].get_ydata()[-1] == pytest.approx(0.9)
+
+
+def test_the_legend_lies_within_the_figure(make, tmp_path):
+    for lam in (0.01, 0.25, 0.5, 0.75, 0.99):
+        make("maxright", 0.5, 0.1, lam=lam)
+    figure = printed(gaps(read_runs([tmp_path])))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert len(legend.get_texts()) == 5

@@ -55,7 +55,7 @@ def test_a_point_of_three_must_be_reached_in_all():
 
 @pytest.mark.parametrize("point", [[1.5, 0.5], 1.5, None])
 def test_a_point_is_by_objective(point):
-    told = r"a point of callbacks\.stop\.front is .*, but must be by objective: \{sft: f, dpo: f\}"
+    told = r"a point of callbacks\.stop\.front is .*, but must be by objective: \{objective: f, …\}"
     with pytest.raises(UserError, match=told):
         StoppingRule(OPTIMA, front=[point])
 

@@ -11,7 +11,7 @@ from xright.errors import UserError
 from xright.starts import Average, Base, Start
 
 NAMES = sorted(file.stem for file in (Path(__file__).parents[2] / "conf" / "start").glob("*.yaml"))
-NO_CODE = SimpleNamespace(model=SimpleNamespace(trust_remote_code=False))
+PLAIN = SimpleNamespace(model=SimpleNamespace(trust_remote_code=False, gradient_checkpointing=False))
 
 
 def stages(models, tokenizer, folder):
@@ -19,7 +19,7 @@ def stages(models, tokenizer, folder):
     for name, model in models.items():
         model.save_pretrained(folder / name / "model")
         tokenizer.save_pretrained(folder / name / "model")
-    return SimpleNamespace(settings=NO_CODE, optimum=lambda name: SimpleNamespace(folder=folder / name))
+    return SimpleNamespace(settings=PLAIN, optimum=lambda name: SimpleNamespace(folder=folder / name))
 
 
 def test_these_are_all():
@@ -55,6 +55,8 @@ def test_the_average_is_weighted_parameter_by_parameter(weights, tiny_model, wor
     for key, value in averaged.named_parameters():
         expected = sum(share * found[key] for share, found in zip(shares.values(), each, strict=True))
         torch.testing.assert_close(value, expected, rtol=0, atol=1e-7)
+    assert averaged.training
+    assert all(parameter.requires_grad for parameter in averaged.parameters())
     assert (start.name, start.importance, start.is_reference) == ("Model average", shares, False)
 
 

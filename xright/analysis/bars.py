@@ -1,6 +1,7 @@
 """Bars: a row per method and weighting, the first on top; means over seeds, with 95 % t intervals as thin lines."""
 
 from collections.abc import Iterator
+from itertools import cycle
 
 import pandas as pd
 
@@ -106,12 +107,12 @@ def _distance(runs: Runs, key: dict, group: pd.DataFrame, place: int, floor: flo
         yield Mark(x=[max(found.low, floor), found.high], y=[place, place], dash="-", width=1)
         ends.append(found.high)
     yield Mark(x=[max(ends)], y=[place], texts=[number(found.mean)])
-    for marker, (name, gap) in zip(GAP_MARKS, gaps.items(), strict=False):
+    for marker, (name, gap) in zip(cycle(GAP_MARKS), gaps.items(), strict=False):
         label = f"{runs.axes[name].label} gap" if gap.mean >= 0 else "negative gap (its size)"
         yield Mark(x=[abs(gap.mean)], y=[place], marker=marker, size=4.5, hollow=gap.mean < 0, group=label, listed=True)
 
 
-def runtime_panel(runs: Runs) -> Panel:
+def runtime_panel(runs: Runs, title: str = "Runtime increase over the matched Sequential run (%)") -> Panel:
     """Runtime increase (%) of each joint method and λ: a column `increase` (a fraction) if there is one."""
     table = runs.table
     if "increase" not in table:
@@ -120,4 +121,4 @@ def runtime_panel(runs: Runs) -> Panel:
     table = table.assign(increase=100 * table["increase"]).dropna(subset="increase")
     if table.empty:
         return Panel(marks=[], nothing="No Sequential run matches a joint one.")
-    return bar_panel(table, "increase", "Runtime increase over the matched Sequential run (%)")
+    return bar_panel(table, "increase", title)

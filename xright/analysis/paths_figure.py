@@ -30,7 +30,7 @@ def summary_figure(runs: Runs) -> Figure:
     for pair in pairs_of(runs):
         paths = [mark for front, mine in _by_front(runs) for mark in _paths(mine, pair, False, front)]
         spaces.append(_panel(runs, pair, "", paths))
-    panels = [*spaces, distance_panel(runs), runtime_panel(runs)]
+    panels = [*spaces, distance_panel(runs), runtime_panel(runs, "Runtime increase (%)")]  # which is narrow
     return printed(Chart(rows=[Row(panels=panels, height=4, widths=[1.2] * len(spaces) + [1, 0.8])], width=12))
 
 

@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator
 from xright.analysis.chart import LINEAR_BELOW, Axis, Chart, Mark, Panel
 from xright.analysis.style import INK, NAME, SETTINGS, cut, new_figure, plain_ticks
 
+ENTRY, LETTER = 48, 5.8  # points of a legend's entry without its words, and of a wide letter
 ALIGNED = {"right": ("left", 7), "left": ("right", -7), "centre": ("center", 0)}  # side: (alignment, shift in points)
 
 
@@ -97,5 +98,5 @@ def _legend(figure: Figure, chart: Chart) -> None:
             listed.setdefault(cut(mark.group, NAME), mark)
     handles = [Line2D([], [], color=mark.colour, label=name, **_line(mark)) for name, mark in listed.items()]
     if handles:
-        across = max(1, int(chart.width * 72 / (35 + 4.6 * max(map(len, listed)))))
+        across = max(1, int(chart.width * 72 / (ENTRY + LETTER * max(map(len, listed)))))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(listed), across), frameon=False)

@@ -76,7 +76,7 @@ class StoppingRule(L.Callback):
 
 def _point(given: Any) -> dict[str, float]:
     if not isinstance(given, Mapping):
-        raise UserError(f"a point of callbacks.stop.front is {given!r}, but must be by objective: {{sft: f, dpo: f}}.")
+        raise UserError(f"a point of callbacks.stop.front is {given!r}, but must be by objective: {{objective: f, …}}.")
     return {
         name: check_number(f"callbacks.stop.front: {name}", f, lambda _: True, "a number") for name, f in given.items()
     }

@@ -1,7 +1,7 @@
 """The trajectory in objective space: `trajectory.csv`, `val/*`, `gap/*` and `ideal_distance`, one row per evaluation.
 
 Columns, for every objective of the run: step (optimizer steps done), epoch (passes over the longest loader), f_* (in
-its unit), gap_* = f − f*, ideal_distance = sqrt(Σ gap²) (arXiv 2410.15483, section 3; empty where no optima are
+its unit), gap_* = f − f*, ideal_distance = sqrt(Σ gap²) (arXiv 2410.15483, section 3; empty unless all optima are
 known), *_steps (steps that updated this objective), train_seconds and eval_seconds (cumulative, kept apart).
 Logs val/<objective> and gap/<objective> (its unit), ideal_distance, and val/<metric> of objectives (rewards in nats,
 accuracies in [0, 1], logps in nats); where two objectives have a metric of one name, val/<objective>/<metric>.
@@ -56,7 +56,9 @@ class Trajectory(L.Callback):
         self.eval_seconds += outputs["eval_seconds"]
         losses = outputs["evaluation"]
         gaps = {name: gap(losses[name], best) for name, best in self.optima.items() if name in losses}
-        distance = {"ideal_distance": ideal_distance(gaps)} if gaps else {}
+        goals = [name for name, objective in self.objectives.items() if not objective.surrogate]
+        known = gaps and all(name in gaps for name in goals)  # a distance over some of them would be another quantity
+        distance = {"ideal_distance": ideal_distance(gaps)} if known else {}
         self.last = self._row(losses, gaps) | distance
         self.file.add([self.last])
         logged = {f"val/{name}": value for name, value in losses.items()}

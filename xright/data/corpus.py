@@ -7,7 +7,7 @@ without an entry is an error, never a recomputation.
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -70,14 +70,14 @@ class Corpus:
         """The stream in whose template the model is asked."""
         return asked({name: stream.kind for name, stream in self.streams.items()})
 
-    def showcase(self) -> list[dict[str, Any]]:
-        """A few rendered prompts to watch completions of: the source's own, else those of the first rows kept of the
-        split that is evaluated on."""
+    def showcase(self, streams: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """A few rendered prompts to watch completions of: the source's own, else those of the first rows kept of
+        these streams, of the split that is evaluated on."""
         if hasattr(self.source, "showcase"):
             return [self._shown(self.asked, probe.prompt, probe.kind) for probe in self.source.showcase()]
         return [
             self._shown(stream, prompt, stream)
-            for stream in self.streams
+            for stream in (self.streams if streams is None else streams)
             for prompt in self._tokenised(stream, "eval" if self.eval_on == "heldout" else "train").counts.first
         ]
 

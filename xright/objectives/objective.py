@@ -8,6 +8,7 @@ Shapes: B rows, R responses per row; S = R·B sequences, response-major (all cho
 ones); N predicted tokens over all sequences; L × T the layout's token grid (L lines).
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ class Objective(ABC):
     stream: name of the data stream whose rows it takes. responses: answers to a prompt that it needs. unit: of f.
     label: what people call it.
     needs_reference: does it read the rows' log-probs under π_ref?
-    lower_bound: what f cannot fall below, where that is known. value_at_reference: f where policy and π_ref agree, if
+    lower_bound: what f cannot fall below, as far as is known. value_at_reference: f where policy and π_ref agree, if
     that is known; checked at start-up.
     surrogate: is it trained in the place of other objectives (ORPO)? Then it is recorded and evaluated, but is no goal:
     it has no optimum, and no axis in objective space.
@@ -85,7 +86,7 @@ class Objective(ABC):
     unit: str = "nats"
     label: str = ""
     needs_reference: bool = False
-    lower_bound: float | None = None
+    lower_bound: float = -math.inf
     value_at_reference: float | None = None
     surrogate: bool = False
 

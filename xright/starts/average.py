@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class Average(Start):
-    """The models are those of the optima's stages. UserError for weights that are none."""
+    """The models are those of the optima's stages, adapters merged; all parameters of their average are trained, where
+    any are. UserError for weights that are none."""
 
     name = "Model average"
-
+    takes_adapter = False
     importance: dict[str, float]
 
     def __init__(self, weights: Mapping[str, float]) -> None:
@@ -28,5 +29,7 @@ class Average(Start):
 
     def policy(self, stages: Stages, seed: int) -> nn.Module:
         """The average; the seed decides nothing."""
+        settings = stages.settings.model
         folders = {stages.optimum(name).folder / "model": weight for name, weight in self.importance.items()}
-        return models.average(folders, trust_remote_code=stages.settings.model.trust_remote_code)
+        averaged = models.average(folders, trust_remote_code=settings.trust_remote_code)
+        return models.trainable(averaged, models.FULL, settings.gradient_checkpointing, seed)

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 class Start(ABC):
     """name: what people call it. importance: the trade-off it is asked for, {objective: weight}, where it takes one.
-    is_reference: is it the model that `reference=base` names? Then a loss that is known there is checked."""
+    is_reference: is it the model that `reference=base` names? Then a loss that is known there is checked.
+    takes_adapter: can it be trained through an adapter (`model.lora.r` > 0)? Not where its weights are in no folder
+    that the adapter could name."""
 
     name: str
     importance: Mapping[str, float] | None = None
     is_reference = False
+    takes_adapter = True
 
     @abstractmethod
     def policy(self, stages: Stages, seed: int) -> nn.Module:

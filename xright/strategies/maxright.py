@@ -32,9 +32,10 @@ class MAXRIGHT(Weighted):
             )
         known = {name: best for name, best in (optima or {}).items() if best is not None}
         if missing := [name for name in self.importance if name not in known]:
+            example = ", ".join(f"{name}: 0.5" for name in self.importance)
             raise UserError(
                 f"MAXRIGHT needs the optima of its objectives, {', '.join(missing)} too, but optima={optima!r}; leave "
-                "optima=auto to compute them, or give numbers: 'optima={dpo: 0.05, sft: 1.5}'."
+                f"optima=auto to compute them, or give numbers: 'optima={{{example}}}'."
             )
         self.optima = {name: float(known[name]) for name in self.importance}
         self.k = k

@@ -27,7 +27,10 @@ class Schedule:
     name = "Schedule"
 
     def __init__(self, phases: Sequence[Phase | Mapping[str, Any]]) -> None:
-        made = [phase if isinstance(phase, Phase) else Phase(**phase) for phase in phases]
+        for phase in phases:
+            if not isinstance(phase, Phase) and not (isinstance(phase, Mapping) and {*phase} <= {*Phase._fields}):
+                raise UserError(f"strategy.phases: a phase is {{rule: …, epochs: …}}, not {phase!r}.")
+        made = [phase if isinstance(phase, Phase) else Phase(**{"rule": None, **phase}) for phase in phases]
         for phase in made:
             if not isinstance(phase.rule, Selector):
                 raise UserError(f"strategy.phases: a phase's rule must be one of strategies/, not {phase.rule!r}.")
