@@ -84,7 +84,7 @@ def test_a_turn_that_the_chat_template_passes_over_is_told(prepare, rows, times)
     [
         (["model.tokenizer=other"], "model.path='{place}/model' has another tokenizer than model.tokenizer: id "),
         (["model.revision=step1000"], "model.revision='step1000' is of a hub model, and the folder 'model' has none"),
-        (["reference=null"], "reference=None must be chosen, sft, base, or a folder or hub name"),
+        (["reference=null"], "reference=None must be base, chosen, the name of a stream, or a folder or hub name"),
         (["seed=99999999999999999999"], "seed=99999999999999999999 must be a whole number <= 9223372036854775807"),
         (["threads=100000"], "threads=100000 must be a whole number <= 1024"),
     ],

@@ -143,5 +143,5 @@ def test_what_is_null_is_no_objective_and_null_optima_are_none(completed):
     settings = Settings.of(completed(ALONE, "optima=null"))
     assert list(settings.objectives) == list(settings.table()) == ["dpo"]
     assert settings.optima == {}
-    assert settings.arithmetic == {}
+    assert settings.arithmetic == {"trainer.precision": "32-true"}
     assert Settings.of(completed()).optima == "auto"
