@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from publish import between_markers, shrink
 
-from xright.analysis.tables import Grid, markdown
+from xright.analysis.text.tables import Grid, markdown
 
 DPI = 110
 

@@ -8,14 +8,14 @@ import pandas as pd
 from artefact import main
 from matplotlib.figure import Figure
 
-from xright.analysis.flat import from_rows, to_rows
-from xright.analysis.methods import Objective
-from xright.analysis.paths_figure import paths_figure
-from xright.analysis.runs import Runs, read_runs
-from xright.analysis.runtime import percent, runtime_increases
-from xright.analysis.seed_tables import with_interval
-from xright.analysis.statistics import mean_interval
-from xright.analysis.tables import Grid
+from xright.analysis.figures.paths_figure import paths_figure
+from xright.analysis.numbers.runtime import percent, runtime_increases
+from xright.analysis.numbers.statistics import mean_interval
+from xright.analysis.read.methods import Objective
+from xright.analysis.read.runs import Runs, read_runs
+from xright.analysis.text.flat import from_rows, to_rows
+from xright.analysis.text.seed_tables import with_interval
+from xright.analysis.text.tables import Grid
 
 OBJECTIVES = {"dpo": Objective("dpo", "DPO", "nats per pair"), "sft": Objective("sft", "SFT", "nats per token")}
 COLUMNS = {"f_dpo": "f_DPO", "f_sft": "f_SFT", "gap_dpo": "DPO gap", "gap_sft": "SFT gap"}

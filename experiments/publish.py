@@ -6,10 +6,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from xright.analysis.claims import claims
+from xright.analysis.numbers.claims import claims
+from xright.analysis.read.runs import read_runs
 from xright.analysis.report import machines, write_page
-from xright.analysis.runs import read_runs
-from xright.analysis.tables import markdown_table
+from xright.analysis.text.tables import markdown_table
 
 BEGIN, END = "<!-- results: written by the command above -->", "<!-- end of results -->"
 

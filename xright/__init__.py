@@ -2,19 +2,22 @@
 
 The way of a row, room by room; each room's first lines say more:
 
-    data          files -> canonical rows -> tokens (`corpus`) -> a step's rows (`sampler`) -> a batch (`collate`)
-    attention, packing, fits     how a model takes a packed line; which models can
-    objectives    a batch -> log-probs (`logprobs`) -> the sum of an objective's losses
+    data          files -> canonical rows -> tokens -> the rows of a step
+    forward       a step's rows -> a batch without padding -> log-probs
+    objectives    a batch -> the sum of an objective's losses
     strategies    which objectives a step trains, with which weights; a schedule of such rules
     starts        the model that a run begins with
-    module        the joint step; `training` runs it, `means` and `optim` serve it
-    stages        what runs share: base, reference, its log-probs, optima; `alone` trains them, `cache` keeps them
-    pipeline      one run: `settings` and `checks` before, `callbacks` and `loggers` beside it, files in `folders`
-    run, job, sweep, cells, processes, ranks, slurm, preemption     who starts it, how often, and what may end it
-    analysis, report             finished runs -> numbers, claims, figures, a page
-    evaluation, evaluate         finished models -> benchmarks, refusals, win rates
+    training      the joint step, and a training of such steps; `optim`: its one optimizer
+    tracking      what a run writes down; `callbacks`: whatever merely watches
+    pipeline      one run: checks, shared stages, training, its folder
+    launch        who starts runs: one, a sweep, ranks, SLURM
+    analysis      finished runs -> numbers, claims, figures, a page; `metrics`: gaps, ideal distance, hypervolume
+    evaluation    finished models -> benchmarks, refusals, win rates
     theory        the convex results of the paper, by the same rules
-    errors, files, places, naming, inputs, build, moved      below all of them
+
+Below them: `models` (load, save, adapters), `cache` (stages that are built once), `config` (what Hydra composed),
+`machine` (paths, files, ranks, signals), `errors` (what a user can mend). Commands: `python -m xright.run`, `report`,
+`evaluate`, `dashboard`, `cache`, `theory`.
 """
 
 __version__ = "0.1.0"

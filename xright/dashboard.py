@@ -1,6 +1,6 @@
 """`python -m xright.dashboard PROJECT`: a W&B workspace for a project's runs; without a key, what it would hold.
 
-A section per heading of `logged.py`, a panel per key with its unit in the title, all over optimizer steps; before them
+A section per heading of `keys.py`, a panel per key with its unit in the title, all over optimizer steps; before them
 the objective space, after them the completions. What the objectives are is read from the project's newest finished run;
 before there is one, a panel holds the keys of all of them. W&B's own package for workspaces writes it, as a new saved
 view: views that exist, yours or a former one of ours, are left alone.
@@ -16,8 +16,8 @@ from typing import Any
 import wandb
 
 from xright.errors import UserError
-from xright.logged import SECTIONS, STEP, TABLES, TRAJECTORY, of_objectives, pattern
-from xright.loggers import configured
+from xright.tracking.keys import SECTIONS, STEP, TABLES, TRAJECTORY, of_objectives, pattern
+from xright.tracking.loggers import configured
 
 VIEW = "xright: objectives, gaps, completions"
 NEWEST = 20  # runs of a project, among which a finished one is looked for

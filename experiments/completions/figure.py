@@ -11,9 +11,9 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from artefact import main
 
-from xright.analysis.answers import answers
-from xright.analysis.runs import read_runs
-from xright.analysis.tables import Grid
+from xright.analysis.read.runs import read_runs
+from xright.analysis.text.answers import answers
+from xright.analysis.text.tables import Grid
 
 LAM = 0.5
 KINDS = {"lookalike": "look-alike", "harmful_prefixed": "harmful, prefixed"}  # as a reader calls them

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from publish import between_markers
 
-from xright.pipeline import versions
+from xright.pipeline.run import versions
 from xright.similarity.__main__ import in_words
 
 HERE, OUT = Path(__file__).parent, Path("report/data_similarity")

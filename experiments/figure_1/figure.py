@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from paths import comparison
 
-from xright.analysis.paths_figure import summary_figure
+from xright.analysis.figures.paths_figure import summary_figure
 
 LABELS = ("Sequential DPO→SFT (3,3)", "Mix λ=0.5", "ALRIGHT λ=0.5", "MAXRIGHT λ=0.5")
 

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from artefact import main
 from evaluated import LAMS, counts, methods
 
-from xright.analysis.benchmark_figures import categories_figure
-from xright.analysis.tables import Grid
+from xright.analysis.figures.benchmark_figures import categories_figure
+from xright.analysis.text.tables import Grid
 
 TASKS = ("harmful", "jailbreak")  # look-alikes are to be complied with
 

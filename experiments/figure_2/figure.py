@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from artefact import main
 
 from xright.analysis.style import number
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 from xright.theory.curves import paths
 from xright.theory.figures import SHOWN, figure_2
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from artefact import main
 from evaluated import BENCHMARKS, grid, methods, scores
 
-from xright.analysis.radar_figure import radar_figure
+from xright.analysis.figures.radar_figure import radar_figure
 
 
 def draw(rows: pd.DataFrame) -> Figure:

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from artefact import main
 from evaluated import CONTESTS, grid, methods, scores
 
-from xright.analysis.benchmark_figures import win_rate_figure
+from xright.analysis.figures.benchmark_figures import win_rate_figure
 
 
 def draw(rows: pd.DataFrame) -> Figure:

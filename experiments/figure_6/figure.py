@@ -10,7 +10,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from artefact import main
 
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 from xright.theory.curves import one_parameter
 from xright.theory.figures import figure_6
 

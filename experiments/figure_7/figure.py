@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from artefact import main
 
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 from xright.similarity.__main__ import SHOWN
 from xright.similarity.closest import COLUMNS, summary
 from xright.similarity.figure import similarity_figure

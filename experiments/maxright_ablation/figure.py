@@ -12,13 +12,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from artefact import main
 from paths import OBJECTIVES, grid, study, with_times
 
-from xright.analysis.bars import bar_panel, distance_panel, height_of
-from xright.analysis.chart import Chart, Row
-from xright.analysis.flat import from_rows, to_rows
-from xright.analysis.oscillation import rise, stretch
-from xright.analysis.paths_figure import path_rows
-from xright.analysis.printed import printed
-from xright.analysis.runs import Runs
+from xright.analysis.figures.bars import bar_panel, distance_panel, height_of
+from xright.analysis.figures.chart import Chart, Row
+from xright.analysis.figures.paths_figure import path_rows
+from xright.analysis.figures.printed import printed
+from xright.analysis.numbers.oscillation import rise, stretch
+from xright.analysis.read.runs import Runs
+from xright.analysis.text.flat import from_rows, to_rows
 
 BARS = {"ms": "Time per step (ms)", "rise": "Rise of both losses (nats)", "stretch": "Steps per stretch"}
 COLUMNS = {"ideal_distance": "ideal distance", "rise": "rise", "rise_dpo": "… of f_DPO", "rise_sft": "… of f_SFT"}

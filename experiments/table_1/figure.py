@@ -12,7 +12,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from artefact import main
 
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 from xright.theory.problems import table_1
 
 HERE = Path(__file__).resolve().parent

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from artefact import main
 
 from xright.analysis.style import number
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 from xright.theory.problems import table_2
 from xright.theory.toy import VARIANTS
 

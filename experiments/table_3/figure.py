@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from artefact import main
 from evaluated import BENCHMARKS, LAMS, grid, scores
 
-from xright.analysis.statistics import mean_interval
+from xright.analysis.numbers.statistics import mean_interval
 from xright.analysis.style import number
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 from xright.metrics import delta_m
 
 BASELINE = "Sequential DPO→SFT (3,3)"

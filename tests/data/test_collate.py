@@ -3,9 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xright.data.collate import LAYOUTS, collate, length_sorted_chunks
 from xright.data.prompts import Row
-from xright.objectives import Group
+from xright.forward.batch import Group
+from xright.forward.collate import LAYOUTS, collate, length_sorted_chunks
 
 PAD = 9
 SFT = [Row(0, [1, 2], ([3],)), Row(1, [4], ([5, 6, 7],))]

@@ -16,8 +16,6 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from xright.analysis.thin import thinned
-
 T = TypeVar("T")
 Dash = str | tuple[int, tuple[int, ...]]
 
@@ -103,14 +101,6 @@ def groups_with(table: pd.DataFrame, rows: pd.DataFrame) -> Iterator[tuple[dict,
     for key, group in groups(table):
         mine = [places[folder] for folder in group["folder"] if folder in places]
         yield key, group, rows.iloc[np.sort(np.concatenate(mine)) if mine else []]
-
-
-def end_to_end(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """The rows of all runs as one curve of these columns each, with a row of NaN before every run: one line instead of
-    hundreds. Long curves are `thinned`."""
-    ordered = thinned(rows, *columns).sort_values("folder", kind="stable", ignore_index=True)
-    starts = np.flatnonzero(ordered["folder"].ne(ordered["folder"].shift()))
-    return ordered.reindex(np.insert(np.arange(len(ordered)), starts, -1))
 
 
 def short_name(key: dict) -> str:

@@ -2,8 +2,8 @@
 
 from xright.objectives.dpo import DPO
 from xright.objectives.ipo import IPO
-from xright.objectives.objective import Batch, Group, Objective, labels
+from xright.objectives.objective import Objective, labels
 from xright.objectives.orpo import ORPO
 from xright.objectives.sft import SFT
 
-__all__ = ["DPO", "IPO", "ORPO", "SFT", "Batch", "Group", "Objective", "labels"]
+__all__ = ["DPO", "IPO", "ORPO", "SFT", "Objective", "labels"]

@@ -9,8 +9,9 @@ length of the answers; averaging is what its authors confirmed.
 
 from torch import Tensor, nn
 
+from xright.forward.batch import Batch
 from xright.objectives.dpo import check_beta, log_ratios, preference_metrics
-from xright.objectives.objective import Batch, Objective
+from xright.objectives.objective import Objective
 
 
 def ipo_loss(margins_B: Tensor, beta: float) -> Tensor:

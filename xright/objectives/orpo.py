@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xright.errors import check_number
-from xright.objectives.logprobs import response_logps
-from xright.objectives.objective import Batch, Objective
+from xright.forward.batch import Batch
+from xright.forward.logprobs import response_logps
+from xright.objectives.objective import Objective
 
 
 def orpo_loss(mean_logps_RB: Tensor, weight: float) -> Tensor:

@@ -68,7 +68,7 @@ def compare(
     """As conf/similarity.yaml has them. Writes pairs-<measure>.csv and similarity-<measure>.{png,pdf} for each measure,
     then similarity.json, and returns its path. UserError for bad input.
     """
-    from xright.quiet import quiet  # what these import takes seconds, and --help needs none of it
+    from xright.machine.quiet import quiet
     from xright.similarity.closest import Side, pair_up, summary
     from xright.similarity.figure import save_figure
     from xright.similarity.texts import measures, read_texts

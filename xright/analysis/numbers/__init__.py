@@ -1,0 +1,1 @@
+"""What the tables say: means over seeds, hypervolumes, oscillation, runtime, and the judged claims."""

@@ -1,0 +1,1 @@
+"""Numbers as people read them: grids for terminal, page and csv, answers side by side."""

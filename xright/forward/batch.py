@@ -1,0 +1,62 @@
+"""A step's rows of one stream as tensors: what `collate.py` builds, and everything that computes reads.
+
+Shapes: B rows, R responses per row; S = R·B sequences, response-major (all chosen responses first, then all rejected
+ones); N predicted tokens over all sequences; L × T the layout's token grid (L lines).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Group(NamedTuple):
+    """A row inside a packed line: from `start`, `prompt` tokens, then each response's tokens, one after the other.
+
+    Every response attends to the prompt and to itself.
+    """
+
+    start: int
+    prompt: int
+    responses: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one stream as tensors. Built by `collate.py`, read by `logprobs.py`.
+
+    input_ids_LT: S lines of one sequence each, padded on the right, with their attention_mask_LT; or one line of all
+    rows, packed, with position_ids_LT (they restart with each sequence) and groups.
+    line_N, position_N: where the hidden state stands that predicts token_N, which belongs to sequence_N.
+    lengths: predicted tokens of each sequence. responses: R. n_rows: B. n_input_tokens: tokens of all sequences,
+    padding excluded. (Plain ints, so that asking for a denominator never waits for a device.)
+    reference_logps_RB: summed response log-probs under π_ref, fp64, or None where no objective needs them.
+    """
+
+    input_ids_LT: Tensor
+    attention_mask_LT: Tensor | None
+    position_ids_LT: Tensor | None
+    groups: Sequence[Group] | None
+    line_N: Tensor
+    position_N: Tensor
+    token_N: Tensor
+    sequence_N: Tensor
+    lengths: Sequence[int]
+    responses: int
+    n_rows: int
+    n_input_tokens: int
+    reference_logps_RB: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        if self.reference_logps_RB is not None:
+            tensors["reference_logps_RB"] = self.reference_logps_RB.to(widest(device))
+        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in tensors.items()})  # type: ignore[arg-type]
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The dtype of sums over tokens and of what is computed from them: fp64, but for Apple's GPUs, which have none."""
+    return torch.float32 if device.type == "mps" else torch.float64

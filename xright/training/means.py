@@ -1,0 +1,85 @@
+"""Exact means over rows: summed over micro-batches and ranks, then divided by how much there was of it all.
+
+A mean of means would depend on how the rows were cut. Sums over ranks travel in fp64, in one message.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from xright.forward.batch import Batch
+from xright.objectives import Objective
+
+Rows = Sequence[Any]
+Sum = Callable[..., tuple[float, ...]]  # over ranks, of each of its arguments
+
+
+class NonFiniteLoss(Exception):
+    """A loss became NaN or infinite. objective, step (from 0) and this rank's rows."""
+
+    def __init__(self, objective: str, step: int, rows: Rows) -> None:
+        super().__init__(f"the {objective} loss of step {step} is not finite")
+        self.objective, self.step, self.rows = objective, step, rows
+
+
+class Interrupted(Exception):
+    """A pass over the rows was asked to end before its time."""
+
+
+class Totals:
+    """Σ ℓ and the sums of metrics, of one objective, on this rank; `means` divides by the size over all ranks."""
+
+    def __init__(self, losses: Iterable[torch.Tensor] = ()) -> None:
+        self.losses = [float(loss.detach()) for loss in losses]
+        self.metrics: dict[str, Any] = {}
+
+    def add(self, loss: torch.Tensor, metrics: Mapping[str, Any]) -> None:
+        """A micro-batch's."""
+        self.losses.append(float(loss.detach()))
+        for key, value in metrics.items():
+            self.metrics[key] = self.metrics.get(key, 0.0) + value
+
+    def means(
+        self, size: float, sum_over_ranks: Sum, name: str, step: int, rows: Rows
+    ) -> tuple[float, dict[str, float]]:
+        """f and metrics over all ranks; NonFiniteLoss where f is none. All ranks have the same metrics."""
+        sums = sum_over_ranks(math.fsum(self.losses), *(float(found) for found in self.metrics.values()))
+        value, *means = (total / size for total in sums)
+        if not math.isfinite(value):
+            raise NonFiniteLoss(name, step, rows)
+        return value, dict(zip(self.metrics, means, strict=True))
+
+
+@torch.no_grad()
+def exact_means(
+    name: str,
+    objective: Objective,
+    policy: nn.Module,
+    chunks: Sequence[Rows],
+    lay_out: Callable[[Rows], Batch],
+    sum_over_ranks: Sum,
+    step: int,
+    asked_to_stop: Callable[[], bool] = lambda: False,
+) -> tuple[float, dict[str, float]]:
+    """f and metrics of an objective over chunks of rows, without gradient and dropout.
+
+    chunks: this rank's; where ranks ask each other whether to stop, as many on every rank (some may be empty). Raises
+    Interrupted if so.
+    """
+    totals, units = Totals(), 0
+    policy.eval()
+    try:
+        for chunk in chunks:
+            if asked_to_stop():
+                raise Interrupted
+            if chunk:
+                batch = lay_out(chunk)
+                totals.add(*objective(policy, batch))
+                units += objective.size(batch)
+    finally:
+        policy.train()
+    (size,) = sum_over_ranks(units)
+    return totals.means(size, sum_over_ranks, name, step, rows=[row for chunk in chunks for row in chunk])
