@@ -36,7 +36,9 @@ MAY = {
         *("machine", "errors"),
     },
     "training/means": {"objectives", "forward.batch"},
-    "training/module": {"objectives", "strategies", "forward.batch", "optim", "training.means"},
+    "training/part": {"forward.batch", "training.means"},
+    "training/gradients": set(),
+    "training/module": {"objectives", "strategies", "forward.batch", "optim", "training"},
     "training": {
         *("training", "strategies", "objectives", "forward", "data", "optim", "tracking.trajectory"),
         *("callbacks.progress", "models", "config", "machine", "errors"),
@@ -57,11 +59,12 @@ ALONE = {
     "errors": set(),
     "metrics": {"numpy", "moocore"},
     "objectives": {"torch"},
-    "strategies": {"numpy"},
+    "strategies": {"numpy", "scipy"},
     "optim": {"torch"},
     "machine/ranks": {"torch"},
     "machine/preemption": set(),
     "training/means": {"torch"},
+    "training/gradients": {"numpy", "torch"},
 }
 STANDARD = sys.stdlib_module_names
 

@@ -14,32 +14,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from xright.errors import UserError
-from xright.strategies.weights import Weighted
+from xright.strategies.gapped import WeightedGaps
 
 USUAL_K = 10
 
 
-class MAXRIGHT(Weighted):
+class MAXRIGHT(WeightedGaps):
     """Largest weighted gap first. Raises UserError for weights that are none, k < 1, or unknown optima."""
 
     def __init__(
-        self, weights: Mapping[str, float], optima: Mapping[str, float | None] | None, k: int = USUAL_K
+        self, weights: Mapping[str, float | None], optima: Mapping[str, float | None] | None, k: int = USUAL_K
     ) -> None:
-        super().__init__(weights)
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise UserError(
                 f"strategy.k={k!r} of MAXRIGHT must be a whole number >= 1: it looks at all objectives every k steps."
             )
-        known = {name: best for name, best in (optima or {}).items() if best is not None}
-        if missing := [name for name in self.importance if name not in known]:
-            example = ", ".join(f"{name}: 0.5" for name in self.importance)
-            raise UserError(
-                f"MAXRIGHT needs the optima of its objectives, {', '.join(missing)} too, but optima={optima!r}; leave "
-                f"optima=auto to compute them, or give numbers: 'optima={{{example}}}'."
-            )
-        self.optima = {name: float(known[name]) for name in self.importance}
+        super().__init__(weights, optima)
         self.k = k
-        self.gaps: dict[str, float] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -50,18 +41,6 @@ class MAXRIGHT(Weighted):
         """All objectives when t mod k = 0."""
         return self.objectives if step % self.k == 0 else ()
 
-    def observe(self, losses: Mapping[str, float]) -> None:
-        """Remember f − f* of every loss told."""
-        self.gaps.update({name: loss - self.optima[name] for name, loss in losses.items()})
-
     def weights(self, step: int) -> dict[str, float]:
         """One-hot on the largest weighted gap; `max` keeps the first of equals."""
         return {max(self.objectives, key=lambda name: self.importance[name] * self.gaps[name]): 1.0}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The last-seen gaps."""
-        return {"gaps": dict(self.gaps)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the last-seen gaps."""
-        self.gaps = dict(state["gaps"])

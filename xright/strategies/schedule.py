@@ -52,8 +52,10 @@ class Schedule:
         return f"{self.name}({', '.join(f'{rule}: {epochs}' for rule, epochs in self.phases)})"
 
     def steps(self, steps_per_epoch: int, epochs: int) -> list[tuple[Selector, int]]:
-        """Each phase's rule, and its length in optimizer steps in a run of `epochs` epochs."""
-        return [(phase.rule, (phase.epochs or epochs) * steps_per_epoch) for phase in self.phases]
+        """Each phase's rule, told its length, and that length: optimizer steps in a run of `epochs` epochs."""
+        for phase in self.phases:
+            phase.rule.length = (phase.epochs or epochs) * steps_per_epoch
+        return [(phase.rule, phase.rule.length) for phase in self.phases]
 
 
 class Current(NamedTuple):

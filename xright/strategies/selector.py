@@ -6,22 +6,31 @@ number of objectives.
 The loop asks, for step t: `looks(t)` -> losses it should see first; `weights(t)` -> the update; then tells
 `observe(losses)`. Losses are averaged over the whole step and over ranks, so all ranks choose alike. A random choice is
 a pure function of (seed, t): nothing to save, the same after a resume.
+
+Two more questions cost nothing where they are not asked. `compares(t)` -> objectives whose gradients the rule compares:
+then it is asked `combine(t, gramian)` in the place of `weights(t)`. `reviews(t)` -> objectives whose loss it wants to
+know after the update, on the same rows: it is told `review(losses)`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 
 class Selector(ABC):
     """A rule. Only `objectives` and `weights` must be given; the defaults see nothing and ask for nothing.
 
     importance: the trade-off it is asked for, {objective: weight}, where it takes one. gaps: last-seen optimality gaps,
-    where it keeps any (for `steps.csv`).
+    where it keeps any (for `steps.csv`). metric: of the inner products it is given: `euclid`, or `adam`, those after
+    AdamW's preconditioner, ⟨g_i, D⁻¹ g_j⟩ with D = √v̂ + ε. length: of its phase in steps, told before the first one.
     """
 
     importance: Mapping[str, float] | None = None
     gaps: Mapping[str, float] = {}
+    metric: str = "euclid"
+    length: int = 0
 
     @property
     def name(self) -> str:
@@ -49,6 +58,22 @@ class Selector(ABC):
 
     def observe(self, losses: Mapping[str, float]) -> None:
         """Told after a look, and after each update the losses that were updated (before the update)."""
+
+    def compares(self, step: int) -> tuple[str, ...]:
+        """Objectives whose gradients the rule compares in this step; each of them is computed."""
+        return ()
+
+    def combine(self, step: int, gramian_KK: np.ndarray) -> dict[str, float]:
+        """Weight per objective for this step's update, from G_ij = ⟨g_i, g_j⟩ in the order of `compares(step)`; g_i is
+        the gradient of f_i over the whole optimizer step and all ranks."""
+        raise NotImplementedError
+
+    def reviews(self, step: int) -> tuple[str, ...]:
+        """Objectives whose loss the rule wants to know after this step's update, on the step's rows."""
+        return ()
+
+    def review(self, losses: Mapping[str, float]) -> None:
+        """Told them."""
 
     def state_dict(self) -> dict[str, Any]:
         """What must be saved to go on exactly; empty for rules without memory."""

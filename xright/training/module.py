@@ -1,13 +1,13 @@
 """The joint step: arXiv 2410.15483's algorithm box as a LightningModule with manual optimization.
 
-Look if asked; get weights; for each chosen objective weight × loss, backward; clip; step; observe.
+Look if asked; get weights; for each chosen objective weight × loss, backward; clip; step; observe. A rule that compares
+gradients gives weights after all losses have gone backward, each on its own.
 What a rule is called is not known here, nor how many objectives there are.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,9 @@ from xright.objectives import Objective
 from xright.optim import Optim
 from xright.strategies import Selector
 from xright.strategies.schedule import Current, current
+from xright.training.gradients import Gradients
 from xright.training.means import Interrupted, Rows, Totals, exact_means
-
-
-@dataclass
-class _Part:
-    """One objective's share of a step: this rank's rows, laid out in micro-batches; size and tokens: over all ranks;
-    forwards: (Σ ℓ with its graph, metrics) per micro-batch, where a look has computed them."""
-
-    name: str
-    rows: Rows
-    batches: list[Batch]
-    size: float
-    tokens: int
-    forwards: list[tuple[torch.Tensor, dict]] | None = None
+from xright.training.part import Part
 
 
 class JointModule(L.LightningModule):
@@ -92,21 +81,30 @@ class JointModule(L.LightningModule):
         phase = current(self.schedule, step)
         rule, own_step = phase.rule, step - phase.start  # the rule counts from the start of its phase
         optimizer = self._begin_step(step, phase)
-        looked = {name: self._part(name, batch) for name in rule.looks(own_step)}
-        if looked:
-            rule.observe({name: self._look(part, step) for name, part in looked.items()})
-        weights = rule.weights(own_step)
-        losses, metrics, tokens = {}, {}, 0
+        parts = {name: self._part(name, batch) for name in rule.looks(own_step)}
+        if parts:
+            rule.observe({name: self._look(part, step) for name, part in parts.items()})
+        compared = rule.compares(own_step)
+        weights = dict.fromkeys(compared, 1.0) or rule.weights(own_step)
+        losses, metrics, tokens, gradients = {}, {}, 0, Gradients(self.policy.parameters())
         *_, last = weights
         for name, weight in weights.items():
-            part = looked.pop(name, None) or self._part(name, batch)
-            losses[name], metrics[name] = self._backward(part, weight, step, last=name == last)
+            part = parts[name] = parts.get(name) or self._part(name, batch)
+            losses[name], metrics[name] = self._backward(part, weight, step, last=bool(compared) or name == last)
             tokens += part.tokens
-        looked.clear()  # the graphs of what was not chosen
+            if compared:
+                gradients.take(name)
+        if compared:
+            weights = rule.combine(own_step, gradients.gramian(optimizer if rule.metric == "adam" else None))
+            gradients.put(weights)
+        for part in parts.values():
+            part.forwards = None  # the graphs of what was not chosen
         self._clip(optimizer)
         optimizer.step()
         optimizer.zero_grad()
         rule.observe(losses)
+        if reviewed := rule.reviews(own_step):
+            rule.review({name: self._exact_means(name, self._chunks(parts[name].rows), step)[0] for name in reviewed})
         watched = {"step": step, "weights": weights, "losses": losses, "metrics": metrics, "tokens": tokens}
         watched |= {"seen_gaps": dict(rule.gaps), "seconds": time.perf_counter() - started}
         self.steps_done, self.owes_evaluation = step + 1, self._evaluation_due(step + 1)
@@ -176,15 +174,15 @@ class JointModule(L.LightningModule):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def _part(self, name: str, batch: Mapping[str, Rows]) -> _Part:
+    def _part(self, name: str, batch: Mapping[str, Rows]) -> Part:
         """Lay out an objective's rows."""
         objective, rows = self.objectives[name], batch[self.objectives[name].stream]
         batches = [self._lay_out(chunk) for chunk in self._chunks(rows)]
         own = sum(map(objective.size, batches)), sum(batch.n_input_tokens for batch in batches)
         size, tokens = self._sum_over_ranks(*own)
-        return _Part(name, rows, batches, size, tokens=int(tokens))
+        return Part(name, rows, batches, size, tokens=int(tokens))
 
-    def _look(self, part: _Part, step: int) -> float:
+    def _look(self, part: Part, step: int) -> float:
         """f of this step's rows, before the choice."""
         if self.look == "no_grad" or (self.look == "auto" and len(part.batches) > 1):
             return self._exact_means(part.name, self._chunks(part.rows), step)[0]
@@ -192,7 +190,7 @@ class JointModule(L.LightningModule):
         totals = Totals(loss for loss, _ in part.forwards)
         return self._means(totals, part, step)[0]
 
-    def _backward(self, part: _Part, weight: float, step: int, last: bool) -> tuple[float, dict[str, float]]:
+    def _backward(self, part: Part, weight: float, step: int, last: bool) -> tuple[float, dict[str, float]]:
         """Accumulate the gradient of weight × f over the step's micro-batches; (f, metrics). Ranks exchange gradients
         once a step: in the last backward of its last objective."""
         totals = Totals()
@@ -202,9 +200,10 @@ class JointModule(L.LightningModule):
                 # Data parallelism averages gradients over ranks; the world size turns that into the sum we divide.
                 self.manual_backward(loss * (weight * self.trainer.world_size / part.size))
             totals.add(loss, metrics)
+        part.forwards = None
         return self._means(totals, part, step)
 
-    def _means(self, totals: Totals, part: _Part, step: int) -> tuple[float, dict[str, float]]:
+    def _means(self, totals: Totals, part: Part, step: int) -> tuple[float, dict[str, float]]:
         return totals.means(part.size, self._sum_over_ranks, part.name, step, rows=part.rows)
 
     def _clip(self, optimizer: Any) -> None:
