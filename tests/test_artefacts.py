@@ -14,7 +14,8 @@ EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 CARDS = sorted(card.stem for card in (EXPERIMENTS / "paper").glob("*.md") if card.stem != "README")
 PAGES = [f"paper/{name}.md" for name in CARDS] + ["costs/README.md"]
 SECTIONS = ("# ", "**Claim**", "**Expected**", "**Scale here**", "**Command**", "**Obtained**", "<!-- results:")
-MODULES = ("benchmarked", "closest", "convex", "evaluated", "objective_space", "pairs_figure", "publish", "side_by_side")
+ROOMS = (".", "paper", "data_similarity", "costs")
+MODULES = {file.stem for room in ROOMS for file in (EXPERIMENTS / room).glob("*.py")}
 
 
 def readme(page, folder=EXPERIMENTS):
@@ -33,10 +34,10 @@ def copy(tmp_path_factory):
     shutil.copytree(EXPERIMENTS, place, ignore=shutil.ignore_patterns("*.png", "__pycache__"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", sys.path[:])  # a program adds the folders of what it shares
-        for module in (*MODULES, "drawing"):
+        for module in MODULES:
             patch.delitem(sys.modules, module, raising=False)
         yield place
-        for module in (*MODULES, "drawing"):
+        for module in MODULES:
             sys.modules.pop(module, None)
 
 

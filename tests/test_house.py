@@ -45,7 +45,6 @@ MAY = {
         *("callbacks", "metrics", "objectives", "evaluation.generate", "data.control"),
         *("errors", "ranks", "preemption", "files", "places"),
     },
-    "similarity": {"similarity", "data", "models", "analysis.style", "analysis.report", "errors", "quiet", "run"},
     "analysis": {"analysis", "metrics", "errors"},
 }
 # What it may import from outside: the ideas themselves need no framework.
@@ -99,7 +98,7 @@ def test_imports_go_down(file):
     if room in ("analysis", "theory"):
         assert not outside & {"lightning", "hydra", "omegaconf", "transformers", "peft", "wandb"}
     assert not outside & {"tests", "experiments", "notebooks"}
-    if room not in ("run", "job", "evaluate", "similarity"):
+    if room not in ("run", "job", "evaluate"):
         assert not own & {"pipeline", "pipeline.run", "run"}
 
 
@@ -117,7 +116,7 @@ def test_the_loop_knows_no_strategy(file):
 
 
 # Where names of objectives and streams may stand: what defines them, and what reads files of before they were data.
-NAMED = ("objectives/", "theory/", "data/world", "analysis/old_form", "similarity/")
+NAMED = ("objectives/", "theory/", "data/world", "analysis/old_form")
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if not name(f).startswith(NAMED)], ids=name)

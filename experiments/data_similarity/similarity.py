@@ -1,5 +1,5 @@
 """How alike SFT and preference data are: for each preference row the SFT row with the closest input, and how alike
-their responses are. Writes pairs-<measure>.csv, similarity-<measure>.{png,pdf} for each measure, and similarity.json."""
+their responses are. Writes pairs-<measure>.csv, similarity-<measure>.{png,pdf} for each, and similarity.json."""
 
 import argparse
 import json
@@ -88,7 +88,12 @@ def in_words(measure: str, pairs: Any) -> str:
 
 def _data(given: Sequence[str]) -> Any:
     """Paths as they are; {path: …, limit: …} as the options of a stream."""
-    return yaml.safe_load(given[0]) if len(given) == 1 and given[0].startswith("{") else list(given)
+    if len(given) > 1 or not given[0].startswith("{"):
+        return list(given)
+    try:
+        return yaml.safe_load(given[0])
+    except yaml.YAMLError as error:
+        raise UserError(f"{given[0]!r} cannot be read as options; put quotes around values with signs.") from error
 
 
 def _parser() -> argparse.ArgumentParser:
