@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 from publish import between_markers
 
-from xright.analysis.claims import claims
-from xright.analysis.runs import Runs, read_runs
-from xright.analysis.seed_tables import with_interval
-from xright.analysis.statistics import Mean, comparisons
-from xright.analysis.tables import Grid, markdown
-from xright.analysis.verdicts import Claim, claim_verdicts
+from xright.analysis.numbers.claims import claims
+from xright.analysis.numbers.statistics import Mean, comparisons
+from xright.analysis.numbers.verdicts import Claim, claim_verdicts
+from xright.analysis.read.runs import Runs, read_runs
+from xright.analysis.text.seed_tables import with_interval
+from xright.analysis.text.tables import Grid, markdown
 
 HERE = Path(__file__).parent
 BY_LAM = "by λ"  # in the place of a claim: what the means over λ of claim 3 consist of

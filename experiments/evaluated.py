@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from xright.analysis.benchmark_table import directions, words
-from xright.analysis.benchmarks import Benchmarks, read_benchmarks
-from xright.analysis.results import read_result
-from xright.analysis.statistics import mean_interval
+from xright.analysis.numbers.statistics import mean_interval
+from xright.analysis.read.benchmarks import Benchmarks, read_benchmarks
+from xright.analysis.read.results import read_result
 from xright.analysis.style import DASHES, look, number
-from xright.analysis.tables import Grid
+from xright.analysis.text.benchmark_table import directions, words
+from xright.analysis.text.tables import Grid
 
 WHO = ["label", "strategy", "lam", "seed"]
 BENCHMARKS = {  # of fig 4 and table 3: name here, key in evaluation.json

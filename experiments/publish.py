@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from xright.analysis.claims import claims
+from xright.analysis.numbers.claims import claims
+from xright.analysis.read.runs import read_runs
 from xright.analysis.report import machines, write_page
-from xright.analysis.runs import read_runs
-from xright.analysis.tables import Grid, markdown, markdown_table
+from xright.analysis.text.tables import Grid, markdown, markdown_table
 
 DPI = 110
 BEGIN, END = "<!-- results: written by the command above -->", "<!-- end of results -->"

@@ -21,9 +21,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from xright.config.settings import complete
 from xright.data.prompts import Row
 from xright.run import CONF
-from xright.settings import complete
 
 VOCABULARY, EOS = 40, 0
 

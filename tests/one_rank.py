@@ -12,18 +12,18 @@ import torch
 from omegaconf import OmegaConf
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from xright import ranks
-from xright.data.collate import collate
 from xright.data.datamodule import JointData
 from xright.data.prompts import Row
 from xright.data.sampler import TokenBudget
-from xright.module import JointModule
+from xright.forward.collate import collate
+from xright.forward.packing import choose_layout
+from xright.machine import ranks
 from xright.objectives import DPO, ORPO, SFT
 from xright.optim import Optim
-from xright.packing import choose_layout
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Phase, Schedule, Sequential
 from xright.theory.problems import NAMES, trade_off
-from xright.training import evaluation_chunks, make_trainer
+from xright.training.fit import evaluation_chunks, make_trainer
+from xright.training.module import JointModule
 
 SIZES = {"sft": 7, "preference": 5}  # neither is a multiple of two ranks
 OPTIMA = {"dpo": 0.0, "sft": 0.0}

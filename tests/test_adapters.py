@@ -10,8 +10,9 @@ from peft import AutoPeftModelForCausalLM, LoraConfig, PromptTuningConfig, get_p
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from xright import adapters, models
+from xright import models
 from xright.errors import UserError
+from xright.models import adapters
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0}

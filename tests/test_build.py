@@ -2,7 +2,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from xright.build import build
+from xright.config.build import build
 from xright.errors import UserError
 from xright.optim import Optim
 

@@ -143,7 +143,7 @@ def test_what_a_dead_builder_can_go_on_from_is_kept(file, caplog):
 
 
 class Preempted(BaseException):
-    """Like xright.preemption's, which has to unwind through here."""
+    """Like xright.machine.preemption's, which has to unwind through here."""
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, Preempted])
@@ -169,7 +169,7 @@ def test_a_failed_build_keeps_its_checkpoint(error):
 WORKER = """
 import logging, os, sys, time
 from pathlib import Path
-import xright.ranks
+import xright.machine.ranks
 from xright import cache
 
 logging.basicConfig(level="INFO", format=sys.argv[3] if len(sys.argv) > 3 else "%(message)s")

@@ -178,7 +178,7 @@ def test_what_is_being_built_is_left_alone(folders, option):
 
 WAITER = """
 import sys, time
-import xright.ranks
+import xright.machine.ranks
 from xright.cache import cached_stage
 def build(folder):
     (folder / "there").write_text("x")

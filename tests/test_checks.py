@@ -6,11 +6,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from xright.checks import check_config, check_reference
+from xright.config.settings import complete
 from xright.data.prompts import Row
 from xright.errors import UserError
 from xright.objectives import DPO, IPO, ORPO
-from xright.settings import complete
+from xright.pipeline.checks import check_config, check_reference
 
 
 @pytest.fixture(scope="module")

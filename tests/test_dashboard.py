@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from xright.dashboard import VIEW, describe, main, plan
-from xright.logged import LOGGED, STEP, TABLES
+from xright.tracking.keys import LOGGED, STEP, TABLES
 
 UNITS = {"dpo": "nats per pair", "sft": "nats per token", "safety": "nats per pair"}
 

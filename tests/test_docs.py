@@ -27,27 +27,27 @@ from hydra.types import RunMode
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from omegaconf import OmegaConf
 
-from xright import stages
-from xright.build import build
 from xright.cache.__main__ import _parser as cache_parser
-from xright.checks import check_config
+from xright.config.build import build
+from xright.config.naming import cell_name
+from xright.config.settings import Settings
 from xright.data.corpus import corpus_of
 from xright.data.datamodule import batch_sizes
 from xright.data.stream import streams_of
 from xright.data.world import World
 from xright.errors import UserError
 from xright.evaluate import configuration as evaluation
-from xright.folders import RunFolder
-from xright.naming import cell_name
-from xright.packing import choose_layout
-from xright.processes import processes
+from xright.forward.packing import choose_layout
+from xright.launch.processes import processes
+from xright.launch.sweep import CheckSweep
+from xright.pipeline import stages
+from xright.pipeline.checks import check_config
+from xright.pipeline.folders import RunFolder
+from xright.pipeline.stages import Stages
 from xright.report import _parser as report_parser
-from xright.settings import Settings
-from xright.stages import Stages
 from xright.strategies import Schedule
-from xright.sweep import CheckSweep
 from xright.theory.__main__ import _parser as theory_parser
-from xright.training import _check_clip
+from xright.training.fit import _check_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -304,7 +304,9 @@ def test_commands_are_understood(page, line, compose, monkeypatch, tmp_path):
         return
     assert module == "xright.run"
     overrides = [word for word in arguments if word not in ("-m", "--cfg", "job", "--help")]
-    monkeypatch.setattr("xright.checks.make_trainer", lambda *_, **__: None)  # the reader's machine has what it takes
+    monkeypatch.setattr(
+        "xright.pipeline.checks.make_trainer", lambda *_, **__: None
+    )  # the reader's machine has what it takes
     for cell in cells(overrides) if arguments[-1:] == ["-m"] else [overrides]:
         check_config(compose(*without_launcher(cell)))
 

@@ -11,11 +11,11 @@ import textwrap
 import pytest
 
 from tests.command import CommandLine
-from xright.analysis.claims import claims
-from xright.analysis.curves import weights
+from xright.analysis.figures.curves import weights
+from xright.analysis.numbers.claims import claims
+from xright.analysis.numbers.runtime import runtime_increases
+from xright.analysis.read.runs import read_runs
 from xright.analysis.report import write_page
-from xright.analysis.runs import read_runs
-from xright.analysis.runtime import runtime_increases
 from xright.analysis.style import FAINT, LOOKS, look
 
 CODE = {

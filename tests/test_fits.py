@@ -12,13 +12,13 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from xright import models
-from xright.data.collate import collate
 from xright.data.rows import Row
 from xright.errors import UserError
 from xright.evaluation.generate import complete
-from xright.fits import check_fits, check_same_tokens
+from xright.forward.collate import collate
+from xright.forward.fits import check_fits, check_same_tokens
+from xright.forward.packing import choose_layout
 from xright.objectives import SFT
-from xright.packing import choose_layout
 
 MOE = {"num_local_experts": 4, "num_experts_per_tok": 2, "num_key_value_heads": 2, "sliding_window": None}
 

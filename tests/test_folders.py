@@ -9,10 +9,10 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from xright import files, preemption
+from xright.config.naming import LONGEST, cell_name
 from xright.errors import UserError
-from xright.folders import RunFolder, why
-from xright.naming import LONGEST, cell_name
+from xright.machine import files, preemption
+from xright.pipeline.folders import RunFolder, why
 
 CFG = {"strategy": {"weights": {"dpo": 0.5, "sft": 0.5}}, "lam": 0.5, "seed": 0}
 
@@ -220,7 +220,7 @@ def test_the_folder_tells_why_its_run_ended_until_it_goes_on(tmp_path):
 def test_only_the_first_rank_tells(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "run")
     folder.begin({})
-    monkeypatch.setattr("xright.folders.is_first", lambda: False)
+    monkeypatch.setattr("xright.pipeline.folders.is_first", lambda: False)
     with pytest.raises(KeyboardInterrupt), folder.telling_why():
         raise KeyboardInterrupt
     assert not (folder.path / "ended.json").exists()

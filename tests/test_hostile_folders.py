@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xright.build import build
+from xright.config.build import build
 from xright.evaluate import main
 
 SMALL = ("debug=fast", "trainer=cpu", "logger=csv", "strategy=mix", "data.source.probes_per_kind=5")

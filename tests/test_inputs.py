@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from xright.inputs import inputs, on_disk
+from xright.config.inputs import inputs, on_disk
 
 RUN = [
     "data=files", "data.streams.sft.path=sft.jsonl", "data.streams.preference.path=pairs.jsonl",

@@ -12,13 +12,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from xright import stages as stages_module
 from xright.cache import Stage, _hash, cache_root
+from xright.config.naming import material
+from xright.config.settings import Settings, complete
 from xright.data.corpus import corpus_of
-from xright.naming import material
+from xright.pipeline import stages as stages_module
+from xright.pipeline.stages import Stages
 from xright.run import CONF
-from xright.settings import Settings, complete
-from xright.stages import Stages
 
 OPTIMA = "optimum_dpo optimum_sft"
 LATER = f"reference reference_logps {OPTIMA}"  # whatever is computed from the base and the SFT rows

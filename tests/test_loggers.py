@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from wandb.proto import wandb_internal_pb2 as protobuf
 
-from xright.logged import LOGGED, METRICS, STEP, TABLES, pattern
-from xright.loggers import running
+from xright.tracking.keys import LOGGED, METRICS, STEP, TABLES, pattern
+from xright.tracking.loggers import running
 
 ROOT = Path(__file__).resolve().parents[1]
 RELIABILITY = ROOT / "experiments" / "reliability"
@@ -182,7 +182,7 @@ def test_the_docs_promise_these_keys():
 
 def log(folder, steps):
     node = {
-        "_target_": "xright.loggers.wandb_logger", "project": "test", "group": "test",
+        "_target_": "xright.tracking.loggers.wandb_logger", "project": "test", "group": "test",
     }  # fmt: skip
     with running({"wandb": node, "other": None}, folder) as (logger,):
         for step in steps:
@@ -249,7 +249,7 @@ def test_damaged_lines_are_left_out_and_told(tmp_path, monkeypatch, caplog):
 
 def test_a_resumed_run_has_every_table_once(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    node = {"_target_": "xright.loggers.wandb_logger", "project": "t", "group": "t"}
+    node = {"_target_": "xright.tracking.loggers.wandb_logger", "project": "t", "group": "t"}
     for steps in ([1, 2, 3], [3, 4]):
         with running({"wandb": node}, tmp_path) as (logger,):
             for step in steps:

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from xright import models
 from xright.errors import UserError
-from xright.fits import check_fits
+from xright.forward.fits import check_fits
 
 SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32}
 ARCHITECTURES = {

@@ -12,18 +12,18 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 
 from xright import models
-from xright.data.collate import LAYOUTS, collate, length_sorted_chunks
+from xright.config.settings import LoopSettings
 from xright.data.datamodule import JointData
 from xright.errors import UserError
-from xright.means import NonFiniteLoss
-from xright.module import JointModule
+from xright.forward.collate import LAYOUTS, collate, length_sorted_chunks
+from xright.forward.packing import choose_layout
 from xright.objectives import DPO, ORPO, SFT, Objective
 from xright.optim import Optim
-from xright.packing import choose_layout
-from xright.settings import LoopSettings
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Phase, Schedule, Sequential
 from xright.theory.problems import NAMES, trade_off
-from xright.training import Plan, make_trainer, train
+from xright.training.fit import Plan, make_trainer, train
+from xright.training.means import NonFiniteLoss
+from xright.training.module import JointModule
 
 ROWS, BATCH_SIZE = 5, {"sft": 5, "preference": 5}  # each step takes all rows: a seed is only their order
 TRAINER = OmegaConf.create({

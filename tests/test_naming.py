@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from xright.naming import LONGEST, cell_name, run_path
+from xright.config.naming import LONGEST, cell_name, run_path
 
 CFG = {"strategy": {"weights": {"dpo": 0.5, "sft": 0.5}}, "start": {}, "lam": 0.5, "seed": 0}
 

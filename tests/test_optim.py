@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 import torch
 
-from xright.build import build
+from xright.config.build import build
 from xright.errors import UserError
 from xright.optim import Optim
 

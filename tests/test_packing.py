@@ -15,16 +15,17 @@ from torch.nn.attention.flex_attention import create_mask, flex_attention
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from xright import models
-from xright.attention import attention, block_mask, by_response
-from xright.data.collate import collate
 from xright.data.prompts import Row, encode
 from xright.data.stream import Stream
 from xright.data.templates import Template
 from xright.evaluation.generate import complete
-from xright.objectives import DPO, IPO, ORPO, SFT, Group, logprobs
-from xright.objectives.logprobs import PACKED, response_logps
-from xright.packing import choose_layout
-from xright.reference import reference_logps
+from xright.forward import logprobs
+from xright.forward.attention import attention, block_mask, by_response
+from xright.forward.collate import collate
+from xright.forward.logprobs import PACKED, response_logps
+from xright.forward.packing import choose_layout
+from xright.objectives import DPO, IPO, ORPO, SFT, Group
+from xright.pipeline.reference import reference_logps
 
 COMPLETIONS = Stream("sft", "completions")
 PAIRS = Stream("preference", "pairs")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from xright.analysis.runs import read_runs
+from xright.analysis.read.runs import read_runs
 
 pytestmark = pytest.mark.slow
 

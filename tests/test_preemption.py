@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from xright import preemption
-from xright.analysis.unfinished import why_unfinished
+from xright.analysis.read.unfinished import why_unfinished
+from xright.machine import preemption
 
 SIGNALS = ["SIGTERM", "SIGUSR1", "SIGUSR2"]
 # Long enough to be caught in the middle; checkpoints so rare that only the one made on request is there.

@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from xright.errors import UserError
-from xright.processes import processes
+from xright.launch.processes import processes
 
 SMALL = ["model.init.hidden_size=16", "model.init.num_hidden_layers=1", "model.init.num_attention_heads=2"]
 FAST = ["debug=fast", *SMALL, "model.init.intermediate_size=32", "trainer.accelerator=cpu"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from xright import ranks
 from xright.errors import UserError
+from xright.machine import ranks
 
 WORKER = Path(__file__).with_name("one_rank.py")
 CASES = list(runpy.run_path(str(WORKER))["CASES"])

@@ -7,7 +7,7 @@ import torch
 
 from xright.data.rows import Row, Rows
 from xright.errors import UserError
-from xright.reference import TOKENS, _chunks, check_agrees, reference_logps
+from xright.pipeline.reference import TOKENS, _chunks, check_agrees, reference_logps
 
 
 def pairs(lengths, seed=0):

@@ -3,9 +3,9 @@
 import pytest
 from omegaconf import OmegaConf
 
+from xright.config.settings import Settings, complete
 from xright.errors import UserError
 from xright.objectives import DPO, IPO, SFT
-from xright.settings import Settings, complete
 
 IPO_TOO = "+objective@objectives.ipo=ipo"
 ALONE = "objectives.sft=null"

@@ -10,12 +10,12 @@ from transformers import AutoModelForCausalLM
 
 from xright import models
 from xright.cache import cache_root
+from xright.config.settings import Settings
 from xright.data.corpus import _corpus, corpus_of
 from xright.data.sources import Files
 from xright.data.world import World
 from xright.errors import UserError
-from xright.settings import Settings
-from xright.stages import Stages
+from xright.pipeline.stages import Stages
 
 OPTIMA = ("dpo", "sft")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
+from xright.config.moved import renamed
 from xright.data.world import World
-from xright.moved import renamed
 
 SMALL = ["hidden_size=16", "num_hidden_layers=1", "num_attention_heads=2", "intermediate_size=32"]
 PREPARE = [

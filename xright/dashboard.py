@@ -16,8 +16,8 @@ from typing import Any
 import wandb
 
 from xright.errors import UserError
-from xright.logged import SECTIONS, STEP, TABLES, TRAJECTORY, of_objectives, pattern
-from xright.loggers import configured
+from xright.tracking.keys import SECTIONS, STEP, TABLES, TRAJECTORY, of_objectives, pattern
+from xright.tracking.loggers import configured
 
 VIEW = "xright: objectives, gaps, completions"
 NEWEST = 20  # runs of a project, among which a finished one is looked for

@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xright.errors import UserError, check_number, disk_sentence, printable
-from xright.logs import to_stderr
+from xright.machine.logs import to_stderr
 from xright.run import CONF
 
 HEADINGS = ("task", "metric", "value", "95 % interval", "n")
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = configuration([text for text in asked if text not in subjects])
         from xright.evaluation.work import evaluate  # what it imports takes seconds
-        from xright.quiet import quiet
+        from xright.machine.quiet import quiet
 
         quiet()
         show(evaluate(subjects, config), list(config["task"]))

@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xright.analysis.benchmark_table import benchmark_grid, benchmark_notes
-from xright.analysis.benchmarks import Benchmarks
-from xright.analysis.claims import claims
+from xright.analysis.numbers.claims import claims
+from xright.analysis.read.benchmarks import Benchmarks
+from xright.analysis.read.runs import Runs
 from xright.analysis.report import at, corner, left_out, read_report, write_page
-from xright.analysis.runs import Runs
-from xright.analysis.seed_tables import comparison_grid, distance_grid, hypervolume_grid
-from xright.analysis.tables import Grid, per_method
+from xright.analysis.text.benchmark_table import benchmark_grid, benchmark_notes
+from xright.analysis.text.seed_tables import comparison_grid, distance_grid, hypervolume_grid
+from xright.analysis.text.tables import Grid, per_method
 from xright.errors import UserError, printable
-from xright.logs import to_stderr
+from xright.machine.logs import to_stderr
 
 SHOWN = ("method", "runs", "ideal distance", "exact match", "refuses harmful", "ms per step")  # and every loss
 COLOURS = {"holds": "green", "holds in part": "yellow", "does not hold": "red", "cannot tell": "dim"}

@@ -1,6 +1,6 @@
 """`python -m xright.run [overrides] [-m]`: Hydra composes a configuration, the job does the rest."""
 
-from xright import preemption
+from xright.machine import preemption
 
 if __name__ == "__main__":
     preemption.from_the_start()  # before what takes long to import
@@ -14,9 +14,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from xright.config.moved import refuse_overrides
 from xright.errors import UserError
-from xright.moved import refuse_overrides
-from xright.places import cache_root
+from xright.machine.places import cache_root
 
 # A checkout keeps conf/ at the top level; a wheel ships it inside the package.
 PACKAGED = Path(__file__).parent / "conf"
@@ -32,10 +32,10 @@ def main(cfg: DictConfig) -> float | None:
     strategy = hydra_cfg.runtime.choices["strategy"]
     number = None if OmegaConf.is_missing(hydra_cfg.job, "num") else hydra_cfg.job.num  # of a sweep's cell
     if number is not None and not hydra_cfg.launcher._target_.endswith("SlurmLauncher"):  # it has a process of its own
-        from xright.cells import cell
+        from xright.launch.cells import cell
 
         return cell(cfg, strategy, overrides, number)
-    from xright.job import job  # what it imports takes seconds, and --help needs none of it
+    from xright.launch.job import job
 
     return job(cfg, strategy, overrides, number or 0)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from publish import between_markers
 
-from xright.analysis.benchmark_table import benchmark_grid, benchmark_notes
 from xright.analysis.report import read_report, write_page
-from xright.analysis.tables import markdown
+from xright.analysis.text.benchmark_table import benchmark_grid, benchmark_notes
+from xright.analysis.text.tables import markdown
 
 HERE, STUDY, REPORT = Path(__file__).parent, Path("runs/real_rows"), Path("report/benchmarks")
 BASELINE = "Sequential DPO→SFT (1,1)"

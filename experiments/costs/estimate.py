@@ -3,7 +3,7 @@
 A matrix of P parameters takes 2 P FLOP per token forward, 2 P for the gradient of its input, and 2 P for its own
 gradient where it is trained. All matrices of the body see every token of a packed line (a pair's prompt once); the
 output head sees the tokens that are predicted. Counted as computed: gradient checkpointing repeats the body's forward,
-a trained head its own (`xright/objectives/logprobs.py`). Left out: attention between tokens (a few per cent at these
+a trained head its own (`xright/forward/logprobs.py`). Left out: attention between tokens (a few per cent at these
 lengths), norms, the optimizer, loading.
 """
 

@@ -14,7 +14,7 @@ from drawing import cost_figure
 from publish import write_card, write_rows
 
 from xright.analysis.style import number
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 
 HERE = Path(__file__).resolve().parent
 PAIRS = ["TFLOP per step, DPO / SFT", "s per step on a core here, DPO / SFT"]

@@ -23,15 +23,15 @@ from estimate import Length, update
 from torch import nn
 
 from xright import models
-from xright.data.collate import collate
 from xright.data.corpus import Corpus
 from xright.data.rows import Row
 from xright.data.sources import Files
 from xright.data.stream import Stream
+from xright.forward.collate import collate
+from xright.forward.packing import choose_layout
+from xright.machine.quiet import quiet
 from xright.objectives import DPO, SFT, Objective
-from xright.packing import choose_layout
-from xright.quiet import quiet
-from xright.training import versions
+from xright.training.fit import versions
 
 REPETITIONS = 3  # after one that warms up
 TIMED = "pythia1b_dpo_first"

@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from xright import models
-from xright.objectives.logprobs import language_model
+from xright.forward.logprobs import language_model
 from xright.run import CONF
 
 OURS = ("real_rows", "smollm2", "smollm2_three", "three_objectives")  # not the paper's

@@ -17,10 +17,10 @@ import numpy as np
 import psutil
 from hydra import compose, initialize_config_dir
 
-from xright.data.collate import collate
 from xright.data.corpus import corpus_of
 from xright.data.datamodule import JointData, batch_sizes, steps_per_epoch
-from xright.pipeline import versions  # and with it all that a run imports
+from xright.forward.collate import collate
+from xright.pipeline.run import versions
 from xright.run import CONF
 
 STREAMS = ("sft", "preference")

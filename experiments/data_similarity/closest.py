@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix, issparse
 
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 
 MEMORY = 256  # MiB for cosines at a time: those of 24,000 × 8,000 rows together would take 1.5 GB
 QUANTILES = {"5%": 0.05, "25%": 0.25, "75%": 0.75, "95%": 0.95}

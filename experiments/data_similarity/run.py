@@ -16,7 +16,7 @@ sys.path.extend(str(Path(__file__).resolve().parents[1] / room) for room in ("",
 import similarity
 from publish import between_markers
 
-from xright.pipeline import versions
+from xright.pipeline.run import versions
 
 HERE, OUT = Path(__file__).resolve().parent, Path("report/data_similarity")
 SFT = ("alpaca_gpt4_demo.jsonl", "alpaca_random9k.jsonl.gz", "alpaca_filtered.jsonl.gz")

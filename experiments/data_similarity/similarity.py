@@ -18,8 +18,8 @@ from texts import read_texts
 from vectors import Embedder, counts
 
 from xright import models
-from xright.analysis.drawing import save
-from xright.analysis.tables import markdown
+from xright.analysis.figures.drawing import save
+from xright.analysis.text.tables import markdown
 from xright.errors import UserError
 
 EXAMPLES = """examples:

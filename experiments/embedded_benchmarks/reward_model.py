@@ -21,13 +21,13 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from xright import models
+from xright.config.settings import Settings
 from xright.data.corpus import corpus_of
 from xright.data.world import World
 from xright.evaluation.winrate import RewardModel
+from xright.machine.quiet import quiet
 from xright.optim import Optim
-from xright.quiet import quiet
-from xright.settings import Settings
-from xright.stages import Stages
+from xright.pipeline.stages import Stages
 
 TEXT = "<user> {prompt} <bot> {answer} <eos>"
 EPOCHS, BATCH, OPTIM = 6, 16, Optim(lr=3e-4, schedule="cosine", warmup=0.1, final=0.1)

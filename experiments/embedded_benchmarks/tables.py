@@ -11,7 +11,7 @@ from evaluated import BENCHMARKS, CONTESTS, LAMS, grid, run_folders, scores
 from prompts import SAFETY
 from publish import between_markers, write_rows
 
-from xright.analysis.tables import Grid, markdown
+from xright.analysis.text.tables import Grid, markdown
 from xright.data.probes import Probe
 from xright.evaluation.behaviour import judge
 

@@ -21,12 +21,12 @@ from small import FAMILIES, VOCABULARY, small_model
 from torch import nn
 
 from xright import models
-from xright.data.collate import collate
 from xright.data.rows import Row
 from xright.errors import UserError
-from xright.fits import check_fits
-from xright.objectives.logprobs import response_logps
-from xright.packing import choose_layout
+from xright.forward.collate import collate
+from xright.forward.fits import check_fits
+from xright.forward.logprobs import response_logps
+from xright.forward.packing import choose_layout
 
 HERE = Path(__file__).parent
 COLUMNS = ("family", "outcome", "why", "logps", "gradients", "lora")

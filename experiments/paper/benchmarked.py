@@ -7,11 +7,11 @@ import pandas as pd
 from evaluated import BENCHMARKS, CONTESTS, LAMS, counts, grid, methods
 from matplotlib.figure import Figure
 
-from xright.analysis.benchmark_figures import categories_figure, verdicts_figure, win_rate_figure
-from xright.analysis.radar_figure import radar_figure
-from xright.analysis.statistics import mean_interval
+from xright.analysis.figures.benchmark_figures import categories_figure, verdicts_figure, win_rate_figure
+from xright.analysis.figures.radar_figure import radar_figure
+from xright.analysis.numbers.statistics import mean_interval
 from xright.analysis.style import number
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 from xright.metrics import delta_m
 
 BASELINE = "Sequential DPO→SFT (3,3)"

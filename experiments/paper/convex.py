@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from xright.analysis.style import number
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 from xright.theory.curves import one_parameter, paths
 from xright.theory.figures import SHOWN
 from xright.theory.problems import table_1, table_2

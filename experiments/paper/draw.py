@@ -19,8 +19,8 @@ from evaluated import grid
 from pairs_figure import similarity_figure
 from publish import write_card, write_rows
 
-from xright.analysis.paths_figure import paths_figure, summary_figure
-from xright.analysis.tables import Grid
+from xright.analysis.figures.paths_figure import paths_figure, summary_figure
+from xright.analysis.text.tables import Grid
 from xright.theory.figures import figure_2, figure_6
 
 HERE = Path(__file__).resolve().parent

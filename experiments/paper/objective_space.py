@@ -7,18 +7,18 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from xright.analysis.bars import bar_panel, distance_panel, height_of
-from xright.analysis.chart import Chart, Row
-from xright.analysis.flat import from_rows, to_rows
-from xright.analysis.methods import Objective
-from xright.analysis.oscillation import rise, stretch
-from xright.analysis.paths_figure import path_rows
-from xright.analysis.printed import printed
-from xright.analysis.runs import Runs, read_runs
-from xright.analysis.runtime import percent, runtime_increases
-from xright.analysis.seed_tables import with_interval
-from xright.analysis.statistics import mean_interval
-from xright.analysis.tables import Grid
+from xright.analysis.figures.bars import bar_panel, distance_panel, height_of
+from xright.analysis.figures.chart import Chart, Row
+from xright.analysis.figures.paths_figure import path_rows
+from xright.analysis.figures.printed import printed
+from xright.analysis.numbers.oscillation import rise, stretch
+from xright.analysis.numbers.runtime import percent, runtime_increases
+from xright.analysis.numbers.statistics import mean_interval
+from xright.analysis.read.methods import Objective
+from xright.analysis.read.runs import Runs, read_runs
+from xright.analysis.text.flat import from_rows, to_rows
+from xright.analysis.text.seed_tables import with_interval
+from xright.analysis.text.tables import Grid
 
 OBJECTIVES = {"dpo": Objective("dpo", "DPO", "nats per pair"), "sft": Objective("sft", "SFT", "nats per token")}
 SUMMARY = ("Sequential DPO→SFT (3,3)", "Mix λ=0.5", "ALRIGHT λ=0.5", "MAXRIGHT λ=0.5")

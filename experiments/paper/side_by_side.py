@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from xright.analysis.answers import answers
-from xright.analysis.runs import read_runs
-from xright.analysis.tables import Grid
+from xright.analysis.read.runs import read_runs
+from xright.analysis.text.answers import answers
+from xright.analysis.text.tables import Grid
 
 LAM = 0.5
 KINDS = {"lookalike": "look-alike", "harmful_prefixed": "harmful, prefixed"}  # as a reader calls them

@@ -30,7 +30,12 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's allocator: a process with threads must not fork
 }  # fmt: skip
-IMPORTED = ("datasets", "peft", "xright.pipeline", "xright.sweep")  # before the first fork, and what they import
+IMPORTED = (
+    "datasets",
+    "peft",
+    "xright.pipeline.run",
+    "xright.launch.sweep",
+)  # before the first fork, and what they import
 
 
 class Forks:

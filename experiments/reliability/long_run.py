@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from xright.analysis.statistics import Mean, mean_interval
+from xright.analysis.numbers.statistics import Mean, mean_interval
 
 STEPS_PER_EPOCH = 25
 OVERRIDES = (

@@ -67,11 +67,13 @@ class Places:
         import torch
         from lightning.pytorch import Trainer
 
-        from xright import models, pipeline, reference, stages
+        from xright import models
         from xright.data import tokenised
-        from xright.folders import RunFolder
-        from xright.module import JointModule
         from xright.objectives import Objective
+        from xright.pipeline import reference, stages
+        from xright.pipeline import run as pipeline
+        from xright.pipeline.folders import RunFolder
+        from xright.training.module import JointModule
 
         for module in (stages, reference, tokenised):
             self._wrap_stages(module)

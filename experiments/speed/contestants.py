@@ -11,7 +11,7 @@ from setting import Setting
 from steps import Technique
 from trl_steps import Trl, trl_trainer
 
-from xright.packing import choose_layout
+from xright.forward.packing import choose_layout
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only
 from xright.theory.problems import trade_off
 

@@ -21,7 +21,7 @@ from rows import Lengths, describe, draw
 from setting import Setting
 from sweep import sweep
 
-from xright.training import versions
+from xright.training.fit import versions
 
 BARS = [f"{objective}/{name}" for objective in ("dpo", "sft") for name in ("naive", "bare", "TRL compact")]
 BARE = ["dpo/bare", "sft/bare"]

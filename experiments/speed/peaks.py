@@ -21,7 +21,7 @@ from race import race
 from rows import draw
 from setting import Setting
 
-from xright.quiet import quiet
+from xright.machine.quiet import quiet
 
 MB = 1e6
 TINY = 8  # longest sequence of the first step

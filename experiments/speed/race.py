@@ -23,17 +23,17 @@ from setting import BETA, OPTIM, Setting
 from xright.callbacks.device import Device
 from xright.callbacks.progress import Progress
 from xright.callbacks.steps import Steps
-from xright.data.collate import collate
 from xright.data.datamodule import JointData
 from xright.data.rows import Rows
 from xright.data.sampler import StepBatches
-from xright.module import JointModule
+from xright.forward.collate import collate
+from xright.forward.packing import choose_layout
 from xright.objectives import DPO, SFT
-from xright.packing import choose_layout
 from xright.run import CONF
 from xright.strategies import Selector
 from xright.theory.problems import NAMES
-from xright.training import make_trainer
+from xright.training.fit import make_trainer
+from xright.training.module import JointModule
 
 SELDOM = 2  # the last round of those who take part seldom
 

@@ -11,7 +11,7 @@ import torch
 from measure import full, measure, quick
 from page import HERE, between_markers, write
 
-from xright.quiet import quiet
+from xright.machine.quiet import quiet
 
 QUICK = Path("report") / "speed"
 

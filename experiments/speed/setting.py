@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from xright.models import build, trainable
 from xright.optim import Optim
-from xright.reference import reference_logps
+from xright.pipeline.reference import reference_logps
 
 LORA = {"r": 32, "alpha": 32, "dropout": 0.0, "target_modules": ["query_key_value"]}  # the paper's
 FULL = {"r": 0}

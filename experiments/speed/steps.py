@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from setting import BETA, CLIP, OPTIM
 from torch import Tensor, nn
 
-from xright.data.collate import collate
 from xright.data.rows import Row
+from xright.forward.collate import collate
+from xright.forward.logprobs import backbone_and_head, hidden_states, token_logps
 from xright.objectives import Batch
-from xright.objectives.logprobs import backbone_and_head, hidden_states, token_logps
 
 
 class Step(ABC):

@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from paths import grid
 from publish import between_markers
 
+from xright.analysis.numbers.runtime import runtime_grid
+from xright.analysis.read.runs import read_runs
 from xright.analysis.report import machines
-from xright.analysis.runs import read_runs
-from xright.analysis.runtime import runtime_grid
-from xright.analysis.tables import markdown
+from xright.analysis.text.tables import markdown
 
 METHODS = [
     ["strategy=sequential", "strategy.epochs=[1,1]", "strategy.first=dpo"],

@@ -4,12 +4,12 @@ import matplotlib
 import numpy as np
 import pytest
 
-from xright.analysis.bars import device, times
-from xright.analysis.objective_space import objective_space
-from xright.analysis.on_screen import on_screen
-from xright.analysis.printed import printed
+from xright.analysis.figures.bars import device, times
+from xright.analysis.figures.objective_space import objective_space
+from xright.analysis.figures.on_screen import on_screen
+from xright.analysis.figures.printed import printed
+from xright.analysis.read.runs import read_runs
 from xright.analysis.report import FIGURES
-from xright.analysis.runs import read_runs
 
 
 def draw(plot, folder):

@@ -2,14 +2,14 @@
 
 import pytest
 
-from xright.analysis.benchmark_figures import (
+from xright.analysis.figures.benchmark_figures import (
     VERDICTS,
     benchmark_figures,
     categories_figure,
     verdicts_figure,
     win_rate_figure,
 )
-from xright.analysis.benchmarks import read_benchmarks
+from xright.analysis.read.benchmarks import read_benchmarks
 
 MMLU = {"mmlu": {"acc": (0.5, 0.4, 0.6, 100)}}
 EVIL = "<b>$\\x{</b>"

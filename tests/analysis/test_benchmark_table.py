@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from xright.analysis.benchmark_table import benchmark_csv, benchmark_grid, benchmark_notes, compared, delta_ms
-from xright.analysis.benchmarks import read_benchmarks
+from xright.analysis.read.benchmarks import read_benchmarks
+from xright.analysis.text.benchmark_table import benchmark_csv, benchmark_grid, benchmark_notes, compared, delta_ms
 
 # B: accuracy 0.40, compliance 0.80 (lower is better). A: 0.50 and 0.60.
 # Δm(A, B) = ((0.50 − 0.40) / 0.40 − (0.60 − 0.80) / 0.80) / 2 = (0.25 + 0.25) / 2

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from xright.analysis.benchmarks import read_benchmarks
+from xright.analysis.read.benchmarks import read_benchmarks
 from xright.errors import UserError
 
 SCORES = {"mmlu": {"acc": (0.5, 0.4, 0.6, 100)}}

@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from xright.analysis.claims import claims
-from xright.analysis.runs import read_runs
-from xright.analysis.statistics import Mean
-from xright.analysis.verdicts import Claim, claim_verdicts
+from xright.analysis.numbers.claims import claims
+from xright.analysis.numbers.statistics import Mean
+from xright.analysis.numbers.verdicts import Claim, claim_verdicts
+from xright.analysis.read.runs import read_runs
 from xright.errors import UserError
 
 T_3 = 4.302653  # t_{2, 0.975}

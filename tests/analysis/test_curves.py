@@ -3,10 +3,10 @@ import io
 import numpy as np
 import pytest
 
-from xright.analysis.chart import LINEAR_BELOW
-from xright.analysis.curves import POINTS, WINDOW, gaps, picks, weights
-from xright.analysis.printed import printed
-from xright.analysis.runs import read_runs
+from xright.analysis.figures.chart import LINEAR_BELOW
+from xright.analysis.figures.curves import POINTS, WINDOW, gaps, picks, weights
+from xright.analysis.figures.printed import printed
+from xright.analysis.read.runs import read_runs
 
 THREE = {"dpo": 0.5, "sft": 0.3, "safety": 0.2}
 

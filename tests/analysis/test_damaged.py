@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from xright.analysis.read.runs import read_runs
 from xright.analysis.report import write_report
-from xright.analysis.runs import read_runs
 from xright.errors import UserError
 from xright.report import main
 

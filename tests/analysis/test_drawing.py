@@ -2,7 +2,7 @@ import re
 
 from matplotlib.artist import Artist
 
-from xright.analysis.drawing import draw
+from xright.analysis.figures.drawing import draw
 from xright.analysis.style import new_figure
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xright.analysis.flat import from_rows, to_rows
-from xright.analysis.runs import read_runs
-from xright.analysis.runtime import runtime_increases
+from xright.analysis.numbers.runtime import runtime_increases
+from xright.analysis.read.runs import read_runs
+from xright.analysis.text.flat import from_rows, to_rows
 from xright.errors import UserError
 
 KEPT = ["label", "strategy", "family", "method", "front", "variant", "lam", "weighting", "first", "seed", "steps"]

@@ -3,9 +3,9 @@ import io
 import numpy as np
 import pytest
 
-from xright.analysis.objective_space import objective_space
-from xright.analysis.printed import printed
-from xright.analysis.runs import read_runs
+from xright.analysis.figures.objective_space import objective_space
+from xright.analysis.figures.printed import printed
+from xright.analysis.read.runs import read_runs
 
 WEIGHTS = ({"dpo": 0.5, "sft": 0.3, "safety": 0.2}, {"dpo": 0.2, "sft": 0.3, "safety": 0.5})
 

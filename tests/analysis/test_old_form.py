@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from xright.analysis.files import read_json
-from xright.analysis.methods import Objective
-from xright.analysis.results import read_result
-from xright.analysis.runs import read_runs
+from xright.analysis.read.files import read_json
+from xright.analysis.read.methods import Objective
+from xright.analysis.read.results import read_result
+from xright.analysis.read.runs import read_runs
 from xright.errors import UserError
 
 OLD = Path(__file__).parent / "old_runs"

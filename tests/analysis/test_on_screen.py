@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from xright.analysis.chart import Axis, Chart, Mark, Panel, Row
-from xright.analysis.on_screen import embedded, narrowest, on_screen
-from xright.analysis.printed import printed
+from xright.analysis.figures.chart import Axis, Chart, Mark, Panel, Row
+from xright.analysis.figures.on_screen import embedded, narrowest, on_screen
+from xright.analysis.figures.printed import printed
+from xright.analysis.read.runs import read_runs
 from xright.analysis.report import FIGURES
-from xright.analysis.runs import read_runs
 from xright.analysis.style import FAINT, INK
 
 EVIL = "<b>%{x}</b>"

@@ -3,9 +3,9 @@ import math
 import pandas as pd
 import pytest
 
-from xright.analysis import oscillation
-from xright.analysis.oscillation import stretch
-from xright.analysis.runs import read_runs
+from xright.analysis.numbers import oscillation
+from xright.analysis.numbers.oscillation import stretch
+from xright.analysis.read.runs import read_runs
 
 
 def rise(trajectory):

@@ -3,10 +3,10 @@ import io
 import numpy as np
 import pytest
 
-from xright.analysis.chart import Chart
-from xright.analysis.paths_figure import path_rows, paths_figure, summary_figure
-from xright.analysis.printed import printed
-from xright.analysis.runs import read_runs
+from xright.analysis.figures.chart import Chart
+from xright.analysis.figures.paths_figure import path_rows, paths_figure, summary_figure
+from xright.analysis.figures.printed import printed
+from xright.analysis.read.runs import read_runs
 
 
 def panels(folder):

@@ -1,7 +1,7 @@
 import pytest
 
-from xright.analysis.benchmarks import read_benchmarks
-from xright.analysis.radar_figure import INNER, radar_figure
+from xright.analysis.figures.radar_figure import INNER, radar_figure
+from xright.analysis.read.benchmarks import read_benchmarks
 
 
 def scores(accuracy, compliance, reward):

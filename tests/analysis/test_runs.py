@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from xright.analysis.runs import read_runs
+from xright.analysis.read.runs import read_runs
 from xright.errors import UserError
 
 

@@ -1,9 +1,9 @@
 import pandas as pd
 import pytest
 
-from xright.analysis.runs import read_runs
-from xright.analysis.runtime import matched_split, percent, runtime_grid, runtime_increases
-from xright.analysis.statistics import mean_interval
+from xright.analysis.numbers.runtime import matched_split, percent, runtime_grid, runtime_increases
+from xright.analysis.numbers.statistics import mean_interval
+from xright.analysis.read.runs import read_runs
 
 
 def sequential(make, split, seconds, **more):

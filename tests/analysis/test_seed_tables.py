@@ -1,15 +1,15 @@
 import pytest
 
-from xright.analysis.runs import read_runs
-from xright.analysis.seed_tables import (
+from xright.analysis.numbers.statistics import Mean
+from xright.analysis.read.runs import read_runs
+from xright.analysis.text.seed_tables import (
     comparison_grid,
     distance_grid,
     hypervolume_grid,
     means_over_training,
     with_interval,
 )
-from xright.analysis.statistics import Mean
-from xright.analysis.tables import Grid
+from xright.analysis.text.tables import Grid
 
 
 @pytest.fixture

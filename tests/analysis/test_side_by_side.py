@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from xright.analysis.benchmarks import read_benchmarks
-from xright.analysis.side_by_side import PROMPTS, read_column, side_by_side
+from xright.analysis.read.benchmarks import read_benchmarks
 from xright.analysis.style import LONGEST
+from xright.analysis.text.side_by_side import PROMPTS, read_column, side_by_side
 from xright.errors import UserError
 
 MMLU = {"mmlu": {"acc": (0.5, 0.4, 0.6, 100)}}

@@ -2,7 +2,7 @@ import json
 
 import pandas as pd
 
-from xright.analysis.spreadsheet import write_csv
+from xright.analysis.text.spreadsheet import write_csv
 
 
 def test_mappings_and_lists_are_json(tmp_path):

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xright.analysis.runs import read_runs
-from xright.analysis.statistics import (
+from xright.analysis.numbers.statistics import (
     Mean,
     comparisons,
     hypervolumes,
@@ -15,6 +14,7 @@ from xright.analysis.statistics import (
     reference_point,
     verdict,
 )
+from xright.analysis.read.runs import read_runs
 
 T_3 = 4.302653  # t_{2, 0.975}: the 95 % quantile for three runs
 T_2 = 12.706205  # for two runs

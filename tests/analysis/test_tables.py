@@ -1,5 +1,5 @@
-from xright.analysis.runs import read_runs
-from xright.analysis.tables import markdown_table, per_method, per_run
+from xright.analysis.read.runs import read_runs
+from xright.analysis.text.tables import markdown_table, per_method, per_run
 
 
 def test_markdown_has_one_line_per_method_and_lambda(make, tmp_path):

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from xright.analysis.curves import gaps
-from xright.analysis.objective_space import objective_space
-from xright.analysis.printed import printed
-from xright.analysis.runs import read_runs
-from xright.analysis.thin import LEAST, POINTS, kept, thinned
+from xright.analysis.figures.curves import gaps
+from xright.analysis.figures.objective_space import objective_space
+from xright.analysis.figures.printed import printed
+from xright.analysis.figures.thin import LEAST, POINTS, kept, thinned
+from xright.analysis.read.runs import read_runs
 
 
 def test_a_short_curve_stays_as_it_is():
@@ -78,7 +78,7 @@ def test_the_picture_stays_the_same(plot, make, tmp_path, monkeypatch):
     runs = read_runs([tmp_path])
     few = pixels(printed(plot(runs)))
     monkeypatch.setattr("xright.analysis.style.thinned", lambda rows, *_: rows)
-    monkeypatch.setattr("xright.analysis.curves.thin_curve", lambda curve: curve)
+    monkeypatch.setattr("xright.analysis.figures.curves.thin_curve", lambda curve: curve)
     every = pixels(printed(plot(runs)))
     differing = (np.abs(few - every).max(axis=-1) > 64).mean()
     assert differing < 0.005

@@ -6,15 +6,15 @@ import pytest
 from lightning.pytorch.loggers.logger import Logger
 
 from xright import models
+from xright.config.settings import LoopSettings
 from xright.data.corpus import Corpus
 from xright.data.stream import Stream
 from xright.data.world import World
 from xright.objectives import DPO, SFT
 from xright.optim import Optim
-from xright.reference import reference_logps
-from xright.settings import LoopSettings
+from xright.pipeline.reference import reference_logps
 from xright.strategies import Schedule
-from xright.training import Plan, train
+from xright.training.fit import Plan, train
 
 ARCHITECTURE = {
     "model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,

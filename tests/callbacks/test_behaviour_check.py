@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 from lightning.pytorch.loggers.logger import Logger
 
-from xright.build import build
 from xright.callbacks.behaviour_check import BehaviourCheck
 from xright.callbacks.samples import Samples
+from xright.config.build import build
 from xright.data.templates import Template
 from xright.data.world import World
 from xright.errors import UserError
@@ -118,7 +118,7 @@ def test_samples_give_a_table_too(train_tiny, tmp_path):
 
 
 def test_a_table_is_capped(tmp_path):
-    from xright.callbacks.tables import MOST, log_table
+    from xright.tracking.text_tables import MOST, log_table
 
     tables = Tables()
     log_table(SimpleNamespace(loggers=[tables]), "samples", [{"step": i} for i in range(MOST + 5)], 3)

@@ -4,10 +4,10 @@ import shutil
 import pytest
 import torch
 
-from xright.callbacks.checkpoint import Checkpoint
 from xright.errors import UserError
 from xright.strategies import MAXRIGHT
 from xright.theory.problems import trade_off
+from xright.training.checkpoint import Checkpoint
 
 
 def rule():

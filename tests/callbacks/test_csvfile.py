@@ -1,4 +1,4 @@
-from xright.callbacks.csvfile import CsvFile
+from xright.tracking.csvfile import CsvFile
 
 
 def test_missing_and_none_are_empty(tmp_path):

@@ -2,8 +2,8 @@ import zlib
 
 import pytest
 
-from xright.callbacks.journal import Journal
 from xright.errors import UserError
+from xright.tracking.journal import Journal
 
 BEFORE, AFTER = "one\u2028 line\ntwo\n", "three\nfo"  # a checkpoint between them; killed in the middle of a line
 

@@ -4,11 +4,11 @@ import pytest
 
 from xright.callbacks.samples import Samples
 from xright.callbacks.stop import StoppingRule
-from xright.callbacks.trajectory import Trajectory
 from xright.errors import UserError
 from xright.objectives import DPO, SFT
 from xright.strategies import Mix, Sequential
 from xright.theory.problems import NAMES, trade_off
+from xright.tracking.trajectory import Trajectory
 
 OPTIMA = {"dpo": 0.2, "sft": 1.0}
 POINT = [{"sft": 1.5, "dpo": 0.5}]

@@ -3,11 +3,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from xright.callbacks.trajectory import Trajectory, by_metric
 from xright.metrics import ideal_distance
 from xright.objectives import DPO, ORPO, SFT
 from xright.strategies import Mix, Only
 from xright.theory.problems import trade_off
+from xright.tracking.trajectory import Trajectory, by_metric
 
 COLUMNS = [
     "step", "epoch", "f_dpo", "f_sft", "gap_dpo", "gap_sft", "ideal_distance", "dpo_steps", "sft_steps",

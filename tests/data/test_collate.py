@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xright.data.collate import LAYOUTS, collate, length_sorted_chunks
 from xright.data.prompts import Row
+from xright.forward.collate import LAYOUTS, collate, length_sorted_chunks
 from xright.objectives import Group
 
 PAD = 9

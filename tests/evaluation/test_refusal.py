@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from xright.build import build as instantiate
+from xright.config.build import build as instantiate
 from xright.data.templates import Template
 from xright.errors import UserError
 from xright.evaluate import configuration

@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
-from xright.data.collate import LAYOUTS, collate
 from xright.data.prompts import Row
 from xright.errors import UserError
+from xright.forward.collate import LAYOUTS, collate
+from xright.forward.logprobs import response_logps
+from xright.forward.packing import choose_layout
 from xright.objectives import DPO
 from xright.objectives.dpo import dpo_loss
-from xright.objectives.logprobs import response_logps
-from xright.packing import choose_layout
 
 LOG2 = math.log(2)
 # log π: chosen p(1|0)·p(2|1) = 1/16, rejected p(0|0) = 1/2. With π_ref 1/8 and 1/2 the margin is h = −log 2.

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from xright.data.collate import collate
 from xright.data.prompts import Row
 from xright.errors import UserError
+from xright.forward.collate import collate
 from xright.objectives import IPO
 from xright.objectives.ipo import ipo_loss
 

@@ -11,17 +11,12 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 from xright import models
-from xright.data.collate import LAYOUTS, collate
 from xright.data.prompts import Row
-from xright.objectives import DPO, IPO, ORPO, SFT, logprobs
-from xright.objectives.logprobs import (
-    backbone_and_head,
-    chunked_logps,
-    hidden_states,
-    response_logps,
-    token_logps,
-)
-from xright.packing import choose_layout
+from xright.forward import logprobs
+from xright.forward.collate import LAYOUTS, collate
+from xright.forward.logprobs import backbone_and_head, chunked_logps, hidden_states, response_logps, token_logps
+from xright.forward.packing import choose_layout
+from xright.objectives import DPO, IPO, ORPO, SFT
 
 ROWS = [Row(0, [0], ([1, 2],)), Row(1, [1, 1], ([1],)), Row(2, [2, 0, 1], ([2, 2, 0],))]
 # p(1|0)·p(2|1) = 1/16; p(1|1) = 1/2; p(2|1)·p(2|2)·p(0|2) = 1/4 · 3/4 · 1/8

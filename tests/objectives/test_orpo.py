@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from xright.data.collate import collate
 from xright.data.prompts import Row
 from xright.errors import UserError
+from xright.forward.collate import collate
 from xright.objectives import ORPO
 from xright.objectives.orpo import orpo_loss
 

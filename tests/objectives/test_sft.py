@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from xright.data.collate import LAYOUTS, collate
 from xright.data.prompts import Row
+from xright.forward.collate import LAYOUTS, collate
 from xright.objectives import SFT
 
 ROWS = [Row(0, [0], ([1, 2],)), Row(1, [1, 1], ([1],))]  # p = 1/4 · 1/4 and 1/2

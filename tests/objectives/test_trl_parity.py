@@ -5,11 +5,11 @@ import torch
 from datasets import Dataset, disable_progress_bars
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from xright.data.collate import LAYOUTS, collate
 from xright.data.prompts import Row
+from xright.forward.collate import LAYOUTS, collate
+from xright.forward.logprobs import response_logps
+from xright.forward.packing import choose_layout
 from xright.objectives import DPO, IPO, SFT
-from xright.objectives.logprobs import response_logps
-from xright.packing import choose_layout
 
 PLAIN = {
     "bf16": False, "gradient_checkpointing": False, "use_cpu": True, "report_to": "none", "disable_tqdm": True,

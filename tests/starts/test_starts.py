@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from xright.build import build
+from xright.config.build import build
 from xright.errors import UserError
 from xright.starts import Average, Base, Start
 

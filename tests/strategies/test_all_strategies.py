@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from xright.build import build
-from xright.settings import complete
+from xright.config.build import build
+from xright.config.settings import complete
 from xright.strategies import Schedule
 from xright.strategies.method import Method, method_of
 from xright.strategies.schedule import current

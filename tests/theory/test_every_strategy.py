@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from xright.build import build
+from xright.config.build import build
 from xright.strategies import Schedule
 from xright.theory.descent import descend
 from xright.theory.objectives import DPO, SFT, Objective, sigmoid, softplus

@@ -17,28 +17,28 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from xright.analysis.answers import PROMPTS, answers
-from xright.analysis.bars import device, times
-from xright.analysis.benchmark_figures import benchmark_figures
-from xright.analysis.benchmark_table import benchmark_csv, benchmark_grid, benchmark_notes
-from xright.analysis.benchmarks import Benchmarks, read_benchmarks
-from xright.analysis.chart import Chart
-from xright.analysis.claims import claims
-from xright.analysis.curves import gap_axes, gaps, picks, weight_axes, weights
-from xright.analysis.differences import configuration_table, difference_grid
-from xright.analysis.drawing import draw, save
-from xright.analysis.files import find_runs
-from xright.analysis.objective_space import objective_space
-from xright.analysis.on_screen import embedded, narrowest, on_screen
-from xright.analysis.printed import printed
-from xright.analysis.runs import Runs, read_runs
-from xright.analysis.runtime import runtime_grid, runtime_increases
-from xright.analysis.seed_tables import comparison_grid, distance_grid, hypervolume_grid, means_over_training
-from xright.analysis.side_by_side import side_by_side
-from xright.analysis.spreadsheet import write_csv
-from xright.analysis.statistics import comparisons, hypervolumes, means, reference_point
+from xright.analysis.figures.bars import device, times
+from xright.analysis.figures.benchmark_figures import benchmark_figures
+from xright.analysis.figures.chart import Chart
+from xright.analysis.figures.curves import gap_axes, gaps, picks, weight_axes, weights
+from xright.analysis.figures.drawing import draw, save
+from xright.analysis.figures.objective_space import objective_space
+from xright.analysis.figures.on_screen import embedded, narrowest, on_screen
+from xright.analysis.figures.printed import printed
+from xright.analysis.numbers.claims import claims
+from xright.analysis.numbers.runtime import runtime_grid, runtime_increases
+from xright.analysis.numbers.statistics import comparisons, hypervolumes, means, reference_point
+from xright.analysis.read.benchmarks import Benchmarks, read_benchmarks
+from xright.analysis.read.files import find_runs
+from xright.analysis.read.runs import Runs, read_runs
 from xright.analysis.style import GROUP, number
-from xright.analysis.tables import Grid, columns_of, per_method, per_run
+from xright.analysis.text.answers import PROMPTS, answers
+from xright.analysis.text.benchmark_table import benchmark_csv, benchmark_grid, benchmark_notes
+from xright.analysis.text.differences import configuration_table, difference_grid
+from xright.analysis.text.seed_tables import comparison_grid, distance_grid, hypervolume_grid, means_over_training
+from xright.analysis.text.side_by_side import side_by_side
+from xright.analysis.text.spreadsheet import write_csv
+from xright.analysis.text.tables import Grid, columns_of, per_method, per_run
 from xright.errors import UserError
 
 __all__ = ["left_out", "machines", "read_report", "save", "write_page", "write_report"]

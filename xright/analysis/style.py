@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from xright.analysis.thin import thinned
+from xright.analysis.figures.thin import thinned
 
 T = TypeVar("T")
 Dash = str | tuple[int, tuple[int, ...]]

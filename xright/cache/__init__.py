@@ -26,10 +26,10 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from xright import files
 from xright.cache import manifest
 from xright.errors import disk_error, disk_sentence
-from xright.places import cache_root
+from xright.machine import files
+from xright.machine.places import cache_root
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def cached_stage(
 
     Raises UserError if the entry is not what was once built, and if the disk is full or not to be written to.
     """
-    from xright.ranks import first  # here, since it brings torch, which `python -m xright.cache` does without
+    from xright.machine.ranks import first
 
     folder = cache_root() / name / _hash(key)
     scratch = scratch_of(folder)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from xright.cache.contents import Entry, entries, is_held, remove
 from xright.errors import UserError, disk_sentence
-from xright.places import cache_root
+from xright.machine.places import cache_root
 
 HEADINGS = ("stage", "hash", "MB", "built", "last used", "what")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

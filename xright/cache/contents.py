@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from filelock import Timeout
 
-from xright import files
 from xright.cache import lock_of, scratch_of
+from xright.machine import files
 
 ENTRY = re.compile(r"([0-9a-f]{16})(\.building)?")
 # What tells stages of one name apart, out of their config.yaml; the first few that are there are shown.

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from xright import files
 from xright.errors import UserError
+from xright.machine import files
 
 FORMAT = 1  # of an entry: its layout, and what stages write into it
 NAME = "manifest.json"

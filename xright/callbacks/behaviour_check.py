@@ -11,12 +11,12 @@ from typing import Any
 
 import lightning as L
 
-from xright.callbacks.csvfile import CsvFile
-from xright.callbacks.tables import log_table
 from xright.data.control import unmarked
 from xright.errors import UserError
 from xright.evaluation.generate import complete, encode, positions
-from xright.ranks import is_first
+from xright.machine.ranks import is_first
+from xright.tracking.csvfile import CsvFile
+from xright.tracking.text_tables import log_table
 
 
 class BehaviourCheck(L.Callback):

@@ -13,11 +13,11 @@ from typing import Any
 
 import lightning as L
 
-from xright.callbacks.journal import Journal
-from xright.callbacks.tables import log_table
 from xright.data.control import unmarked
 from xright.evaluation.generate import complete
-from xright.ranks import is_first
+from xright.machine.ranks import is_first
+from xright.tracking.journal import Journal
+from xright.tracking.text_tables import log_table
 
 log = logging.getLogger(__name__)
 

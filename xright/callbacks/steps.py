@@ -15,8 +15,8 @@ from typing import Any
 
 import lightning as L
 
-from xright.callbacks.csvfile import CsvFile
-from xright.callbacks.trajectory import by_metric
+from xright.tracking.csvfile import CsvFile
+from xright.tracking.trajectory import by_metric
 
 BOTH = "both"
 

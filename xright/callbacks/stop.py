@@ -13,8 +13,8 @@ from typing import Any
 import lightning as L
 
 from xright.errors import UserError, check_number
+from xright.machine.places import place
 from xright.metrics import pareto_front
-from xright.places import place
 
 
 class StoppingRule(L.Callback):

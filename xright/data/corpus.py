@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
-from xright.build import build
+from xright.config.build import build
 from xright.data.kinds import asked
 from xright.data.rows import Rows
 from xright.data.stream import TEXT, Stream, streams_of

@@ -22,11 +22,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from xright.build import build
 from xright.cache import cached_stage
+from xright.config.build import build
+from xright.config.inputs import on_disk
 from xright.data.tables import fingerprint, read
 from xright.errors import UserError
-from xright.inputs import on_disk
 
 log = logging.getLogger(__name__)
 

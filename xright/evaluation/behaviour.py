@@ -13,7 +13,7 @@ of whole sentences: no key words, no second model. Only its style is not held ag
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from xright.build import build
+from xright.config.build import build
 from xright.data.probes import PROBE_KINDS, Probe
 from xright.data.world_language import bare
 from xright.errors import UserError

@@ -20,7 +20,7 @@ from xright.errors import UserError
 from xright.evaluation.definitions import definitions, quiet
 from xright.evaluation.subject import Subject
 from xright.evaluation.task import Result, Task, share
-from xright.told import told
+from xright.machine.told import told
 
 
 class Harness(Task):

@@ -18,10 +18,10 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from xright import models
+from xright.config.moved import renamed
 from xright.data.kinds import asked
 from xright.data.templates import Template
 from xright.errors import UserError
-from xright.moved import renamed
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from xright.build import build
+from xright.config.build import build
 from xright.errors import UserError
 from xright.evaluation.results import Results, settings_of
 from xright.evaluation.subject import Subject, subject_of

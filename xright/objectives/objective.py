@@ -32,7 +32,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one stream as tensors. Built by `data/collate.py`, read by `objectives/logprobs.py`.
+    """Rows of one stream as tensors. Built by `forward/collate.py`, read by `forward/logprobs.py`.
 
     input_ids_LT: S lines of one sequence each, padded on the right, with their attention_mask_LT; or one line of all
     rows, packed, with position_ids_LT (they restart with each sequence) and groups.

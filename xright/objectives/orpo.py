@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xright.errors import check_number
-from xright.objectives.logprobs import response_logps
+from xright.forward.logprobs import response_logps
 from xright.objectives.objective import Batch, Objective
 
 

@@ -5,7 +5,7 @@ f_SFT(θ) = −(1/n) Σ_i log π_θ(y_i | x_i),  n = response tokens of the whol
 
 from torch import Tensor, nn
 
-from xright.objectives.logprobs import response_logps
+from xright.forward.logprobs import response_logps
 from xright.objectives.objective import Batch, Objective
 
 

@@ -13,7 +13,7 @@ from xright.starts.start import Start
 from xright.strategies.weights import check_weights
 
 if TYPE_CHECKING:
-    from xright.stages import Stages
+    from xright.pipeline.stages import Stages
 
 
 class Average(Start):

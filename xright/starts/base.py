@@ -9,7 +9,7 @@ from torch import nn
 from xright.starts.start import Start
 
 if TYPE_CHECKING:
-    from xright.stages import Stages
+    from xright.pipeline.stages import Stages
 
 
 class Base(Start):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 if TYPE_CHECKING:
-    from xright.stages import Stages
+    from xright.pipeline.stages import Stages
 
 
 class Start(ABC):

@@ -1,0 +1,68 @@
+"""Runs as one flat table, one row per run and evaluated step, and back: what a page needs to be drawn again.
+
+    RUN                      as in `Runs.table`; label and seed name the run
+    step, f_*, train_seconds of the evaluation; train_seconds: up to here, evaluation not counted
+    f_*_opt, OF_RUN          of the run, like RUN but for its name: only in its first row
+
+What is left out: steps, samples, configurations, and what each phase trained, so that no runtime increase follows.
+Gaps, ideal distance and time per step follow from the rest.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from xright.analysis.read.methods import Objective
+from xright.analysis.read.runs import Runs, columns_of
+from xright.errors import UserError
+
+NAME = ["label", "seed"]
+RUN = [*NAME, "strategy", "family", "method", "front", "variant", "lam", "weighting", "first"]
+OF_RUN = ["device", "utilization_median_pct"]
+
+
+def to_rows(runs: Runs, *more: str) -> pd.DataFrame:
+    """The flat table; more: further columns of `Runs.table`. Raises UserError where label and seed do not tell the
+    runs apart."""
+    twice = runs.table[runs.table.duplicated(NAME)]
+    if len(twice):
+        raise UserError(
+            f"{twice['folder'].iloc[0]} is the second run with label {twice['label'].iloc[0]!r} and its seed; "
+            "name one study at a time."
+        )
+    evaluation = ["step", *(f"f_{name}" for name in runs.axes), "train_seconds"]
+    of_run = [*(f"f_{name}_opt" for name in runs.axes), *OF_RUN, *more]
+    evaluated = runs.table[["folder", *RUN, *of_run]].merge(runs.trajectory[["folder", *evaluation]], on="folder")
+    flat = evaluated[[*RUN, *evaluation, *of_run]].astype(dict.fromkeys(RUN, object))
+    flat.loc[flat.duplicated(NAME), [*RUN[len(NAME) :], *of_run]] = np.nan
+    return flat
+
+
+def from_rows(rows: pd.DataFrame, objectives: Mapping[str, Objective]) -> Runs:
+    """The runs of a flat table; a run's folder is "<label>, seed <seed>", and other columns are kept.
+
+    objectives: no surrogates.
+    """
+    rows = rows.assign(folder=rows["label"] + ", seed " + rows["seed"].map("{:.0f}".format))
+    evaluation = ["step", *(f"f_{name}" for name in objectives), "train_seconds"]
+    of_run = rows.columns.difference([*NAME, "folder", *evaluation], sort=False)
+    rows[of_run] = rows.groupby("folder", sort=False)[of_run.to_list()].transform("first")
+    rows[["first", "weighting"]] = rows[["first", "weighting"]].fillna("")  # what a csv makes of ""
+    for name in objectives:
+        rows[f"gap_{name}"] = rows[f"f_{name}"] - rows[f"f_{name}_opt"]
+    rows["ideal_distance"] = np.sqrt(sum(rows[f"gap_{name}"] ** 2 for name in objectives))
+    table = rows.drop_duplicates("folder", keep="last").rename(columns={"step": "steps"})
+    trained = table["steps"].where(table["steps"] > 0)
+    table["weights"], table["phases"] = [{}] * len(table), [[]] * len(table)
+    table = table.assign(setting="", seeds="", step_ms=1000 * table["train_seconds"] / trained).reset_index(drop=True)
+    columns = columns_of(objectives)
+    return Runs(
+        table=table,
+        trajectory=rows.reset_index(drop=True),
+        steps=pd.DataFrame(columns=["folder", *columns["steps.csv"]]),
+        samples=pd.DataFrame(columns=["folder", *columns["samples.jsonl"]]),
+        unfinished=pd.DataFrame(columns=["folder", "step", "written", "reason"]),
+        configs={folder: {} for folder in table["folder"]},
+        objectives=dict(objectives),
+    )

@@ -1,0 +1,151 @@
+"""Whether a model can have packed attention (`attention.py`), found out by trying.
+
+Two things must hold of a packed line, and each is held to what the numbers can show:
+
+- *Nothing leaks.* The gradient of one response's log-prob with respect to the embedding of a token of another row, of
+  the row's other response, or of what comes later is exactly zero, whatever the weights: rounding makes no number of a
+  zero. So a state that is carried along the line (a convolution, a recurrence) is found even where it is tiny.
+- *Nothing is missing.* Log-probs and these gradients are those of a plain forward of each sequence alone, up to
+  rounding: eight times the difference between two plain forwards, alone and padded among others, but at least what
+  rounding makes of a network of that dtype, depth and width (`rounding.rounding`).
+
+What rows of a few tokens cannot show is read from what the model tells its attention: a window, and that there is
+nothing that packed attention does not follow (`attention.FOLLOWED`).
+"""
+
+import logging
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xright.data.rows import Row
+from xright.forward import attention  # noqa: F401  registers it
+from xright.forward.collate import collate
+from xright.forward.fits import embedded
+from xright.forward.logprobs import PACKED, language_model, response_logps
+from xright.forward.rounding import relative, rounding
+from xright.models import evaluating
+from xright.objectives import Batch
+
+log = logging.getLogger(__name__)
+
+SHAPES = ((3, (3, 4)), (5, (5, 4)), (0, (2, 3)))  # of the probe's rows: tokens of the prompt, of each response
+WATCHED = (1, 4)  # the sequences of the row in the middle, whose gradients are looked at: it has rows on both sides
+WINDOWS = ("sliding_window", "attention_chunk_size")  # in a config: attention reaches less far than the whole prefix
+Found = tuple[Tensor, list[Tensor]]  # log-probs (S,), and gradients (tokens, D)
+
+
+def choose_layout(model: nn.Module, wanted: str) -> str:
+    """`wanted`, or `padded` with a line in the log where the model's attention cannot be replaced.
+
+    Replaces it where `packed` is wanted, and holds a packed probe to plain forwards: some 110 tokens forwards and 140
+    backwards in all.
+    """
+    if wanted == "padded":
+        return wanted
+    inner = language_model(model)
+    before = inner.config._attn_implementation
+    if before == PACKED:
+        return wanted
+    reason: str | None = "its attention cannot be replaced"
+    if inner._can_set_attn_implementation():
+        inner.set_attn_implementation(PACKED)
+        reason = _objection(model, before)
+        if reason is None:
+            return wanted
+        inner.set_attn_implementation(before)
+    log.warning("layout: padded, since %s cannot be packed: %s", type(inner).__name__, reason)
+    return "padded"
+
+
+def _objection(model: nn.Module, before: str) -> str | None:
+    """Why a model that has packed attention must not keep it, or None."""
+    inner = language_model(model)
+    matrices = inner.get_input_embeddings(), inner.get_output_embeddings()
+    rows = probe_rows(min(matrix.weight.shape[0] for matrix in matrices))
+    windows: dict[int | None, int | None] = {}
+    try:
+        packed = _traced(model, collate(rows, 0, "packed"), [[s] for s in WATCHED], windows)
+        inner.set_attn_implementation(before)
+        padded = _traced(model, collate(rows, 0, "padded"), [WATCHED])  # each in a line of its own
+        middle = rows[WATCHED[0]]
+        single = [Row(0, middle.prompt, (response,)) for response in middle.responses]
+        alone = [_traced(model, collate([row], 0, "padded"), [[0]]) for row in single]
+        inner.set_attn_implementation(PACKED)
+    except Exception as error:  # whatever a model's own code does with an attention it does not know
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
+    own = _own_tokens(rows)
+    if any(bool((gradient[~mask] != 0).any()) for gradient, mask in zip(packed[1], own, strict=True)):
+        return "what a token says reaches other rows of the line"
+    if _is_not_told(inner.config.get_text_config(), windows):
+        return "its attention is not told of its window"
+    difference, noise = _differences(packed, padded, alone, own)
+    width = packed[1][0].shape[-1]
+    bound = max(8 * noise, rounding(packed[1][0].dtype, getattr(inner.config, "num_hidden_layers", None), width))
+    if difference <= bound:
+        return None
+    return f"it differs from a plain forward by {difference:.1g}, more than rounding ({bound:.1g})"
+
+
+def probe_rows(vocabulary: int) -> list[Row]:
+    """Rows of random tokens; low ids, as a constant would have, are special tokens, to which pretrained models react
+    in a way that magnifies rounding a thousandfold."""
+    draw = random.Random(0)
+    sides = [[[draw.randrange(vocabulary) for _ in range(n)] for n in (prompt, *rest)] for prompt, rest in SHAPES]
+    return [Row(number, prompt, tuple(responses)) for number, (prompt, *responses) in enumerate(sides)]
+
+
+def _traced(
+    model: nn.Module,
+    batch: Batch,
+    sequences: Sequence[Sequence[int]],
+    windows: dict[int | None, int | None] | None = None,
+) -> Found:
+    """Log-probs of a batch's sequences, and for each of `sequences` the gradient of their sum by all tokens'
+    embeddings."""
+    to_attention = {} if windows is None else {"windows": windows}
+    with evaluating(model), torch.enable_grad(), embedded(model) as embeddings:
+        logps_S, _ = response_logps(model, batch.to(next(model.parameters()).device), **to_attention)
+        sums = [logps_S[list(some)].sum() for some in sequences]
+        found = [torch.autograd.grad(total, embeddings[0], retain_graph=True)[0] for total in sums]
+    if not logps_S.isfinite().all():
+        raise ValueError("its log-probs are not finite")
+    return logps_S.detach(), [gradient.flatten(0, 1) for gradient in found]
+
+
+def _own_tokens(rows: Sequence[Row]) -> list[Tensor]:
+    """Per watched sequence: which tokens of the packed line are its own, (T,)."""
+    begin, own = 0, {}
+    tokens = sum(len(part) for row in rows for part in (row.prompt, *row.responses))
+    for number, row in enumerate(rows):
+        after = begin + len(row.prompt)
+        for index, response in enumerate(row.responses):
+            mask = torch.zeros(tokens, dtype=torch.bool)
+            mask[begin : begin + len(row.prompt)] = mask[after : after + len(response)] = True
+            own[index * len(rows) + number] = mask
+            after += len(response)
+        begin = after
+    return [own[s] for s in WATCHED]
+
+
+def _differences(packed: Found, padded: Found, alone: Sequence[Found], own: Sequence[Tensor]) -> tuple[float, float]:
+    """The largest relative difference of the packed line, and of the padded batch, from the sequences alone."""
+    found, noise = [relative(packed[0], padded[0])], []
+    lines = padded[1][0].view(len(padded[0]), -1, padded[1][0].shape[-1])
+    for s, (logps, (gradient,)), mask, ours in zip(WATCHED, alone, own, packed[1], strict=True):
+        found += [relative(ours[mask], gradient), relative(packed[0][s], logps[0])]
+        noise += [relative(lines[s, : len(gradient)], gradient), relative(padded[0][s], logps[0])]
+    return max(found), max(noise)
+
+
+def _is_not_told(config: Any, windows: dict[int | None, int | None]) -> bool:
+    """Whether the config gives some layer a window that its attention has not heard of."""
+    named = {value for name in WINDOWS if (value := getattr(config, name, None))}
+    kinds = getattr(config, "layer_types", None)
+    if not kinds or not windows.keys() <= set(range(len(kinds))):
+        return bool(named) and set(windows.values()) <= {None}
+    full = ("full_attention", "attention")
+    return any(kinds[layer] not in full and told not in named for layer, told in windows.items())

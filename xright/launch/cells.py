@@ -1,0 +1,186 @@
+"""The cells of a sweep, whatever sweeper chooses them and whatever launcher starts them: one that ends badly leaves the
+others running, and the sweep ends with a table of what did not finish and why, and with a code that is not 0.
+
+`sweep.py` puts `Launcher` and `Sweeper` around those that are configured. The same command tries again what did not
+finish, and that alone. A sweep that is asked to go (a signal, Ctrl-C) ends at once.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides
+from hydra.plugins.launcher import Launcher as HydraLauncher
+from hydra.plugins.sweeper import Sweeper as HydraSweeper
+from omegaconf import DictConfig, OmegaConf
+
+from xright.config.naming import run_path
+from xright.launch import worker
+from xright.machine import preemption
+
+log = logging.getLogger(__name__)
+
+Ends = Sequence[tuple[Sequence[str], "Unfinished | None"]]  # each cell's overrides, and what ended it before its time
+
+_ends: list[tuple[Sequence[str], "Unfinished | None"]] = []  # of this process's sweep
+
+
+class Unfinished(Exception):
+    """What ended a cell: the exit code of its job, the reason, and where to look (a run folder, a log)."""
+
+    def __init__(self, code: int, reason: str, where: Path | None = None) -> None:
+        super().__init__(code, reason, where)
+        self.code, self.reason, self.where = code, reason, where
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def cell(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int) -> float | None:
+    """One cell, in a process of its own: the run's ideal distance. Raises Unfinished."""
+    try:
+        hydra: Any = HydraConfig.get()
+        logs: Any = OmegaConf.to_container(OmegaConf.masked_copy(hydra, ["job_logging", "verbose"]), resolve=True)
+        return worker.call("xright.launch.cells.work", logs, cfg, strategy, overrides, number)
+    except worker.Ended as end:
+        where = None
+        with suppress(Exception):  # a configuration that cannot be resolved has no folder
+            config: Any = OmegaConf.to_container(cfg, resolve=True)
+            where = run_path(config, strategy, overrides)
+        raise Unfinished(end.code, (end.reason or _how(end.code)).removeprefix("UserError: "), where) from None
+
+
+def work(logs: dict[str, Any], *told: Any) -> float | None:
+    """In the worker, which may be older than this cell's logging: the job."""
+    from xright.launch.job import job
+
+    configure_log(OmegaConf.create(logs["job_logging"]), logs["verbose"])
+    return job(*told)
+
+
+class Launcher(HydraLauncher):
+    """Around another launcher: notes how each cell ended, and lets the sweeper go on. inner: its configuration."""
+
+    def __init__(self, inner: DictConfig) -> None:
+        self.inner: Any = Plugins.instance()._instantiate(inner)
+
+    def setup(self, **kwargs: Any) -> None:
+        """As Hydra's launchers are."""
+        self.inner.setup(**kwargs)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the cells. Ends the program if it was asked to go."""
+        try:
+            with _passed_on():
+                returned = self.inner.launch(job_overrides, initial_job_idx)
+        except (KeyboardInterrupt, preemption.Preempted) as signal:
+            sys.exit(preemption.INTERRUPTED if isinstance(signal, KeyboardInterrupt) else preemption.EXIT_CODE)
+        for overrides, told in zip(job_overrides, returned, strict=True):
+            end = _end(told)
+            if end and end.code in worker.GOING:
+                sys.exit(end.code)
+            _ends.append((filter_overrides(overrides), end))
+            if end:  # as a value, which is none for a sweeper that looks for the best: it counts the trial as failed
+                told.status, told.return_value = JobStatus.COMPLETED, end
+        return returned
+
+
+class Sweeper(HydraSweeper):
+    """Around another sweeper: tells at the end what did not finish. inner: its configuration."""
+
+    def __init__(self, inner: DictConfig) -> None:
+        self.inner: Any = Plugins.instance()._instantiate(inner)
+
+    def setup(self, **kwargs: Any) -> None:
+        """As Hydra's sweepers are."""
+        self.inner.setup(**kwargs)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the sweep. Ends the program with a table and a code where not all cells have finished: with the code of
+        the cells where all have the same, else 1."""
+        try:
+            returned = self.inner.sweep(arguments)
+        except Exception as error:
+            if not any(end for _, end in _ends):
+                raise
+            log.error("the sweeper gave up: %s: %s", type(error).__name__, error)  # Optuna, where no trial finished
+            returned = None
+        finally:
+            worker.close()
+        if any(end for _, end in _ends):
+            if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+                print(table(_ends), file=sys.stderr, flush=True)
+            codes = {end.code if end else 0 for _, end in _ends}
+            sys.exit(codes.pop() if len(codes) == 1 and min(codes) > 0 else 1)
+        return returned
+
+
+def table(ends: Ends) -> str:
+    """Which cells did not finish (by the overrides in which cells differ), where to look, and why.
+
+    >>> ends = [(["seed=1", "lam=0.2"], None), (["seed=1", "lam=0.75"], Unfinished(2, "NaN.", Path("runs/a")))]
+    >>> print(table(ends).replace("; ", ";\\n"))
+    xright: 1 of 2 cells did not finish:
+      lam=0.75  runs/a  NaN.
+    The same command tries them again, and them alone, each from its last checkpoint where it has one;
+    a loss that became NaN after that one becomes NaN again: the message above says what to change.
+    """
+    shared = set.intersection(*(set(overrides) for overrides, _ in ends)) if len(ends) > 1 else set()
+    rows = [
+        (" ".join(x for x in overrides if x not in shared) or "(all alike)", str(end.where or "-"), end.reason)
+        for overrides, end in ends
+        if end
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(
+        [
+            f"xright: {len(rows)} of {len(ends)} cells did not finish:",
+            *(f"  {cell:{widths[0]}}  {where:{widths[1]}}  {reason}" for cell, where, reason in rows),
+            "The same command tries them again, and them alone, each from its last checkpoint where it has one; a loss "
+            "that became NaN after that one becomes NaN again: the message above says what to change.",
+        ]
+    )
+
+
+def _end(told: JobReturn) -> Unfinished | None:
+    if told.status == JobStatus.COMPLETED:
+        return None
+    error = told._return_value
+    return (
+        error if isinstance(error, Unfinished) else Unfinished(1, " ".join(f"{type(error).__name__}: {error}".split()))
+    )
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}"
+    return f"was killed by signal {-code}{' (as where memory runs out)' if code == -9 else ''}"
+
+
+@contextmanager
+def _passed_on() -> Iterator[None]:
+    """While a launcher works: a signal goes to the cells' own processes, where the launcher's workers have some
+    (joblib's); otherwise it ends the waiting. (In a cell of this process, `worker` passes it on.)"""
+    gone = 0
+
+    def pass_on(number: int, _frame: Any) -> None:
+        nonlocal gone
+        gone = number
+        cells = [cell for child in psutil.Process().children() for cell in child.children()]
+        for process in cells:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        if not cells:
+            raise preemption.Preempted
+
+    with preemption.handled_by(pass_on, *preemption.SIGNALS):
+        yield
+    if gone:
+        raise preemption.Preempted

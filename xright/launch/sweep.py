@@ -1,0 +1,116 @@
+"""Before a sweep starts: its launcher is there, every cell is good, and no two would share a folder; a bad value in the
+last would else be found hours later. What happens to its cells: `cells.py`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from xright.launch import cells, worker
+
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+PLAIN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+# Hydra takes plugins under this prefix only.
+SLURM = "hydra_plugins.xright.SlurmLauncher"  # in slurm.yaml
+AROUND: dict[str, tuple[str, type]] = {"launcher": ("hydra_plugins.xright.Launcher", cells.Launcher)}
+AROUND |= {"sweeper": ("hydra_plugins.xright.Sweeper", cells.Sweeper)}
+
+
+class CheckSweep(Callback):
+    """A Hydra callback. Sweepers that choose their values as they go (Optuna, …) are left to the run's own check."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a launcher without a sweep: Hydra would run the job right here, and say nothing."""
+        if config.hydra.launcher._target_ != PLAIN:
+            _end("hydra/launcher= is for sweeps (of one cell, too): add -m as the last argument.")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Compose and check all cells; a bad one ends the program with its sentence and exit code 2."""
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        if config.hydra.launcher._target_ == SLURM:
+            _register_slurm()
+        if config.hydra.sweeper._target_ == BASIC:
+            given: Any = OmegaConf.to_container(config.hydra.overrides.task)  # not a list of Hydra's: it would resolve
+            overrides = OverridesParser.create().parse_overrides(given)
+            (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+            try:
+                worker.call("xright.launch.sweep.check", config.hydra.job.config_name, batch, _elsewhere(config))
+            except worker.Ended as end:
+                sys.exit(end.code)
+            if config.hydra.launcher._target_ != PLAIN:
+                worker.close()  # the cells have theirs elsewhere
+        for kind, (name, around) in AROUND.items():
+            Plugins.instance().class_name_to_class[name] = around
+            with flag_override(config, ["struct", "readonly"], [False, False]):
+                config.hydra[kind] = {"_target_": name, "_recursive_": False, "inner": config.hydra[kind]}
+
+
+def _elsewhere(config: DictConfig) -> list[str]:
+    """Overrides that name more folders of yaml files: the cells are composed from these, too."""
+    given: Any = OmegaConf.to_container(config.hydra.overrides.hydra)
+    return [override for override in given if override.lstrip("+").startswith("hydra.searchpath=")]
+
+
+def check(config_name: str, batch: Sequence[Sequence[str]], elsewhere: Sequence[str] = ()) -> None:
+    """In the worker, since it brings torch: UserError's sentence and code 2 for a cell that cannot work, for two that
+    would share a folder, and for one whose folder holds another run."""
+    from xright.config.naming import run_path
+    from xright.config.settings import complete
+    from xright.errors import UserError
+    from xright.machine.quiet import quiet
+    from xright.pipeline.checks import check_config
+    from xright.pipeline.folders import RunFolder
+
+    quiet()
+    seen: dict[Path, str] = {}
+    for cell in batch:
+        try:
+            cfg = compose(config_name, overrides=[*elsewhere, *cell], return_hydra_config=True)
+            strategy = cfg.hydra.runtime.choices["strategy"]
+            task: Any = OmegaConf.to_container(cfg.hydra.overrides.task)
+            with flag_override(cfg, ["struct", "readonly"], [False, False]):
+                del cfg["hydra"]
+            complete(cfg, task)
+            check_config(cfg)
+            config: Any = OmegaConf.to_container(cfg, resolve=True)
+            folder = run_path(config, strategy, task)
+            if cfg.stage == "run":
+                _check_alone(folder, " ".join(cell), seen)
+                if not cfg.overwrite:
+                    RunFolder(folder).check_holds(config)
+        except UserError as error:
+            _end(f"in the cell {' '.join(cell)}: {error}")
+
+
+def _check_alone(folder: Path, cell: str, seen: dict[Path, str]) -> None:
+    from xright.errors import UserError
+
+    if folder in seen:
+        raise UserError(
+            f"its run folder {folder} is that of the cell {seen[folder]}, too, since what they differ in makes no "
+            "other run (the machine, the logger, a setting that the strategy does not have); leave one of them out of "
+            "the sweep, or run it by a command of its own with another name=."
+        )
+    seen[folder] = cell
+
+
+def _register_slurm() -> None:
+    try:
+        from xright.launch.slurm import SlurmLauncher
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("hydra_plugins", "submitit"):
+            raise
+        _end("hydra/launcher=slurm needs hydra-submitit-launcher: pip install 'xright[slurm]'")
+    Plugins.instance().class_name_to_class[SLURM] = SlurmLauncher
+
+
+def _end(sentence: str) -> NoReturn:
+    print(f"xright: {sentence}", file=sys.stderr, flush=True)
+    sys.exit(2)

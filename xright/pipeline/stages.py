@@ -1,0 +1,245 @@
+"""The stages that runs share: base -> reference -> reference log-probs -> optima. Each is built once and cached.
+
+- *base*: what every method starts from. A model on disk or on the hub is its own base; one built on the spot is first
+  trained as a language model on the data's texts.
+- *reference* (π_ref): the base after SFT, on the chosen responses of the run's pairs or on the rows of a stream; or the
+  base itself; or a model of the user's.
+- *reference log-probs*: of every row of a stream whose objective needs them, fp32, by row id; used by every epoch, λ,
+  seed and strategy.
+- *optima* (f_i*): each objective alone for the whole budget; the lowest value on its trajectory. Its final model serves
+  model averaging.
+
+A stage's key holds exactly what it depends on: rows enter by their token ids, parent stages by their ids. What only
+rounds differently (layout, micro-batches, the number of ranks: 1e-7) is not in it, unless dropout is drawn per forward.
+`tests/test_keys.py` goes through every setting.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property, partial, reduce
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from xright import models
+from xright.cache import Stage, cached_stage
+from xright.config.build import build
+from xright.config.naming import material
+from xright.config.settings import Settings
+from xright.data.corpus import Corpus
+from xright.data.datamodule import batch_sizes, batches, check_ranks, steps_per_epoch
+from xright.data.identity import tokenizer_identity
+from xright.data.rows import Rows
+from xright.data.sampler import BatchSize
+from xright.errors import UserError
+from xright.forward.fits import check_fits, check_same_tokens
+from xright.machine.ranks import world_size
+from xright.models.pretrained import Pretrained, merged_base
+from xright.pipeline.reference import stored_logps
+from xright.strategies import Only
+from xright.training.alone import SEED, TEXT, first_responses, train_alone
+from xright.training.fit import Plan, make_trainer, pad_id
+
+log = logging.getLogger(__name__)
+
+BASE, CHOSEN = "base", "chosen"  # reference=: the base itself, or SFT on chosen responses; or on a stream, by its name
+
+
+class Stages:
+    """The shared stages of one configuration, each built when first asked for."""
+
+    def __init__(self, settings: Settings, corpus: Corpus) -> None:
+        self.settings, self.corpus, self.tokenizer = settings, corpus, corpus.tokenizer
+        self.objectives = settings.table()
+        used = {objective.stream for objective in self.objectives.values()}
+        if unused := [name for name in corpus.streams if name not in used]:
+            log.warning("data.streams.%s: no objective of this run uses these rows", ", ".join(unused))
+        self.names = [name for name in corpus.streams if name in used]
+        self.sizes = batch_sizes(corpus.streams)
+        self.batch_size = {name: self.sizes[name] for name in self.names}
+
+    def check(self) -> None:
+        """UserError for data or a model that cannot work, before any stage is trained."""
+        for stream, size in self.batch_size.items():
+            batches(stream, self.corpus.train(stream), size, steps=1, seed=0)
+            check_ranks(stream, self.corpus.train(stream), size, world_size())
+            if len(self.corpus.evaluation(stream)) < world_size():
+                raise UserError(f"{stream} has fewer evaluation rows than the run has processes ({world_size()}).")
+        model = self.settings.model
+        if self.settings.reference not in (BASE, CHOSEN, *self.sizes):
+            _ = self.reference.identity
+            check_same_tokens(*self.reference, self.tokenizer, model.trust_remote_code)
+        if not model.init and model.tokenizer != model.path:
+            assert model.path
+            named = Pretrained.named(model.path, model.revision)
+            check_same_tokens(*named, self.tokenizer, model.trust_remote_code, "model.path")
+        if model.init:
+            self._adapted(models.build(model.init, self.tokenizer, SEED), SEED)
+        else:
+            self.policy(SEED)
+
+    def identity(self, config: Mapping[str, Any]) -> str:
+        """What a checkpoint of the joint run stands for: the settings that matter, and the rows they have led to."""
+        rows = [*self.streams.values(), *map(self.corpus.evaluation, self.names)]
+        reference = self.reference.identity if any(part.reference_NR is not None for part in rows) else None
+        told = [material(config), self._policy_key(), reference, *(part.digest for part in rows)]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+    @cached_property
+    def base(self) -> Pretrained:
+        """The base model."""
+        model = self.settings.model
+        if not model.init:
+            assert model.path
+            return merged_base(Pretrained.named(model.path, model.revision), self.tokenizer, model.trust_remote_code)
+        assert model.pretrain
+        texts, pretrain = self.corpus.train(TEXT), model.pretrain
+        key = {
+            **self.settings.arithmetic, "init": model.init, "pretrain": pretrain, "texts": texts.digest,
+            "tokenizer": tokenizer_identity(self.tokenizer),
+        }  # fmt: skip
+
+        def train_base(folder: Path) -> dict[str, Any]:
+            fresh = models.build(model.init or {}, self.tokenizer, pretrain["seed"])
+            policy = models.trainable(fresh, models.FULL, gradient_checkpointing=False, seed=pretrain["seed"])
+            plan = first_responses(
+                "base", texts, pretrain["batch_size"], pretrain["steps"], optim=build(pretrain["optim"])
+            )
+            return self._train(replace(plan, seed=pretrain["seed"]), policy, folder)
+
+        return Pretrained(str(cached_stage("base", key, train_base).folder / "model"))
+
+    @cached_property
+    def reference(self) -> Pretrained:
+        """π_ref."""
+        kind, training = self.settings.reference, self.settings.reference_training
+        if kind == BASE:
+            log.info("reference: the base model, %s", self.base)
+            return self.base
+        if kind != CHOSEN and kind not in self.sizes:
+            log.info("reference: the model in %s", kind)
+            return Pretrained.named(kind)
+        rows, batch_size = self._reference_rows(kind)
+        steps = training["epochs"] * steps_per_epoch({TEXT: rows}, {TEXT: batch_size})
+        optim = {**self.settings.optim, "lr": training["lr"]}
+        key = {
+            **self._policy_key(), "rows": rows.digest, "batch_size": str(batch_size), "steps": steps,
+            "optim": optim,
+        }  # fmt: skip
+
+        def train_reference(folder: Path) -> dict[str, Any]:
+            plan = first_responses(f"reference ({kind})", rows, batch_size, steps, optim=build(optim))
+            return self._train(plan, self.policy(SEED), folder)
+
+        folder = cached_stage("reference", key, train_reference).folder / "model"
+        learnt = "the chosen responses" if kind == CHOSEN else f"the rows of {kind}"
+        log.info("reference: SFT on %s, %d steps, %s", learnt, steps, folder)
+        return Pretrained(str(folder))
+
+    def _reference_rows(self, kind: str) -> tuple[Rows, BatchSize]:
+        """What a trained reference learns: the first responses of a stream, or the chosen ones of the run's pairs."""
+        pairs = [name for name in self.names if len(self.corpus.streams[name].responses) > 1]
+        names = pairs if kind == CHOSEN else [kind]
+        if not names:
+            raise UserError(
+                "reference=chosen is SFT on chosen responses, but no objective learns from pairs; give reference=base."
+            )
+        rows = [self.corpus.train(name).chosen_only() for name in names]
+        return reduce(Rows.union, rows), self.sizes[names[0]]
+
+    @cached_property
+    def rows(self) -> dict[str, tuple[Rows, Rows]]:
+        """Training and evaluation rows of each stream, with π_ref's log-probs where an objective needs them."""
+        needed = {objective.stream for objective in self.objectives.values() if objective.needs_reference}
+        return {name: self._with_reference(name) if name in needed else self._plain_rows(name) for name in self.names}
+
+    def _plain_rows(self, stream: str) -> tuple[Rows, Rows]:
+        return self.corpus.train(stream), self.corpus.evaluation(stream)
+
+    def _with_reference(self, stream: str) -> tuple[Rows, Rows]:
+        train_rows, evaluation = self._plain_rows(stream)
+        rows = train_rows.union(evaluation)
+        layout, remote_code = self.settings.loop.layout, self.settings.model.trust_remote_code
+        key = {
+            "reference": self.reference.identity, "rows": rows.digest, "dtype": "float32", "layout": layout,
+            "remote_code": remote_code,
+        }  # fmt: skip
+
+        def model() -> nn.Module:
+            model = self.reference.load("float32", remote_code)
+            check_fits(model, self.tokenizer, self.corpus.max_length)
+            trainer = make_trainer(self.settings.loop.trainer, logger=False, enable_progress_bar=False)
+            return model.to(trainer.strategy.root_device)
+
+        table = stored_logps(key, rows, model, pad_id(self.tokenizer), layout=layout)
+        return train_rows.with_reference(*table), evaluation.with_reference(*table)
+
+    @property
+    def streams(self) -> dict[str, Rows]:
+        """Training rows of all streams."""
+        return {name: train_rows for name, (train_rows, _) in self.rows.items()}
+
+    @property
+    def evaluation(self) -> dict[str, Rows]:
+        """Evaluation rows of each objective."""
+        return {name: self.rows[objective.stream][1] for name, objective in self.objectives.items()}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass over the longest loader."""
+        rows = {name: self.corpus.train(name) for name in self.names}
+        return steps_per_epoch(rows, self.batch_size)
+
+    def optimum(self, name: str) -> Stage:
+        """The stage that trains one objective alone: `result["optimum"]` is f*, `model/` its final model."""
+        objective = self.objectives[name]
+        rows, evaluation = self.rows[objective.stream]
+        batch_size = self.batch_size[objective.stream]
+        steps = self.settings.epochs * self.steps_per_epoch
+        key = {
+            **self._policy_key(), "objective": self.settings.objectives[name], "rows": rows.digest,
+            "evaluation": evaluation.digest,
+            "reference": self.reference.identity if objective.needs_reference else None, "steps": steps,
+            "batch_size": str(batch_size), "eval_every": self.settings.loop.eval_every, "optim": self.settings.optim,
+        }  # fmt: skip
+
+        def train_objective(folder: Path) -> dict[str, Any]:
+            plan = Plan(
+                f"optimum ({name})", {name: objective}, {objective.stream: rows}, {objective.stream: batch_size},
+                schedule=[(Only(name), steps)], optim=build(self.settings.optim), seed=SEED,
+                evaluation={name: evaluation},
+            )  # fmt: skip
+            return self._train(plan, self.policy(SEED), folder)
+
+        return cached_stage(f"optimum_{name}", key, train_objective)
+
+    def policy(self, seed: int) -> nn.Module:
+        """A fresh policy: the base, to be trained in full or through an adapter started from `seed`."""
+        model = self.settings.model
+        policy = self._adapted(self.base.load(model.dtype, model.trust_remote_code), seed)
+        count = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
+        kind = f"LoRA r={model.lora['r']}" if model.lora["r"] else "all parameters"
+        log.info("policy: %s, %s trained, from %s", kind, f"{count:,}", self.base)
+        return policy
+
+    def _adapted(self, model: nn.Module, seed: int) -> nn.Module:
+        check_fits(model, self.tokenizer, self.corpus.max_length)
+        settings = self.settings.model
+        revision = None if settings.init else self.base.revision
+        return models.trainable(model, settings.lora, settings.gradient_checkpointing, seed, revision=revision)
+
+    def _policy_key(self) -> dict[str, Any]:
+        model, loop = self.settings.model, self.settings.loop
+        lora = dict(model.lora) if model.lora["r"] else None
+        key = {"base": self.base.identity, "lora": lora, "dtype": model.dtype, "remote_code": model.trust_remote_code}
+        if model.lora["r"] and model.lora["dropout"]:  # masks are drawn per forward, so the cut into forwards decides
+            key["cut"] = {"layout": loop.layout, "micro_batch": loop.micro_batch, "ranks": world_size()}
+        return {**self.settings.arithmetic, **key}
+
+    def _train(self, plan: Plan, policy: nn.Module, folder: Path) -> dict[str, Any]:
+        fresh = partial(self.policy, plan.seed)
+        return train_alone(plan, policy, self.tokenizer, self.settings.loop, folder=folder, fresh=fresh)

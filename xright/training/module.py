@@ -1,0 +1,248 @@
+"""The joint step: arXiv 2410.15483's algorithm box as a LightningModule with manual optimization.
+
+Look if asked; get weights; for each chosen objective weight × loss, backward; clip; step; observe.
+What a rule is called is not known here, nor how many objectives there are.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+
+from xright.objectives import Batch, Objective
+from xright.optim import Optim
+from xright.strategies import Selector
+from xright.strategies.schedule import Current, current
+from xright.training.means import Interrupted, Rows, Totals, exact_means
+
+
+@dataclass
+class _Part:
+    """One objective's share of a step: this rank's rows, laid out in micro-batches; size and tokens: over all ranks;
+    forwards: (Σ ℓ with its graph, metrics) per micro-batch, where a look has computed them."""
+
+    name: str
+    rows: Rows
+    batches: list[Batch]
+    size: float
+    tokens: int
+    forwards: list[tuple[torch.Tensor, dict]] | None = None
+
+
+class JointModule(L.LightningModule):
+    """Updates one policy with the objectives that rules pick, step by step.
+
+    objectives: {name: Objective}; schedule: each phase's rule and length in steps (a phase begins with a fresh
+    optimizer, and its rule counts steps from there); collate: rows -> Batch; evaluation: {objective name: chunks of
+    this rank's held-out rows, as many on every rank (a chunk may be empty)}, after the first step, every `eval_every`
+    steps and at the end; micro_batch: rows per forward (None: the whole step at once). For callbacks that write: the
+    run's folder, a tokenizer, and a showcase of rendered prompts, [{prompt, kind, is_chat}].
+    look: how a rule sees a loss before it chooses: `grad` (the training forward, kept, so that the chosen one is
+    not computed again; all graphs exist at once), `no_grad` (an extra forward, in eval mode, as the authors do), or
+    `auto` (grad where the step is one micro-batch).
+    stop_requested: asked after each step and each evaluation chunk; one rank's yes ends the training on all of them
+    (`training/checkpoint.py` saves and stops).
+
+    `training_step` returns what callbacks watch: step (t, from 0), weights, losses (of the updated objectives, before
+    the update), metrics, seen_gaps, tokens, seconds (evaluation excluded), and where one was due: evaluation
+    ({name: f}, exact unit-weighted means over all rows and ranks), evaluation_metrics, eval_seconds, steps_done; or
+    interrupted, where it was asked to stop. An evaluation that this cut short comes first when the training goes on.
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        objectives: Mapping[str, Objective],
+        schedule: Sequence[tuple[Selector, int]],
+        optim: Optim,
+        *,
+        collate: Callable[[Rows], Batch],
+        evaluation: Mapping[str, Sequence[Rows]],
+        eval_every: int,
+        seed: int,
+        micro_batch: int | None = None,
+        folder: Path | None = None,
+        tokenizer: Any = None,
+        showcase: Sequence[Mapping[str, Any]] = (),
+        look: str = "auto",
+        stop_requested: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.strict_loading = False  # checkpoints hold trainable parameters only
+        self.policy, self.objectives, self.schedule = policy, objectives, schedule
+        self.collate, self.optim, self.folder = collate, optim, folder
+        self.evaluation, self.eval_every = evaluation, eval_every
+        self.seed, self.micro_batch, self.look = seed, micro_batch, look
+        self.tokenizer, self.showcase = tokenizer, showcase
+        self.stop_requested = stop_requested
+        self.total_steps = sum(steps for _, steps in schedule)
+        self.interrupted, self.steps_done, self.owes_evaluation = False, 0, not self.total_steps
+
+    def training_step(self, batch: Mapping[str, Rows], batch_idx: int) -> dict[str, Any]:
+        """One optimizer step on {stream: rows}."""
+        started, step = time.perf_counter(), self.global_step
+        phase = current(self.schedule, step)
+        rule, own_step = phase.rule, step - phase.start  # the rule counts from the start of its phase
+        optimizer = self._begin_step(step, phase)
+        looked = {name: self._part(name, batch) for name in rule.looks(own_step)}
+        if looked:
+            rule.observe({name: self._look(part, step) for name, part in looked.items()})
+        weights = rule.weights(own_step)
+        losses, metrics, tokens = {}, {}, 0
+        *_, last = weights
+        for name, weight in weights.items():
+            part = looked.pop(name, None) or self._part(name, batch)
+            losses[name], metrics[name] = self._backward(part, weight, step, last=name == last)
+            tokens += part.tokens
+        looked.clear()  # the graphs of what was not chosen
+        self._clip(optimizer)
+        optimizer.step()
+        optimizer.zero_grad()
+        rule.observe(losses)
+        watched = {"step": step, "weights": weights, "losses": losses, "metrics": metrics, "tokens": tokens}
+        watched |= {"seen_gaps": dict(rule.gaps), "seconds": time.perf_counter() - started}
+        self.steps_done, self.owes_evaluation = step + 1, self._evaluation_due(step + 1)
+        if self._asked_to_stop():
+            return watched | {"interrupted": True}
+        return watched | (self.evaluate() if self.owes_evaluation else {})
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, Any]:
+        """All objectives on their evaluation rows; keys as in the class docstring."""
+        started = time.perf_counter()
+        try:
+            results = {
+                name: self._exact_means(name, chunks, self.steps_done, self._asked_to_stop)
+                for name, chunks in self.evaluation.items()
+            }
+        except Interrupted:
+            return {"interrupted": True}
+        self.owes_evaluation = False
+        return {
+            "steps_done": self.steps_done,
+            "evaluation": {name: loss for name, (loss, _) in results.items()},
+            "evaluation_metrics": {name: metrics for name, (_, metrics) in results.items()},
+            "eval_seconds": time.perf_counter() - started,
+        }
+
+    def on_fit_start(self) -> None:
+        """Make up for an evaluation that was cut short, before anything else is trained."""
+        if self.owes_evaluation:
+            with self.trainer.precision_plugin.forward_context():
+                outputs = self.evaluate()
+                for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                    callback.on_train_batch_end(self.trainer, self, outputs, None, 0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One optimizer over everything trainable."""
+        return self.optim.build(p for p in self.policy.parameters() if p.requires_grad)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep trainable parameters only, the rules' memory, and what is still to be done."""
+        names = (name for name, parameter in self.policy.named_parameters() if parameter.requires_grad)
+        trainable = {f"policy.{name.replace('_fsdp_wrapped_module.', '')}" for name in names}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trainable}
+        checkpoint["rules"] = [rule.state_dict() for rule, _ in self.schedule]
+        checkpoint["owes_evaluation"] = self.owes_evaluation
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them."""
+        for (rule, _), state in zip(self.schedule, checkpoint["rules"], strict=True):
+            rule.load_state_dict(state)
+        self.steps_done, self.owes_evaluation = checkpoint["global_step"], checkpoint["owes_evaluation"]
+
+    def _begin_step(self, step: int, phase: Current) -> Any:
+        """Seed dropout for this step, set the learning rate, and forget the moments where a phase begins."""
+        self._seed_dropout(step)
+        optimizer: Any = self.optimizers()
+        if step == phase.start and step > 0:
+            optimizer.state.clear()
+        for group in optimizer.param_groups:
+            group["lr"] = self.optim.lr_at(step - phase.start, phase.steps)
+        return optimizer
+
+    def _seed_dropout(self, step: int) -> None:
+        """A pure function of (seed, step, rank): nothing to save. `torch.manual_seed` would take half a millisecond."""
+        seed = hash((self.seed, step, self.global_rank))
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def _part(self, name: str, batch: Mapping[str, Rows]) -> _Part:
+        """Lay out an objective's rows."""
+        objective, rows = self.objectives[name], batch[self.objectives[name].stream]
+        batches = [self._lay_out(chunk) for chunk in self._chunks(rows)]
+        own = sum(map(objective.size, batches)), sum(batch.n_input_tokens for batch in batches)
+        size, tokens = self._sum_over_ranks(*own)
+        return _Part(name, rows, batches, size, tokens=int(tokens))
+
+    def _look(self, part: _Part, step: int) -> float:
+        """f of this step's rows, before the choice."""
+        if self.look == "no_grad" or (self.look == "auto" and len(part.batches) > 1):
+            return self._exact_means(part.name, self._chunks(part.rows), step)[0]
+        part.forwards = [self.objectives[part.name](self.policy, batch) for batch in part.batches]
+        totals = Totals(loss for loss, _ in part.forwards)
+        return self._means(totals, part, step)[0]
+
+    def _backward(self, part: _Part, weight: float, step: int, last: bool) -> tuple[float, dict[str, float]]:
+        """Accumulate the gradient of weight × f over the step's micro-batches; (f, metrics). Ranks exchange gradients
+        once a step: in the last backward of its last objective."""
+        totals = Totals()
+        for index, batch in enumerate(part.batches):
+            loss, metrics = part.forwards[index] if part.forwards else self.objectives[part.name](self.policy, batch)
+            with nullcontext() if last and index == len(part.batches) - 1 else self._no_exchange():
+                # Data parallelism averages gradients over ranks; the world size turns that into the sum we divide.
+                self.manual_backward(loss * (weight * self.trainer.world_size / part.size))
+            totals.add(loss, metrics)
+        return self._means(totals, part, step)
+
+    def _means(self, totals: Totals, part: _Part, step: int) -> tuple[float, dict[str, float]]:
+        return totals.means(part.size, self._sum_over_ranks, part.name, step, rows=part.rows)
+
+    def _clip(self, optimizer: Any) -> None:
+        model: Any = self.trainer.strategy.model
+        if self.optim.clip and hasattr(model, "clip_grad_norm_"):  # FSDP's: the norm over all shards
+            model.clip_grad_norm_(self.optim.clip)
+        else:
+            self.clip_gradients(optimizer, self.optim.clip, "norm")
+
+    def _exact_means(
+        self, name: str, chunks: Sequence[Rows], step: int, asked_to_stop: Callable[[], bool] = lambda: False
+    ) -> tuple[float, dict[str, float]]:
+        return exact_means(
+            name, self.objectives[name], self.policy, chunks, lay_out=self._lay_out, step=step,
+            sum_over_ranks=self._sum_over_ranks, asked_to_stop=asked_to_stop,
+        )  # fmt: skip
+
+    def _lay_out(self, rows: Rows) -> Batch:
+        return self.collate(rows).to(self.device)
+
+    def _chunks(self, rows: Rows) -> list[Rows]:
+        size = self.micro_batch or len(rows)
+        return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+    def _evaluation_due(self, steps_done: int) -> bool:
+        return steps_done == 1 or steps_done % self.eval_every == 0 or steps_done == self.total_steps
+
+    def _asked_to_stop(self) -> bool:
+        """Agreed over ranks: they stop together or not at all."""
+        self.interrupted = any(self._sum_over_ranks(self.stop_requested()))
+        return self.interrupted
+
+    def _no_exchange(self) -> Any:
+        """Gradients stay on their rank, where a strategy knows how."""
+        return getattr(self.trainer.strategy, "block_backward_sync", nullcontext)()
+
+    def _sum_over_ranks(self, *values: float) -> tuple[float, ...]:
+        """In one message."""
+        if self.trainer.world_size == 1:
+            return values
+        numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
+        return tuple(self.trainer.strategy.reduce(numbers, reduce_op="sum").tolist())
