@@ -55,30 +55,15 @@ benchmarks: .venv/dev  ## experiments/benchmarks: MMLU, HellaSwag, XSTest, CatQA
 theory: .venv/run  ## experiments/theory: the paper's convex results, recomputed
 	$(BIN)/python experiments/theory/run.py
 
-data-similarity: .venv/run  ## experiments/data_similarity: how alike alpaca and hh-rlhf are (XRIGHT_DATA=folder)
+data-similarity: .venv/dev  ## experiments/data_similarity: how alike alpaca and hh-rlhf are (XRIGHT_DATA=folder)
 	$(BIN)/python experiments/data_similarity/run.py
 
 data-scale: .venv/run  ## experiments/data_scale: 100,000 + 50,000 generated rows, first and second start
 	$(BIN)/python experiments/data_scale/run.py
 
-DRAW = $(BIN)/python experiments/$(1)/figure.py $(if $(wildcard $(2)/$(3)),$(2))
-artefacts: .venv/run  ## experiments/figure_*, table_*, …: drawn again from the runs at hand, else from their results.csv
-	$(call DRAW,figure_1,runs/embedded) $(if $(wildcard runs/embedded),$(wildcard runs/step_times_embedded))
-	$(call DRAW,figure_2,experiments/theory)
-	$(call DRAW,figure_3,runs/embedded) $(if $(wildcard runs/embedded),$(wildcard runs/step_times_embedded))
-	$(call DRAW,figure_4,runs/embedded,*/evaluation.json)
-	$(call DRAW,figure_5,runs/embedded,*/evaluation.json) $(wildcard runs/embedded_win_rate)
-	$(call DRAW,figure_6,experiments/theory)
-	$(call DRAW,figure_7,report/data_similarity)
-	$(call DRAW,figure_8,runs/embedded_sft_first) $(if $(wildcard runs/embedded_sft_first),$(wildcard runs/step_times_embedded))
-	$(call DRAW,figure_10,runs/embedded,*/evaluation.json)
-	$(call DRAW,figure_11,runs/embedded,*/evaluation.json)
-	$(call DRAW,table_1,experiments/theory)
-	$(call DRAW,table_2,experiments/theory)
-	$(call DRAW,table_3,runs/embedded,*/evaluation.json)
-	$(call DRAW,maxright_ablation,runs/embedded) $(if $(wildcard runs/embedded),$(wildcard runs/step_times_embedded))
-	$(call DRAW,completions,runs/embedded)
-	$(call DRAW,costs,report/costs)
+artefacts: .venv/run  ## experiments/paper: every figure and table drawn again, from the runs at hand, else from its csv file
+	$(BIN)/python experiments/paper/draw.py --read
+	$(BIN)/python experiments/costs/figure.py $(wildcard report/costs)
 
 claims: .venv/run  ## experiments/README.md: the paper's five claims, with intervals over the seeds of the runs at hand
 	$(BIN)/python experiments/claims.py

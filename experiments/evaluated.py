@@ -1,6 +1,6 @@
 """Evaluated runs of several seeds -> one subject per method: what the pages of figs 4, 5, 10, 11 and of table 3 share.
 
-Rows of their results.csv are one number of one run each, so a page can be drawn again from its file. `scores` has the
+Rows of their csv files are one number of one run each, so a page can be drawn again from its file. `scores` has the
 metrics of evaluation.json, `counts` what is counted in it (verdicts, categories). `methods` puts the seeds together:
 scores by their mean and 95 % t interval over seeds (cut at 0 and 1, for all are shares; of one seed: its own interval
 over prompts), counts by their sum.

@@ -4,13 +4,16 @@ import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
+from matplotlib.figure import Figure
 from PIL import Image
 
 from xright.analysis.numbers.claims import claims
 from xright.analysis.read.runs import read_runs
 from xright.analysis.report import machines, write_page
-from xright.analysis.text.tables import markdown_table
+from xright.analysis.text.tables import Grid, markdown, markdown_table
 
+DPI = 110
 BEGIN, END = "<!-- results: written by the command above -->", "<!-- end of results -->"
 
 
@@ -30,6 +33,20 @@ def publish(study: Path, here: Path, without: str | None = None) -> None:
     results = "\n".join([markdown_table(runs), "".join(verdicts), *measured])
     between_markers(here / "README.md", results)
     print(page)
+
+
+def write_rows(rows: pd.DataFrame, file: Path) -> None:
+    """A csv file with six digits."""
+    rows.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def write_card(card: Path, table: Grid, figure: Figure | None = None, picture: Path | None = None) -> None:
+    """The table between the card's markers, and the figure in `picture`; by default a png beside it, of its name."""
+    if figure:
+        picture = picture or card.with_suffix(".png")
+        figure.savefig(picture, dpi=DPI)
+        shrink(picture, picture)
+    between_markers(card, markdown(table))
 
 
 def shrink(picture: Path, to: Path) -> None:

@@ -122,10 +122,12 @@ def pages_of(site):
 def test_it_has_every_page(site):
     written = {page.relative_to(DOCS).with_suffix(".html").as_posix() for page in PAGES}
     readmes = {f"experiments/{readme.parent.name}.html" for readme in (ROOT / "experiments").glob("*/README.md")}
+    cards = {f"experiments/{card.stem}.html" for card in (ROOT / "experiments" / "paper").glob("[!R]*.md")}
     rooms = {f"api/{room.name}.html" for room in (ROOT / "xright").iterdir() if list(room.glob("[!_]*.py"))}
     assert len(readmes) > 5
+    assert len(cards) > 10
     assert len(rooms) > 5
-    assert written | readmes | rooms | {"api/top.html"} <= site.keys()
+    assert written | readmes | cards | rooms | {"api/top.html"} <= site.keys()
 
 
 def test_every_link_leads_somewhere(site):

@@ -1,7 +1,7 @@
 """Whatever stands in a row is text: no language between the row and a page, a table or a terminal reads it.
 
 One table of hostile texts goes through every command that moves text: a run (samples, behaviour check, W&B), a report,
-an evaluation, the similarity of data sets, the list of the cache. Each text arrives as it is written, or its row is
+an evaluation, the list of the cache. Each text arrives as it is written, or its row is
 dropped and counted; a secret of the environment, which many of them ask for, is in no file and on no terminal.
 """
 
@@ -139,10 +139,7 @@ def done(request, tmp_path_factory, command_line) -> Done:
     for name in ("refusal", "alpaca_eval"):
         tasks += [f"task.{name}.prompts.path=prompts.jsonl", f"task.{name}.max_new_tokens=2"]
     tasks += ["judge@task.refusal.judge=causal", "task.refusal.judge.path=m", "task.refusal.judge.dtype=float32"]
-    commands = [
-        ("evaluate", [str(run), *tasks]), ("report", ["runs"]), ("cache.__main__", []),
-        ("similarity.__main__", ["sft=sft.jsonl", "preference=pairs.jsonl", "tokenizer=m"]),
-    ]  # fmt: skip
+    commands = [("evaluate", [str(run), *tasks]), ("report", ["runs"]), ("cache.__main__", [])]
     ended = subprocess.run(
         [sys.executable, "-c", ALL, json.dumps(commands)], cwd=place, capture_output=True, text=True,
         env=os.environ | PYTHON | environment, encoding="utf-8", errors="surrogateescape",
@@ -155,7 +152,7 @@ def done(request, tmp_path_factory, command_line) -> Done:
 def test_the_secret_is_nowhere(done, holds):
     files = [path for root in (done.place, done.others) for path in root.rglob("*") if path.is_file()]
     names = {path.name for path in files}
-    assert {"samples.jsonl", "report.html", "evaluation.json", "similarity.json", "config.yaml", "last.ckpt"} <= names
+    assert {"samples.jsonl", "report.html", "evaluation.json", "config.yaml", "last.ckpt"} <= names
     assert any(name.endswith(".wandb") for name in names)
     assert [path for path in files if holds(path, SECRET.encode())] == []
     assert [command for command, words in done.said.items() if SECRET in "".join(words)] == []

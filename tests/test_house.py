@@ -50,7 +50,6 @@ MAY = {
     },
     "launch": {"launch", "pipeline", "training.fit", "config", "machine", "errors"},
     "theory": {"theory", "strategies", "metrics", "analysis.style", "errors"},
-    "similarity": {"similarity", "data", "models", "analysis.style", "analysis.report", "errors", "machine", "run"},
     "analysis": {"analysis", "metrics", "errors"},
 }
 COMMANDS = {"run", "report", "evaluate", "dashboard"}  # may import anything below them
@@ -115,7 +114,7 @@ def test_imports_go_down(file):
     if room in ("analysis", "theory"):
         assert not outside & {"lightning", "hydra", "omegaconf", "transformers", "peft", "wandb"}
     assert not outside & {"tests", "experiments", "notebooks"}
-    if room not in ("launch", "evaluate", "similarity"):
+    if room not in ("launch", "evaluate"):
         assert not own & {"pipeline.run", "run"}
 
 
@@ -124,7 +123,7 @@ def test_every_rule_has_its_room_and_the_map_names_it():
     assert places >= MAY.keys() | ALONE.keys() | COMMANDS  # a rule without a room would hold of nothing
     the_map = ast.get_docstring(ast.parse((ROOT / "xright" / "__init__.py").read_text()))
     rooms = {rule.split("/")[0] for rule in MAY} | COMMANDS
-    assert not {room for room in rooms - {"similarity"} if not re.search(rf"\b{room}\b", the_map)}
+    assert not {room for room in rooms if not re.search(rf"\b{room}\b", the_map)}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_the_loop_knows_no_strategy(file):
 
 
 # Where names of objectives and streams may stand: what defines them, and what reads files of before they were data.
-NAMED = ("objectives/", "theory/", "data/world", "analysis/read/old_form", "similarity/")
+NAMED = ("objectives/", "theory/", "data/world", "analysis/read/old_form")
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if not name(f).startswith(NAMED)], ids=name)

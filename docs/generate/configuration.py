@@ -33,7 +33,6 @@ GROUPS = {
     "trainer": "On what machine, with how many processes, in what precision: Lightning's Trainer.",
 }
 COMMANDS = {"config": "python -m xright.run", "evaluate": "python -m xright.evaluate"}
-COMMANDS |= {"similarity": "python -m xright.similarity"}
 
 SPECIAL = re.compile(r"[\\*_\[\]|`]")  # what Markdown would read
 

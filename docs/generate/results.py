@@ -1,4 +1,4 @@
-"""The pages of experiments/, from their README files, with their pictures."""
+"""The pages of experiments/, from their README files and the cards beside them, with their pictures."""
 
 import os
 import re
@@ -10,15 +10,17 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 def pages(experiments: Path) -> dict[str, str | bytes]:
     """{file below experiments/: Markdown, or a picture's bytes}. Links to code become the code's path."""
 
-    def page_name(folder: Path) -> str:
-        return "index" if folder == experiments else folder.name
+    def page_name(file: Path) -> str:
+        if file.name != "README.md":
+            return file.stem
+        return "index" if file.parent == experiments else file.parent.name
 
     found: dict[str, str | bytes] = {}
-    for readme in [experiments / "README.md", *sorted(experiments.glob("*/README.md"))]:
-        name = page_name(readme.parent)
+    for page in [experiments / "README.md", *sorted(experiments.glob("*/*.md"))]:
+        name = page_name(page)
         pictures: dict[str, bytes] = {}
 
-        def link(match: re.Match[str], folder: Path = readme.parent, pictures: dict[str, bytes] = pictures) -> str:
+        def link(match: re.Match[str], folder: Path = page.parent, pictures: dict[str, bytes] = pictures) -> str:
             picture, text, target, anchor = match[1], match[2], match[3], match[4] or ""
             if "://" in target:
                 return match[0]
@@ -26,11 +28,13 @@ def pages(experiments: Path) -> dict[str, str | bytes]:
             if picture:
                 pictures[f"{folder.name}/{target}"] = file.read_bytes()
                 return f"![{text}]({folder.name}/{target})"
-            if file.is_relative_to(experiments) and (file.name == "README.md" or (file / "README.md").is_file()):
-                return f"[{text}]({page_name(file.parent if file.name == 'README.md' else file)}.md{anchor})"
+            if file.is_dir() and (file / "README.md").is_file():
+                file /= "README.md"
+            if file.is_relative_to(experiments) and file.suffix == ".md":
+                return f"[{text}]({page_name(file)}.md{anchor})"
             path = file.relative_to(experiments.parent).as_posix()
             return text if text.strip("`") == path else f"{text} (`{path}`)"
 
-        text = LINK.sub(link, readme.read_text(encoding="utf-8"))
+        text = LINK.sub(link, page.read_text(encoding="utf-8"))
         found |= {f"{name}.md": text, **pictures}
     return found

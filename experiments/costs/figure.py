@@ -1,16 +1,17 @@
-"""The cost of the paper's experiments at full scale, from measured throughput. See `experiments/artefact.py`."""
+"""The cost of the paper's experiments at full scale, estimated: results.csv -> figure.png and the README.
+
+`python experiments/costs/figure.py FOLDER` first writes results.csv from the folder with measured.json."""
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from artefact import main
 from drawing import cost_figure
+from publish import write_card, write_rows
 
 from xright.analysis.style import number
 from xright.analysis.text.tables import Grid
@@ -20,11 +21,10 @@ PAIRS = ["TFLOP per step, DPO / SFT", "s per step on a core here, DPO / SFT"]
 HEADS = ["experiment", "runs", *PAIRS, "stages, core (h)", "runs, core (h)", "all, assumed GPU (h)"]
 
 
-def read(folders: Sequence[Path]) -> pd.DataFrame:
+def read(folder: Path) -> pd.DataFrame:
     """From the folder with measured.json."""
     from costing import costs  # with the models' libraries, which drawing again does not need
 
-    (folder,) = folders
     return costs(json.loads((folder / "measured.json").read_text(encoding="utf-8")))
 
 
@@ -48,4 +48,7 @@ def line(name: str, rows: pd.DataFrame) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(HERE, read, table, cost_figure)
+    for folder in sys.argv[1:]:
+        write_rows(read(Path(folder)), HERE / "results.csv")
+    found = pd.read_csv(HERE / "results.csv")
+    write_card(HERE / "README.md", table(found), cost_figure(found), HERE / "figure.png")

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from evaluated import BENCHMARKS, CONTESTS, LAMS, grid, run_folders, scores
 from prompts import SAFETY
-from publish import between_markers
+from publish import between_markers, write_rows
 
 from xright.analysis.text.tables import Grid, markdown
 from xright.data.probes import Probe
@@ -19,7 +19,7 @@ from xright.evaluation.behaviour import judge
 def publish(here: Path, studies: Sequence[Path], work: Path) -> None:
     """results.csv and the README's tables. work: the folder with prompts and reward models."""
     rows = scores(studies, BENCHMARKS | CONTESTS, LAMS)
-    rows.to_csv(here / "results.csv", index=False, float_format="%.6g", lineterminator="\n")
+    write_rows(rows, here / "results.csv")
     table = markdown(grid(rows))
     parts = [table, judged(studies, work), reward_models(studies, work), measured(studies)]
     between_markers(here / "README.md", "\n".join(parts))
