@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import lightning as L
 import torch
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
@@ -19,6 +21,7 @@ from xright.errors import UserError, check_number
 from xright.forward.collate import LAYOUTS, collate
 from xright.machine.places import place
 from xright.objectives import Objective, labels
+from xright.optim import Optim
 from xright.starts import Start
 from xright.strategies import Schedule
 from xright.training.fit import make_trainer
@@ -85,13 +88,13 @@ def check_config(cfg: DictConfig) -> None:
     if probe.optima == "auto":
         probe.optima = {name: 0.0 for name, objective in objectives.items() if not objective.surrogate}
     callbacks = [build(node) for node in probe.callbacks.values() if node]
-    make_trainer(probe.trainer, callbacks, logger=False)
+    trainer = make_trainer(probe.trainer, callbacks, logger=False)
     for name, objective in objectives.items():
         _check_stream(name, objective, streams)
     schedule = Schedule.of(build(probe.strategy))
     for node in filter(None, probe.logger.values()):
         build(node, _partial_=True)  # what it names is there; nothing is opened yet
-    build(probe.optim)
+    _check_comparing(schedule, build(probe.optim), trainer)
     _check_start(build(probe.start), schedule, cfg.model.lora.r)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
     if unknown := [name for name in schedule.objectives if name not in objectives]:
@@ -171,6 +174,22 @@ def _check_start(start: Start, schedule: Schedule, rank: int) -> None:
             f"start={start.name!r} has weights that are in no folder, so no adapter (model.lora.r={rank}) can be "
             "trained from it; give model.lora.r=0, or strategy=model_average, which trains nothing."
         )
+
+
+def _check_comparing(schedule: Schedule, optim: Optim, trainer: L.Trainer) -> None:
+    """Rules that compare gradients need them whole, and AdamW's metric needs AdamW's moments."""
+    for rule in (phase.rule for phase in schedule.phases if phase.rule.compares(0)):
+        if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy):
+            raise UserError(
+                f"{rule.name} compares the gradients of whole objectives, and this trainer keeps a shard of each on "
+                "every rank; give trainer=ddp, or a strategy that compares none, such as mix."
+            )
+        settings = optim.build([torch.nn.Parameter(torch.zeros(1))]).defaults
+        if rule.metric == "adam" and "betas" not in settings:
+            raise UserError(
+                "strategy.metric=adam weighs gradients by the second moments of AdamW, and optim.optimizer keeps none; "
+                "give strategy.metric=euclid."
+            )
 
 
 def _check_trainer(trainer: DictConfig) -> None:

@@ -5,8 +5,8 @@ and K − 1 gradients more in memory. Two ways to pay less: G every `k` steps on
 objective a step in between, drawn with probability α_i / Σα and given the weight Σα, which leaves the expected
 direction as it is and costs what ALRIGHT costs.
 
-The weights of the run's objectives scale their gradients: a rule sees w_i g_i, times K, so that equal weights change
-nothing. An objective of weight 0 takes no part.
+How the weights enter is each rule's affair; equal ones leave the published rule as it is. An objective of weight 0 takes
+no part.
 """
 
 from abc import abstractmethod
@@ -93,5 +93,5 @@ class Compared(Weighted):
 
 
 def factors(weights: Mapping[str, float]) -> np.ndarray:
-    """K w_i (K,): what a rule multiplies the gradients with, so that equal weights change nothing."""
+    """K w_i (K,): 1 for equal weights."""
     return len(weights) * np.array([*weights.values()])

@@ -3,6 +3,9 @@ where they cannot all fall (Désidéri 2012; Sener and Koltun 2018, arXiv 1810.0
 
 α = argmin_{α in the simplex} αᵀ G α      two objectives, G = [[a, b], [b, c]]: α_1 = clip((c − b)/(a + c − 2b), 0, 1)
 
+Weights: descent in proportion to them. Of all directions of one length, d makes the smallest ⟨g_i, d⟩ / w_i largest, so
+the hull is that of the g_i / (K w_i). (That of the w_i g_i would give an objective less for more weight.)
+
 Solved exactly: the minimiser x of xᵀGx + (Σx − 1)² over x ≥ 0 is a multiple of α, and is a non-negative least squares
 problem (Lawson and Hanson's active set, in scipy).
 
@@ -19,11 +22,11 @@ from xright.strategies.compared import Compared, factors
 
 
 class MGDA(Compared):
-    """The min-norm point of the weighted gradients."""
+    """The min-norm point of the gradients over their weights."""
 
     def alphas(self, gramian_KK: np.ndarray, weights: Mapping[str, float], step: int) -> np.ndarray:
         """Minimise over the simplex."""
-        factors_K = factors(weights)
+        factors_K = 1 / factors(weights)
         return factors_K * min_norm(gramian_KK * np.outer(factors_K, factors_K))
 
 

@@ -36,10 +36,11 @@ class Gradients:
         pairs = [(i, j) for i in range(len(self.taken)) for j in range(i + 1)]
         products = []
         for place, own in enumerate(zip(*self.taken.values(), strict=True)):
-            present = [gradient for gradient in own if gradient is not None]
-            if len(present) == len(own):  # else it is a parameter that an objective does not use
+            used = [gradient for gradient in own if gradient is not None]
+            if used:  # else it is a parameter that no objective uses
+                full = [torch.zeros_like(used[0]) if gradient is None else gradient for gradient in own]
                 scale = scales[place] if scales else None
-                products.append(torch.stack([_product(present[i], present[j], scale) for i, j in pairs]))
+                products.append(torch.stack([_product(full[i], full[j], scale) for i, j in pairs]))
         sums = torch.stack(products).double().sum(dim=0).tolist()
         gramian_KK = np.zeros((len(self.taken), len(self.taken)))
         for (i, j), value in zip(pairs, sums, strict=True):
@@ -48,17 +49,16 @@ class Gradients:
 
     def put(self, weights: Mapping[str, float]) -> None:
         """Σ α_i g_i into `.grad`. What was taken is used up; an objective without a weight adds nothing."""
-        *others, last = self.taken
         for place, parameter in enumerate(self.parameters):
-            made = self.taken[last][place]
-            if made is None:
-                continue
-            made.mul_(weights.get(last, 0.0))
-            for name in others:
-                gradient = self.taken[name][place]
-                if gradient is not None and weights.get(name):
-                    made.add_(gradient, alpha=weights[name])
-            parameter.grad = made
+            terms = [(gradients[place], weights.get(name, 0.0)) for name, gradients in self.taken.items()]
+            used = [(gradient, weight) for gradient, weight in terms if gradient is not None]
+            if used:
+                *others, (made, own) = used
+                made.mul_(own)
+                for gradient, weight in others:
+                    if weight:
+                        made.add_(gradient, alpha=weight)
+                parameter.grad = made
         self.taken.clear()
 
 
