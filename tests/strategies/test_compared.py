@@ -110,7 +110,7 @@ def test_pcd_s_primary_may_be_any():
     ids=["upgrad", "cagrad"],
 )
 def test_as_torchjd_has_it(rule, reference, within, count):
-    """Directions, relative to their length. CAGrad's is what their cone solver leaves open: ours has the lower value."""
+    """Directions, relative to their length. CAGrad's to what their cone solver leaves open."""
     for seed in range(25):
         g = gramian(count, seed)
         ours = alphas(rule(weighted(count)), g)
