@@ -84,7 +84,7 @@ def test_joint_methods_end_nearer_than_sequential_in_either_order(lam, problem, 
     joint = {name: rule for name, rule in joint.items() if is_joint(rule)}
     assert len(joint) == 18
     far = {name: distance(problem, rule) / nearest for name, rule in joint.items()}
-    # MGDA follows the smallest gradient, which on softplus tails is that of what is learnt already; PCD puts one objective
+    # MGDA follows the smallest gradient, here that of what is learnt already; PCD puts one objective
     # first; STCH's step on objective i is only w_i as long.
     assert {name for name, ratio in far.items() if ratio >= 0.95} == {"mgda", "pcd", "stch"}
 
