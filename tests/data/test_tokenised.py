@@ -300,7 +300,7 @@ def test_two_processes_at_once_build_once(root):
     outputs = [worker.communicate(timeout=60) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     assert sum(out.count("building") for out, _ in outputs) == 1
-    assert sum(error.count("waiting for another job") for _, error in outputs) == 1
+    assert sum(error.count("waiting for another process") for _, error in outputs) == 1
     assert len({out.splitlines()[-1] for out, _ in outputs}) == 1
 
 

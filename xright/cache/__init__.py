@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,17 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from xright.cache import manifest
 from xright.errors import disk_error, disk_sentence
 from xright.machine import files
+from xright.machine.locks import held
 from xright.machine.places import cache_root
 
 log = logging.getLogger(__name__)
-
-REMIND = 60.0  # seconds between two messages of a job that waits
-POLL = 0.2  # seconds between two looks at the lock
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Stage:
 
     @property
     def id(self) -> str:
-        """The hash of what it depends on."""
+        """Return the hash of the key: of all that the stage depends on."""
         return self.folder.name
 
 
@@ -72,7 +68,7 @@ def cached_stage(
         @_disk_told(folder.parent)
         def find_or_begin() -> Stage | None:
             if not folder.exists():
-                building.enter_context(_lock(name, folder))
+                building.enter_context(held(lock_of(folder), f"builds {folder}"))
             if folder.exists():
                 return _hit(name, folder)
             building.enter_context(_cleared_on_failure(scratch))
@@ -90,32 +86,13 @@ def cached_stage(
 
 
 def scratch_of(folder: Path) -> Path:
-    """Where the entry `folder` is being built."""
+    """Return the folder in which the entry `folder` is being built."""
     return folder.with_name(f"{folder.name}.building")
 
 
-def lock_of(folder: Path) -> FileLock:
-    """Held while the entry `folder` is built or removed. Its file is never removed: somebody may be waiting at it."""
-    return FileLock(folder.with_name(f"{folder.name}.lock"))
-
-
-@contextmanager
-def _lock(name: str, folder: Path) -> Iterator[None]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock, started, wait = lock_of(folder), time.monotonic(), 0.0
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=wait, poll_interval=POLL)
-        except Timeout:
-            if not wait:
-                log.info("%s: waiting for another job, which is building %s", name, folder)
-            else:
-                log.info("%s: still waiting for %s (%.0f min)", name, folder, (time.monotonic() - started) / 60)
-            wait = REMIND
-    try:
-        yield
-    finally:
-        lock.release()
+def lock_of(folder: Path) -> Path:
+    """Return the lock that is held while the entry `folder` is built or removed."""
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def _hit(name: str, folder: Path) -> Stage:

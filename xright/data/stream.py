@@ -45,7 +45,7 @@ class Stream:
 
     @property
     def responses(self) -> tuple[str, ...]:
-        """Names of a canonical row's answers."""
+        """Return the names of a canonical row's answers."""
         return KINDS[self.kind].responses
 
     def places(self) -> dict[str, list[tuple[str, str, str | None]]]:
@@ -57,7 +57,7 @@ class Stream:
         }
 
     def fingerprints(self) -> dict[str, list[str]]:
-        """What identifies the data of each split."""
+        """Return what identifies the data of each split."""
         return {split: [fingerprint(*place) for place in places] for split, places in self.places().items()}
 
 

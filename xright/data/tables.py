@@ -8,7 +8,6 @@ beside the cache of `datasets`, named by that hash; a dataset of the hub is read
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,7 +95,7 @@ def _file(name: str, path: Path, split: str) -> Table:
             arrow = folder / f"{VERSION}-{kind}{packed}-{sha256}.arrow"
             if not arrow.exists():
                 _convert(copy, kind, Path(scratch) / "rows.tmp")
-                os.replace(Path(scratch) / "rows.tmp", arrow)
+                files.replace(Path(scratch) / "rows.tmp", arrow)
         dataset = datasets.Dataset.from_file(str(arrow))
         dataset.data.validate(full=True)  # text that is no UTF-8 would fail later, and row by row
         dataset = _sliced(dataset, split)

@@ -39,7 +39,7 @@ class Tokenised:
 def tokenised(
     source: Any, stream: Stream, split: str, templates: Mapping[str, Template], tokenizer: Any, max_length: int
 ) -> Tokenised:
-    """From the cache if they are there, otherwise tokenised now. Raises UserError as the source and `encode` do, and
+    """Return the rows from the cache, or tokenise them now. Raises UserError as the source and `encode` do, and
     for a damaged entry."""
     if not hasattr(source, "identity"):
         rows = source.rows(stream.name, split)

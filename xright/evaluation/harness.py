@@ -50,7 +50,7 @@ class Harness(Task):
         self.rows = {split: Path(data_dir) / file for split, file in rows.items()} if data_dir and rows else {}
 
     def files(self) -> Mapping[str, str | Path]:
-        """The local rows, by split."""
+        """Return the local files of rows, by split."""
         return self.rows
 
     def check(self, subject: Subject) -> None:
@@ -63,7 +63,7 @@ class Harness(Task):
             self.checked = True
 
     def run(self, subject: Subject) -> Result:
-        """As `lm_eval --tasks <task> --num_fewshot <n>` would."""
+        """Evaluate as `lm_eval --tasks <task> --num_fewshot <n>` would."""
         with quiet(), tempfile.TemporaryDirectory() as folder:
             import lm_eval
 

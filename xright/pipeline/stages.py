@@ -83,7 +83,8 @@ class Stages:
             self.policy(SEED)
 
     def identity(self, config: Mapping[str, Any]) -> str:
-        """What a checkpoint of the joint run stands for: the settings that matter, and the rows they have led to."""
+        """Return what a checkpoint of the joint run stands for: the settings that matter, and the rows they have led
+        to."""
         rows = [*self.streams.values(), *map(self.corpus.evaluation, self.names)]
         reference = self.reference.identity if any(part.reference_NR is not None for part in rows) else None
         told = [material(config), self._policy_key(), reference, *(part.digest for part in rows)]
@@ -91,7 +92,7 @@ class Stages:
 
     @cached_property
     def base(self) -> Pretrained:
-        """The base model."""
+        """Return the base model, which is built and pretrained first where the configuration says how."""
         model = self.settings.model
         if not model.init:
             assert model.path
@@ -115,7 +116,7 @@ class Stages:
 
     @cached_property
     def reference(self) -> Pretrained:
-        """π_ref."""
+        """Return the reference policy π_ref, which is trained first where it is to be."""
         kind, training = self.settings.reference, self.settings.reference_training
         if kind == BASE:
             log.info("reference: the base model, %s", self.base)
@@ -141,7 +142,8 @@ class Stages:
         return Pretrained(str(folder))
 
     def _reference_rows(self, kind: str) -> tuple[Rows, BatchSize]:
-        """What a trained reference learns: the first responses of a stream, or the chosen ones of the run's pairs."""
+        """Return what a trained reference learns: the first responses of a stream, or the chosen ones of the run's
+        pairs."""
         pairs = [name for name in self.names if len(self.corpus.streams[name].responses) > 1]
         names = pairs if kind == CHOSEN else [kind]
         if not names:
@@ -180,17 +182,17 @@ class Stages:
 
     @property
     def streams(self) -> dict[str, Rows]:
-        """Training rows of all streams."""
+        """Return the training rows of all streams."""
         return {name: train_rows for name, (train_rows, _) in self.rows.items()}
 
     @property
     def evaluation(self) -> dict[str, Rows]:
-        """Evaluation rows of each objective."""
+        """Return the evaluation rows of each objective."""
         return {name: self.rows[objective.stream][1] for name, objective in self.objectives.items()}
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of one pass over the longest loader."""
+        """Return the steps of one pass over the longest loader."""
         rows = {name: self.corpus.train(name) for name in self.names}
         return steps_per_epoch(rows, self.batch_size)
 
