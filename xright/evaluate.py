@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     subjects = [text for text in asked if "=" not in text or Path(text).exists()]
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     config = configuration([text for text in asked if text not in subjects])
-    from xright.evaluation.work import evaluate  # what it imports takes seconds
+    from xright.evaluation.runner import evaluate  # what it imports takes seconds
     from xright.machine.quiet import quiet
 
     quiet()

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from xright.config.moved import refuse_overrides
 from xright.errors import UserError
 from xright.machine.command import end
-from xright.machine.places import cache_root
+from xright.machine.paths import cache_root
 
 # A checkout keeps conf/ at the top level; a wheel ships it inside the package.
 PACKAGED = Path(__file__).parent / "conf"
@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> float | None:
         from xright.launch.cells import cell
 
         return cell(cfg, strategy, overrides, number)
-    from xright.launch.job import job
+    from xright.launch.one_run import job
 
     return job(cfg, strategy, overrides, number or 0)
 

@@ -18,7 +18,7 @@ from xright.analysis.figures.paths_figure import path_rows
 from xright.analysis.figures.printed import printed
 from xright.analysis.numbers.oscillation import rise, stretch
 from xright.analysis.read.runs import Runs
-from xright.analysis.text.flat import from_rows, to_rows
+from xright.analysis.text.flat_table import from_rows, to_rows
 
 BARS = {"ms": "Time per step (ms)", "rise": "Rise of both losses (nats)", "stretch": "Steps per stretch"}
 COLUMNS = {"ideal_distance": "ideal distance", "rise": "rise", "rise_dpo": "… of f_DPO", "rise_sft": "… of f_SFT"}

@@ -28,7 +28,7 @@ from xright.cache import manifest
 from xright.errors import disk_error, disk_sentence
 from xright.machine import files
 from xright.machine.locks import held
-from xright.machine.places import cache_root
+from xright.machine.paths import cache_root
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from xright.cache.contents import Entry, entries, is_held, remove
 from xright.errors import UserError
 from xright.machine.command import exits, help_of
-from xright.machine.places import cache_root
+from xright.machine.paths import cache_root
 
 PRUNE = """Remove entries, finished or not, at once and without a question. Several choices narrow each other down.
 

@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 
 from xright.errors import UserError, check_number
-from xright.machine.places import place
+from xright.machine.paths import place
 from xright.metrics import pareto_front
 
 

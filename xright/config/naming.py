@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from xright.config.dotted import flatten
-from xright.machine.places import place
+from xright.machine.paths import place
 
 # Where to write, how to log and on what machine: these do not make another experiment. What is computed in does.
 ARITHMETIC = ("trainer.precision", "trainer.strategy.config", "trainer.strategy.mixed_precision")

@@ -11,7 +11,7 @@ from typing import Any
 from xright.data.kinds import DECLARED, KINDS
 from xright.data.tables import fingerprint
 from xright.errors import UserError, check_number
-from xright.machine.places import place
+from xright.machine.paths import place
 
 NAME = re.compile(r"[A-Za-z_][\w-]*")  # what Hydra takes for a key
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from xright.data.textfiles import rows
 from xright.errors import UserError, disk_error, disk_sentence
 from xright.machine import files
-from xright.machine.places import place
+from xright.machine.paths import place
 
 if TYPE_CHECKING:  # a second is saved where nothing is read, because the tokens are in the cache
     import pyarrow as pa

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from xright.cache import cached_stage
-from xright.data.identity import chat_identity, tokenizer_identity
 from xright.data.prompts import VERSION, Counts, encode, encoded
 from xright.data.rows import Row, Rows, open_tokens, starts
 from xright.data.stream import TEXT, Stream
 from xright.data.templates import Template
+from xright.data.tokenizer_identity import chat_identity, tokenizer_identity
 from xright.errors import UserError
 
 LIBRARIES = ("datasets", "tokenizers", "transformers")  # a new version may read or cut a text in another way

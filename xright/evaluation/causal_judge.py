@@ -18,8 +18,8 @@ from tqdm import tqdm
 from xright.data.tokens import Tokens
 from xright.errors import UserError
 from xright.evaluation.answers import Prompt
+from xright.evaluation.judged_text import Pair, said
 from xright.evaluation.judges import Judge, check_verdicts
-from xright.evaluation.pairs import Pair, said
 from xright.models import load, load_tokenizer
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from xright.errors import UserError
-from xright.evaluation.pairs import Pair
+from xright.evaluation.judged_text import Pair
 from xright.models import DTYPES, load_tokenizer
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 The harness is used as a library: its task definitions (prompt, few-shot examples, choices, metric), its loop and its
 wrapper of a transformers model, so that the numbers are those of its own command line. Only where the rows come from
-is ours to say (`definitions.py`). An adapter stays on its base.
+is ours to say (`harness_tasks.py`). An adapter stays on its base.
 
 The paper: MMLU 1-shot (the example is the subject's first development row), HellaSwag.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from xright.data.tokens import Tokens
 from xright.errors import UserError
-from xright.evaluation.definitions import definitions, quiet
+from xright.evaluation.harness_tasks import definitions, quiet
 from xright.evaluation.subject import Subject
 from xright.evaluation.task import Result, Task, share
 from xright.machine.told import told

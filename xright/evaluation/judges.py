@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from xright.errors import UserError
 from xright.evaluation.answers import Prompt
 from xright.evaluation.classifier import Classifier
-from xright.evaluation.pairs import Pair, said
+from xright.evaluation.judged_text import Pair, said
 
 VERDICTS = ("full_compliance", "partial_refusal", "full_refusal")
 

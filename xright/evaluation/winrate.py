@@ -19,7 +19,7 @@ from xright.data.tokens import Tokens
 from xright.errors import UserError, check_number
 from xright.evaluation.answers import Prompt, answers
 from xright.evaluation.classifier import Classifier
-from xright.evaluation.pairs import Pair, said
+from xright.evaluation.judged_text import Pair, said
 from xright.evaluation.questions import Questions, keep
 from xright.evaluation.subject import Subject
 from xright.evaluation.task import Metric, Result, Task, mean

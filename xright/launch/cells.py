@@ -59,7 +59,7 @@ def cell(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int) 
 
 def work(logs: dict[str, Any], *told: Any) -> float | None:
     """Run the job in the worker, which may be older than this cell's logging."""
-    from xright.launch.job import job
+    from xright.launch.one_run import job
 
     configure_log(OmegaConf.create(logs["job_logging"]), logs["verbose"])
     return job(*told)

@@ -30,7 +30,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from xright.errors import UserError
 from xright.machine import files
-from xright.machine.places import place
+from xright.machine.paths import place
 from xright.machine.told import told
 from xright.models.adapters import base_of, carry, is_adapter, is_tied, load_adapter, merged, untie, with_adapter
 

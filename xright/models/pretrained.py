@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xright import models
 from xright.cache import cache_root, cached_stage
-from xright.machine.places import place
+from xright.machine.paths import place
 from xright.machine.ranks import is_first
 from xright.models.adapters import is_adapter
 

@@ -32,9 +32,9 @@ from xright.config.naming import material
 from xright.config.settings import Settings
 from xright.data.corpus import Corpus
 from xright.data.datamodule import batch_sizes, batches, check_ranks, steps_per_epoch
-from xright.data.identity import tokenizer_identity
 from xright.data.rows import Rows
 from xright.data.sampler import BatchSize
+from xright.data.tokenizer_identity import tokenizer_identity
 from xright.errors import UserError
 from xright.forward.fits import check_fits, check_same_tokens
 from xright.machine.ranks import world_size

@@ -33,7 +33,7 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, theta: Array) -> Array:
-        """Return f(θ), shape (*runs,)."""
+        """Return the loss f(θ), shape (*runs,)."""
 
     @abstractmethod
     def gradient(self, theta: Array) -> Array:

@@ -24,7 +24,7 @@ import pandas as pd
 from xright.analysis.read.files import find_runs, name_of, read_config, read_rows
 from xright.analysis.read.methods import Objective, weighting
 from xright.analysis.read.results import Result, numbers_of, read_result
-from xright.analysis.read.unfinished import last_written, why_unfinished
+from xright.analysis.read.unfinished_runs import last_written, why_unfinished
 from xright.errors import UserError
 
 log = logging.getLogger(__name__)

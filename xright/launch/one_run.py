@@ -1,7 +1,7 @@
 """One job, whoever started it: checked, with all its ranks, and with an exit code for each way it may end.
 
 0: finished. 2: bad input, told in one sentence. 75: asked to go; saved, the same command goes on. 130: Ctrl-C. 1:
-anything else. `python -m xright.launch.job` is a rank started by another (`processes.py`).
+anything else. `python -m xright.launch.one_run` is a rank started by another (`processes.py`).
 """
 
 from xright.machine import preemption
@@ -20,7 +20,7 @@ from xright.config.settings import complete
 from xright.errors import UserError, disk_sentence, memory_sentence
 from xright.launch.processes import RankDied, processes, told_by_first
 from xright.machine.command import end
-from xright.machine.places import place
+from xright.machine.paths import place
 from xright.machine.quiet import quiet
 from xright.pipeline.checks import check_config
 from xright.pipeline.run import run
