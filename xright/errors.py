@@ -44,6 +44,11 @@ def printable(text: str) -> str:
     return "".join(x if x.isprintable() else other.get(x, "\N{REPLACEMENT CHARACTER}") for x in text)
 
 
+def reason_of(error: BaseException, most: int = 200) -> str:
+    """What another library says of an error, for a sentence of ours: one line of at most `most` characters."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most].rstrip(" .")
+
+
 def check_number(key: str, value: object, holds: Callable[[float], bool], domain: str) -> float:
     """`value` as a float if it is a finite number for which `holds` is true, else UserError: it must be `domain`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not holds(value):

@@ -24,13 +24,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from xright.errors import UserError, check_number, printable
+from xright.errors import UserError, check_number, reason_of
 from xright.machine.command import exits, help_of
+from xright.machine.screen import screen, table
 from xright.run import CONF
 
 HEADINGS = ("task", "metric", "value", "95 % interval", "n")
@@ -72,8 +69,7 @@ def configuration(overrides: Sequence[str]) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise UserError(f"tasks=[…] must be given; there are: {', '.join(task_names())}.") from error
     except (HydraException, OmegaConfBaseException) as error:
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
-        raise UserError(f"the configuration cannot be composed: {reason}; see --help.") from error
+        raise UserError(f"the configuration cannot be composed: {reason_of(error, 300)}; see --help.") from error
     for key, least in (("batch_size", 1), ("seed", 0), ("max_length", 2), ("threads", 1)):
         if config[key] is not None or key in ("batch_size", "seed"):
             check_number(key, config[key], partial(_is_whole, least), f"a whole number >= {least}")
@@ -99,20 +95,14 @@ def _names(tasks: Any) -> list[str]:
 
 def show(found: Sequence[Any], names: Sequence[str]) -> None:
     """A table of the metrics and their 95 % intervals for each model, and where they are kept. found: Results."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # lines of a file need not fit a screen
+    console = screen()
     for results in found:
-        table = Table(box=SIMPLE, title=Text(printable(results.subject.name)), title_justify="left")
-        for heading in HEADINGS:
-            table.add_column(heading, justify="left" if heading in HEADINGS[:2] else "right")
+        rows = []
         for name in names:
             for metric, m in results.content["tasks"][name]["metrics"].items():
-                interval = f"[{m['low']:.4f}, {m['high']:.4f}]"
-                cells = (name, f"{metric} {'↑' if m['higher_is_better'] else '↓'}", f"{m['value']:.4f}", interval)
-                words = (Text(printable(cell)) for cell in cells)  # nothing from a file is markup
-                table.add_row(*words, str(m["n"]))
-        console.print(table)
+                arrow, interval = "↑" if m["higher_is_better"] else "↓", f"[{m['low']:.4f}, {m['high']:.4f}]"
+                rows.append((name, f"{metric} {arrow}", f"{m['value']:.4f}", interval, m["n"]))
+        console.print(table(HEADINGS, rows, (2, 3, 4), results.subject.name))
         print(results.file)
 
 

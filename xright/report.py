@@ -27,12 +27,11 @@ from xright.analysis.report import at, corner, left_out, read_report, write_page
 from xright.analysis.text.benchmark_table import benchmark_grid, benchmark_notes
 from xright.analysis.text.seed_tables import comparison_grid, distance_grid, hypervolume_grid
 from xright.analysis.text.tables import Grid, per_method
-from xright.errors import printable
 from xright.machine.command import exits, help_of
+from xright.machine.screen import plain, screen, table
 
 SHOWN = ("method", "runs", "ideal distance", "exact match", "refuses harmful", "ms per step")  # and every loss
 COLOURS = {"holds": "green", "holds in part": "yellow", "does not hold": "red", "cannot tell": "dim"}
-WIDTH = 120  # characters, where there is no terminal
 
 
 @exits
@@ -44,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     runs, benchmarks = read_report(asked.folders, asked.baseline, asked.metrics)
     page = write_page(runs, asked.out, benchmarks)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = screen()
     if runs:
         for setting, part in runs.by_setting():
             _show(console, setting, part)
@@ -75,7 +72,7 @@ def _show(console: Console, setting: str, runs: Runs) -> None:
     """The runs of one setting: a table, statistics over seeds if there are several, each claim with its evidence."""
     grid = per_method(runs)
     headings = {*SHOWN, *(f"f_{one.label}" for one in runs.objectives.values())}
-    _print_table(console, grid, [place for place, name in enumerate(grid.headings) if name in headings], setting)
+    console.print(_table(grid, [place for place, name in enumerate(grid.headings) if name in headings], setting))
     if runs.table.groupby("label")["folder"].size().max() > 1:
         console.print(Text("± is half the width of a 95 % t interval over seeds.", "dim"))
         for title, more in (
@@ -84,36 +81,24 @@ def _show(console: Console, setting: str, runs: Runs) -> None:
             ("Two methods at the same seeds", comparison_grid(runs, each=False)),
         ):
             if more.rows:
-                _print_table(console, more, list(range(len(more.headings))), title)
+                console.print(_table(more, range(len(more.headings)), title))
     for claim in claims(runs):
-        console.print(
-            Text.assemble(
-                (f"{claim.verdict}: ", COLOURS[claim.verdict]), f"{claim.text}. ", (str(_text(claim.evidence)), "dim")
-            )
-        )
+        verdict = plain(f"{claim.verdict}: ", COLOURS[claim.verdict])
+        console.print(Text.assemble(verdict, f"{claim.text}. ", plain(claim.evidence, "dim")))
 
 
 def _show_benchmarks(console: Console, benchmarks: Benchmarks) -> None:
     """All scores and Δm, and what there is to know about them."""
     grid = benchmark_grid(benchmarks)
-    _print_table(console, grid, list(range(len(grid.headings))), "Benchmarks (95 % intervals)")
+    console.print(_table(grid, range(len(grid.headings)), "Benchmarks (95 % intervals)"))
     for note in benchmark_notes(benchmarks):
-        console.print(_text(note), style="dim")
+        console.print(plain(note, "dim"))
 
 
-def _print_table(console: Console, grid: Grid, places: list[int], title: str) -> None:
-    """Print these columns of a grid."""
-    table = Table(title=_text(title) if title else None, title_justify="left")
-    for place in places:
-        table.add_column(_text(grid.headings[place]), justify="left" if place == 0 else "right", overflow="fold")
-    for row in grid.rows:
-        table.add_row(*(_text(row[place]) for place in places))
-    console.print(table)
-
-
-def _text(words: str) -> Text:
-    """Return text for a terminal: nothing that comes from data is markup, or a control sequence."""
-    return Text(printable(words))
+def _table(grid: Grid, places: Sequence[int], title: str) -> Table:
+    """Return these columns of a grid, numbers to the right."""
+    rows = [[row[place] for place in places] for row in grid.rows]
+    return table([grid.headings[place] for place in places], rows, range(1, len(places)), title)
 
 
 if __name__ == "__main__":

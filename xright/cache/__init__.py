@@ -11,7 +11,6 @@ holder dies it is free.
     __main__.py   `python -m xright.cache` lists and prunes
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -61,7 +60,7 @@ def cached_stage(
     """
     from xright.machine.ranks import first
 
-    folder = cache_root() / name / _hash(key)
+    folder = cache_root() / name / files.hash_of(key)
     scratch = scratch_of(folder)
     with ExitStack() as building:  # what rank 0 holds until the stage is finished
 
@@ -152,7 +151,3 @@ def _disk_told(place: Path) -> Iterator[None]:
         if sentence := disk_sentence(error, place):
             raise disk_error(sentence) from error
         raise
-
-
-def _hash(key: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]

@@ -14,14 +14,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.box import HEAVY_HEAD
 
 from xright.cache.contents import Entry, entries, is_held, remove
 from xright.errors import UserError
 from xright.machine.command import exits, help_of
 from xright.machine.paths import cache_root
+from xright.machine.screen import screen, table
 
 PRUNE = """Remove entries, finished or not, at once and without a question. Several choices narrow each other down.
 
@@ -56,19 +55,8 @@ def _show(found: Sequence[Entry]) -> None:
         print(f"Nothing is cached in {cache_root()}.")
         return
     rows = [(entry.stage, entry.hash, _mb(entry.size), *_state(entry), entry.about) for entry in found]
-    console = Console(highlight=False)
-    if console.is_terminal:
-        table = Table()
-        for heading in HEADINGS:
-            table.add_column(heading, justify="right" if heading == "MB" else "left", no_wrap=heading != "what")
-        for row in rows:
-            table.add_row(*map(Text, row))  # Text: nothing from a file is markup
-        console.print(table)
-    else:
-        widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
-        for row in (HEADINGS, *rows):
-            cells = (f"{cell:{'>' if n == 2 else '<'}{widths[n]}}" for n, cell in enumerate(row))
-            print("  ".join(cells).rstrip())
+    console = screen()
+    console.print(table(HEADINGS, rows, (2,), box=HEAVY_HEAD if console.is_terminal else None))
     print(f"{_count(found)} of {_mb(sum(entry.size for entry in found))} MB in {cache_root()}")
 
 

@@ -11,6 +11,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from xright.cache import lock_of, scratch_of
+from xright.errors import printable
 from xright.machine import files
 
 ENTRY = re.compile(r"([0-9a-f]{16})(\.building)?")
@@ -104,8 +105,7 @@ def _about(folder: Path) -> str:
         return "config.yaml cannot be read"
     found = [(name.split(".")[-1], _inside(key, name)) for name in TELLING]
     told = [f"{name} {value}" for name, value in found if isinstance(value, str | int | float)]
-    line = ", ".join(told[:SHOWN]).replace("_target_ xright.objectives.", "")
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+    return printable(", ".join(told[:SHOWN]).replace("_target_ xright.objectives.", ""))
 
 
 def _inside(key: Any, name: str) -> Any:

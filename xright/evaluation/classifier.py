@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from xright.errors import UserError
+from xright.errors import UserError, reason_of
 from xright.evaluation.judged_text import Pair
 from xright.models import DTYPES, load_tokenizer
 
@@ -97,8 +97,7 @@ def _found(path: str, load: Any, **options: Any) -> Any:
     try:
         return load(path, trust_remote_code=False, **options)
     except Exception as error:  # broken folders make transformers raise a dozen unrelated types
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(" .")
         raise UserError(
-            f"no sequence classifier could be loaded from {path!r} ({reason}); give the folder or hub name of one, in "
-            "safetensors."
+            f"no sequence classifier could be loaded from {path!r} ({reason_of(error)}); give the folder or hub name "
+            "of one, in safetensors."
         ) from error

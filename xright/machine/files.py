@@ -69,6 +69,11 @@ def sha256(path: Path, copy: IO[bytes] | None = None) -> str:
     return digest.hexdigest()
 
 
+def hash_of(value: Any) -> str:
+    """16 hexadecimal digits that stand for a value of JSON, in whatever order its keys are."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def remove(path: Path) -> None:
     """Remove a folder, where there is one, or a link to one: never what the link points to."""
     if path.is_symlink():

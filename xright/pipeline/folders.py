@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from xright.config.naming import material
-from xright.errors import UserError
+from xright.errors import UserError, reason_of
 from xright.machine import files, preemption
 from xright.machine.locks import held
 from xright.machine.ranks import barrier, is_first, lost
@@ -167,7 +167,7 @@ def _written(file: Path) -> Mapping[str, Any]:
             return found
         reason = "it holds no settings"
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:150]
+        reason = reason_of(error, 150)
     raise UserError(
         f"{file} is damaged ({reason}); remove it and the same command goes on, if the checkpoints beside it are of "
         "this run."

@@ -14,8 +14,6 @@ rounds differently (layout, micro-batches, the number of ranks: 1e-7) is not in 
 `tests/test_keys.py` goes through every setting.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,6 +35,7 @@ from xright.data.sampler import BatchSize
 from xright.data.tokenizer_identity import tokenizer_identity
 from xright.errors import UserError
 from xright.forward.fits import check_fits, check_same_tokens
+from xright.machine.files import hash_of
 from xright.machine.ranks import world_size
 from xright.models.pretrained import Pretrained, merged_base
 from xright.pipeline.reference import stored_logps
@@ -88,7 +87,7 @@ class Stages:
         rows = [*self.streams.values(), *map(self.corpus.evaluation, self.names)]
         reference = self.reference.identity if any(part.reference_NR is not None for part in rows) else None
         told = [material(config), self._policy_key(), reference, *(part.digest for part in rows)]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        return hash_of(told)
 
     @cached_property
     def base(self) -> Pretrained:
