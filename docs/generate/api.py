@@ -1,7 +1,9 @@
 """The API pages: one per room of the package, each module with its docstring; mkdocstrings fills them in."""
 
+import ast
 from pathlib import Path
 
+DEFINES = (ast.FunctionDef, ast.ClassDef)
 TOP = "top"  # the page of the modules that stand in no room
 
 
@@ -31,8 +33,10 @@ def _overview(package: Path, rooms: dict[str, list[str]]) -> str:
 def _room(package: Path, room: str, modules: list[str]) -> str:
     name = package.name if room == TOP else f"{package.name}.{room}"
     head = f"# `{name}`\n"
-    if room == TOP or (package / room / "__init__.py").is_file():  # which says what the room is
-        head += f"\n::: {name}\n    options: {{members: [], show_root_heading: false, show_root_toc_entry: false}}\n"
+    init = package / ("" if room == TOP else room) / "__init__.py"  # which says what the room is
+    if init.is_file():
+        own = [n.name for n in ast.parse(init.read_text(encoding="utf-8")).body if isinstance(n, DEFINES)]
+        head += f"\n::: {name}\n    options: {{members: {own}, show_root_heading: false, show_root_toc_entry: false}}\n"
     return "\n".join([head, *(f"::: {module}\n" for module in modules)])
 
 

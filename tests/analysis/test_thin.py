@@ -77,7 +77,7 @@ def test_the_picture_stays_the_same(plot, make, tmp_path, monkeypatch):
     long_runs(make, 20_000)
     runs = read_runs([tmp_path])
     few = pixels(printed(plot(runs)))
-    monkeypatch.setattr("xright.analysis.style.thinned", lambda rows, *_: rows)
+    monkeypatch.setattr("xright.analysis.figures.thin.thinned", lambda rows, *_: rows)
     monkeypatch.setattr("xright.analysis.figures.curves.thin_curve", lambda curve: curve)
     every = pixels(printed(plot(runs)))
     differing = (np.abs(few - every).max(axis=-1) > 64).mean()
