@@ -7,10 +7,13 @@ import shlex
 from argparse import _SubParsersAction
 
 import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from xright.errors import DiskFull, UserError
 from xright.evaluate import configuration
 from xright.machine.command import exits
+from xright.run import CONF
 
 COMMANDS = {name: importlib.import_module(f"xright.{name}") for name in ("report", "evaluate", "dashboard")}
 COMMANDS |= {name: importlib.import_module(f"xright.{name}.__main__") for name in ("cache", "theory")}
@@ -23,6 +26,13 @@ def helps(command):
     return [((), parser), *(((name,), sub) for choices in under for name, sub in choices.items())]
 
 
+def commands(examples):
+    """The command lines of examples; what each does follows after blanks."""
+    return [
+        re.split(r"\s{2,}", line.strip())[0] for line in re.sub(r"\\\n\s*", "", examples).splitlines() if line.strip()
+    ]
+
+
 HELPS = [(command, *rest) for command in COMMANDS for rest in helps(command)]
 
 
@@ -32,7 +42,7 @@ def test_help_ends_with_examples_that_parse(command, sub, parser, capsys):
         COMMANDS[command].main([*sub, "--help"])
     text, _, examples = capsys.readouterr().out.partition("\nExamples\n")
     assert f"usage: python -m xright.{' '.join((command, *sub))} " in text
-    lines = [re.split(r"\s{2,}", line.strip())[0] for line in examples.splitlines()]  # what it does follows
+    lines = commands(examples)
     assert len(lines) >= 2  # several, in one form
     for line in lines:
         python, m, module, *arguments = shlex.split(line)
@@ -40,6 +50,18 @@ def test_help_ends_with_examples_that_parse(command, sub, parser, capsys):
         asked = COMMANDS[command].parser().parse_args(arguments)
         if command == "evaluate":  # Hydra's part of the line, too
             assert configuration([text for text in asked.arguments if "=" in text])["task"]
+
+
+def test_examples_of_run_parse():
+    footer = yaml.safe_load((CONF / "hydra" / "help" / "xright.yaml").read_text())["footer"]
+    lines = [shlex.split(line)[2:] for line in commands(footer.split("Examples")[1].split("\n\n")[0])]
+    assert {module for module, *_ in lines} == {"xright.run", "xright.report", "xright.evaluate"}
+    for module, *arguments in lines:
+        if module == "xright.run":
+            given = [text for text in arguments if text not in ("-m", "--cfg", "job")]
+            assert OverridesParser.create().parse_overrides(given)
+        else:
+            COMMANDS[module.removeprefix("xright.")].parser().parse_args(arguments)
 
 
 @pytest.mark.parametrize(
