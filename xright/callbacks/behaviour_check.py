@@ -78,6 +78,5 @@ class BehaviourCheck(L.Callback):
         return {"evaluations": self.evaluations, "file": list(self.file.mark)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back the state of a checkpoint."""
         self.evaluations = state_dict["evaluations"]
         self.file.go_on(state_dict["file"])

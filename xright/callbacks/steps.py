@@ -58,7 +58,6 @@ class Steps(L.Callback):
         return {"file": list(self.file.mark)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back the state of a checkpoint."""
         self.file.go_on(state_dict["file"])
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:

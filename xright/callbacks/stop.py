@@ -56,7 +56,6 @@ class StoppingRule(L.Callback):
         return {"stopped_by": self.stopped_by}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back the state of a checkpoint."""
         self.stopped_by = state_dict["stopped_by"]
 
     def verdict(self, losses: Mapping[str, float]) -> str | None:

@@ -107,5 +107,4 @@ def _quoted(argument: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a value as Hydra reads it."""
     return value if isinstance(value, str) and re.fullmatch(r"[\w./:~?${}-]+", value) else json.dumps(value)

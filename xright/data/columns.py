@@ -179,7 +179,6 @@ def _brings_its_own(prompt: list[Message], answer: list[Message]) -> bool:
 
 
 def _system(turns: list[Message]) -> list[Message]:
-    """Return the system turns at the beginning."""
     return turns[: next((i for i, turn in enumerate(turns) if turn["role"] != "system"), len(turns))]
 
 
