@@ -55,7 +55,7 @@ def objective_space(runs: Runs) -> Chart:
 
 
 def pairs_of(runs: Runs) -> list[Pair]:
-    """All pairs of objectives that span objective space."""
+    """Return all pairs of objectives that span objective space."""
     return list(combinations(runs.axes.values(), 2))
 
 
@@ -102,7 +102,7 @@ def _close(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _whole(runs: Runs, pair: Pair, ends: list[End], front: list[End]) -> Panel:
-    """All final models and the ways there."""
+    """Return the panel of all final models and the ways there."""
     marks = [*_ways(runs, pair), *_finals(runs, pair, ends, front), *_names(runs.table, pair)]
     lines = "lines: λ; " if runs.table["lam"].notna().any() else ""
     x, y = axes_of(pair, runs.table)
