@@ -27,7 +27,7 @@ class Kind:
 
     @property
     def turns(self) -> tuple[str, ...]:
-        """Which of TURNS can be learnt: the answers of a pair differ in their last turn only."""
+        """Return which of TURNS can be learnt: the answers of a pair differ in their last turn only."""
         return TURNS if len(self.responses) == 1 else TURNS[:1]
 
 

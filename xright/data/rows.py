@@ -123,7 +123,7 @@ class Rows(Sequence[Row]):
         return both[np.sort(np.unique(ids_N, return_index=True)[1])]
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle: memory-mapped tokens go by the name of their file."""
+        """Serialise memory-mapped tokens by the name of their file."""
         parts = [part.filename if isinstance(part, np.memmap) else part for part in self.tokens]
         return {**self.__dict__, "tokens": parts}
 
@@ -132,7 +132,7 @@ class Rows(Sequence[Row]):
         self.__dict__.update(state | {"tokens": tuple(parts)})
 
     def _cut(self, start: int, lengths: list[int]) -> tuple[list[int], tuple[list[int], ...]]:
-        """Prompt and responses of the row at `start`."""
+        """Return the prompt and the responses of the row at `start`."""
         for part in self.tokens:
             if start < len(part):
                 break

@@ -61,7 +61,7 @@ class DPO(Objective):
         )
 
     def size(self, batch: Batch) -> int:
-        """Pairs."""
+        """Count the pairs of the batch."""
         return batch.n_rows
 
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -87,5 +87,5 @@ def log_ratios(policy: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]
 
 
 def check_beta(beta: float) -> float:
-    """β as a positive finite float, else UserError."""
+    """Return β as a positive finite float, else raise UserError."""
     return check_number("beta", beta, lambda x: x > 0, "a number > 0, for example 0.1")

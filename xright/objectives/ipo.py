@@ -32,7 +32,6 @@ class IPO(Objective):
         self.value_at_reference = (1 / (2 * beta)) ** 2
 
     def size(self, batch: Batch) -> int:
-        """Pairs."""
         return batch.n_rows
 
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

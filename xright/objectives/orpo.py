@@ -35,7 +35,6 @@ class ORPO(Objective):
         self.weight = check_number("weight", weight, lambda x: x >= 0, "a number >= 0, for example 0.1")
 
     def size(self, batch: Batch) -> int:
-        """Pairs."""
         return batch.n_rows
 
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

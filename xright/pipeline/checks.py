@@ -19,7 +19,7 @@ from xright.data.prompts import Row, Template
 from xright.data.stream import Stream, streams_of
 from xright.errors import UserError, check_number
 from xright.forward.collate import LAYOUTS, collate
-from xright.machine.places import place
+from xright.machine.paths import place
 from xright.objectives import Objective, labels
 from xright.optim import Optim
 from xright.starts import Start
