@@ -84,11 +84,9 @@ class Compared(Weighted):
         return {[*used][drawn]: total}
 
     def state_dict(self) -> dict[str, Any]:
-        """The last α."""
         return {"alpha": dict(self.alpha)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore it."""
         self.alpha = dict(state["alpha"])
 
 
