@@ -39,6 +39,12 @@ def test_these_are_all():
     assert set(NAMES) == known
 
 
+def test_each_has_its_row_in_the_docs():
+    page = (CONF.parent / "docs" / "howto" / "rules.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert {word.strip(" `") for row in rows for word in row.split(",")} == set(NAMES)
+
+
 @cache
 def composed(name: str, *overrides: str) -> DictConfig:
     """The configuration with this strategy."""
