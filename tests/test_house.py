@@ -29,7 +29,7 @@ MAY = {
     "forward": {"forward", "data.rows", "models", "machine", "errors"},
     "objectives": {"objectives", "forward.batch", "forward.logprobs", "errors"},
     "strategies": {"strategies", "errors"},
-    "starts": {"starts", "strategies", "models", "pipeline.stages"},  # of the stages their type: a start is given them
+    "starts": {"starts", "strategies", "models", "errors", "pipeline.stages"},  # of the stages their type
     "optim": {"errors"},
     "tracking": {"tracking", "objectives", "metrics", "config.build", "machine", "errors"},
     "callbacks": {

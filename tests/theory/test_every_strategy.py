@@ -70,7 +70,7 @@ def distance(problem: Problem, method: Method) -> float:
     return problem.ideal_distance(end)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "merge"])  # which goes nowhere by itself
 def test_no_strategy_ends_farther_from_the_ideal_point_than_it_started(name, problem, selector):
     overrides = ["strategy.epochs=[1,1]"] if name == "sequential" else []
     assert distance(problem, selector(name, *overrides)) < problem.ideal_distance(problem.start)

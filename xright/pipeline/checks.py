@@ -95,7 +95,7 @@ def check_config(cfg: DictConfig) -> None:
     for node in filter(None, probe.logger.values()):
         build(node, _partial_=True)  # what it names is there; nothing is opened yet
     _check_comparing(schedule, build(probe.optim), trainer)
-    _check_start(build(probe.start), schedule, cfg.model.lora.r)
+    _check_start(build(probe.start), schedule, objectives, cfg.model.lora.r)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
     if unknown := [name for name in schedule.objectives if name not in objectives]:
         raise UserError(f"the strategy asks for objectives {unknown}, but only {sorted(objectives)} are configured.")
@@ -167,12 +167,17 @@ def _check_stream(name: str, objective: Objective, streams: Mapping[str, Stream]
         )
 
 
-def _check_start(start: Start, schedule: Schedule, rank: int) -> None:
-    """UserError where an adapter is to be trained from a start that takes none."""
+def _check_start(start: Start, schedule: Schedule, objectives: Mapping[str, Objective], rank: int) -> None:
+    """UserError for an adapter to be trained from a start that takes none, and for models that nobody trains."""
     if rank and schedule.phases and not start.takes_adapter:
         raise UserError(
             f"start={start.name!r} has weights that are in no folder, so no adapter (model.lora.r={rank}) can be "
             "trained from it; give model.lora.r=0, or strategy=model_average, which trains nothing."
+        )
+    trained = [name for name, objective in objectives.items() if not objective.surrogate]
+    if unknown := [name for name in start.importance or {} if name not in trained]:
+        raise UserError(
+            f"start.weights names {', '.join(unknown)}, but the models to merge are of {', '.join(trained)}."
         )
 
 

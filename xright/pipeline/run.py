@@ -102,7 +102,8 @@ class JointRun:
         schedule = self.schedule.steps(stages.steps_per_epoch, settings.epochs)
         method = method_of(
             self.schedule, stages.steps_per_epoch, settings.epochs,
-            start=self.start.name, start_weights=self.start.importance, labels=labels(stages.objectives),
+            start=self.start.name, start_weights=self.start.importance, start_settings=self.start.settings,
+            labels=labels(stages.objectives),
         )  # fmt: skip
         trajectory = Trajectory(folder.path, stages.objectives, self.optima, stages.steps_per_epoch)
         checkpoints = Checkpoint(folder.path / "checkpoints", settings.loop.checkpoint_every, stages.identity(config))
