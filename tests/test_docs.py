@@ -485,13 +485,24 @@ def test_a_model_that_cannot_be_packed_is_padded_and_said(family, caplog):
 
 def test_what_the_page_calls_without_effect_has_none(compose):
     names = [file.stem for file in (ROOT / "conf/strategy").glob("*.yaml")]
-    cfgs = {name: compose(f"strategy={name}", *["strategy.objective=sft"] * (name == "only")) for name in names}
+    left_open = {
+        "only": ["strategy.objective=sft"],
+        "blocks": ["strategy.steps={dpo: 3, sft: 4}"],
+        "scheduled_mix": ["strategy.end={dpo: 0.9, sft: 0.1}"],
+    }
+    known = "optima={dpo: 0.1, sft: 1.0}"
+    cfgs = {name: compose(f"strategy={name}", known, *left_open.get(name, [])) for name in names}
     weighed = {name for name, cfg in cfgs.items() if "weights" in cfg.strategy or "weights" in cfg.start}
-    assert cfgs.keys() - weighed == {"sequential", "sft", "dpo", "orpo", "only"}
-    # MAXRIGHT wants optima
-    schedules = {name: Schedule.of(build(cfg.strategy)) for name, cfg in cfgs.items() if name != "maxright"}
-    rules = [phase.rule for schedule in schedules.values() for phase in schedule.phases]
-    assert not any(rule.looks(step) for rule in rules for step in range(30))
+    assert cfgs.keys() - weighed == {
+        *("sequential", "sft", "dpo", "orpo", "only", "blocks", "constrained", "merge"),
+    }  # fmt: skip
+    schedules = {name: Schedule.of(build(cfg.strategy)) for name, cfg in cfgs.items()}
+    looking = {
+        name
+        for name, schedule in schedules.items()
+        if any(phase.rule.looks(step) for phase in schedule.phases for step in range(30))
+    }
+    assert looking == {"maxright", "stch", "group_dro", "constrained", "famo"}
     assert [name for name, schedule in schedules.items() if len(schedule.phases) > 1] == ["sequential"]
     few, many = (schedules["sequential"].steps(10, epochs) for epochs in (1, 9))
     assert few == many

@@ -20,6 +20,8 @@ FILES = (
     f"model.tokenizer={ROWS}/tokenizer", "callbacks.steps.every=3", "callbacks.samples.every=2",
 )  # fmt: skip
 LORA = ("model.lora.r=4", "model.lora.dropout=0.1", "model.lora.target_modules=[query_key_value,dense]")
+OTHERS = ("stch", "group_dro", "constrained", "exp3", "dwa", "famo", "upgrad", "pcgrad", "nash_mtl", "cagrad")
+VARIED = ("blocks", "scheduled mix", "pcd, micro-batches", "mgda, draws in between", "raco, by adam's metric")
 CONFIGURATIONS = {
     "sequential, SFT first, streams of different lengths": (
         "strategy=sequential", "strategy.first=sft", "strategy.epochs=[1,2]", "data.source.preference_rows=45",
@@ -42,6 +44,13 @@ CONFIGURATIONS = {
     "maxright, W&B offline": ("strategy=maxright", "logger=wandb"),
     "alright, two processes": ("strategy=alright", "trainer=ddp", "trainer.accelerator=cpu"),
     "mix, rows of files": ("strategy=mix", *FILES),
+    "blocks": ("strategy=blocks", "strategy.steps={dpo: 2, sft: 3}"),
+    "scheduled mix": ("strategy=scheduled_mix", "strategy.end={dpo: 0.9, sft: 0.1}"),
+    "pcd, micro-batches": ("strategy=pcd", "model.micro_batch=3"),
+    "mgda, draws in between": ("strategy=mgda", "strategy.k=3", "strategy.sample=true"),
+    "raco, by adam's metric": ("strategy=raco", "strategy.metric=adam"),
+    "ties": ("strategy=merge", "start=ties"),
+    **{name: (f"strategy={name}",) for name in OTHERS},
 }  # fmt: skip
 
 # Where to die, in the order in which a run passes through. Where a stage is among the places, the cache is empty.
@@ -84,6 +93,8 @@ AIMED: dict[str, tuple[Aim, ...]] = {
     "model_average": (Aim("before", "training > evaluation > SFT"), Aim("half", "export")),
     "alright, two processes": (Aim("before", "training > step 8"),),
     "mix, rows of files": (Aim("after", "stage tokens > building"), Aim("before", f"stage tokens > rename {HASH}", 3)),
+    **{name: (Aim("half", "training > *checkpoint > torch.save", 2),) for name in (*VARIED, *OTHERS)},
+    "ties": (Aim("half", "export"),),
 }
 
 

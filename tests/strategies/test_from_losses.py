@@ -116,7 +116,7 @@ def test_famo_is_torchjd_s():
 
 def test_a_schedule_warms_up_and_then_follows_a_cosine():
     rule = ScheduledMix(HALVES, end={"dpo": 0.1, "sft": 0.9}, begin={"dpo": 0.9, "sft": 0.1}, warmup=0.2)
-    rule.length = 10
+    rule.phase_steps = 10
     shares = [rule.weights(step)["dpo"] for step in range(10)]
     assert shares[:3] == pytest.approx([0.9, 0.7, 0.5])
     assert shares[6] == pytest.approx(0.3)  # half way of the cosine's eight steps
@@ -125,7 +125,7 @@ def test_a_schedule_warms_up_and_then_follows_a_cosine():
 
 def test_an_objective_of_weight_0_is_not_computed():
     rule = ScheduledMix({"dpo": 0.0, "sft": 1.0}, end={"dpo": 1.0, "sft": 0.0})
-    rule.length = 4
+    rule.phase_steps = 4
     assert list(rule.weights(0)) == ["sft"]
 
 

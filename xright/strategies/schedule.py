@@ -54,8 +54,8 @@ class Schedule:
     def steps(self, steps_per_epoch: int, epochs: int) -> list[tuple[Selector, int]]:
         """Each phase's rule, told its length, and that length: optimizer steps in a run of `epochs` epochs."""
         for phase in self.phases:
-            phase.rule.length = (phase.epochs or epochs) * steps_per_epoch
-        return [(phase.rule, phase.rule.length) for phase in self.phases]
+            phase.rule.phase_steps = (phase.epochs or epochs) * steps_per_epoch
+        return [(phase.rule, phase.rule.phase_steps) for phase in self.phases]
 
 
 class Current(NamedTuple):

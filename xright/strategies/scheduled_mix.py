@@ -5,7 +5,7 @@ w(t) = begin + (weights − begin) t/m  for the first m = warmup · n steps of n
 then   end + (weights − end) (1 + cos(π (t − m)/(n − m)))/2
 
 >>> rule = ScheduledMix({"dpo": 0.0, "sft": 1.0}, end={"dpo": 1.0, "sft": 0.0})
->>> rule.length = 4
+>>> rule.phase_steps = 4
 >>> [round(rule.weights(step)["sft"], 3) for step in range(4)]
 [1.0, 0.854, 0.5, 0.146]
 """
@@ -48,12 +48,12 @@ class ScheduledMix(Weighted):
 
     def weights(self, step: int) -> dict[str, float]:
         """Those of step t of the phase's n; an objective whose weight is 0 is not computed."""
-        rising = self.warmup * self.length
+        rising = self.warmup * self.phase_steps
         if step < rising:
             source, target, share = self.begin, self.importance, step / rising
         else:
             source, target = self.importance, self.end
-            share = (1 - math.cos(math.pi * (step - rising) / (self.length - rising))) / 2
+            share = (1 - math.cos(math.pi * (step - rising) / (self.phase_steps - rising))) / 2
         mixed = {name: weight + (target[name] - weight) * share for name, weight in source.items()}
         return {name: weight for name, weight in mixed.items() if weight > 0}
 

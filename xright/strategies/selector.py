@@ -24,13 +24,14 @@ class Selector(ABC):
 
     importance: the trade-off it is asked for, {objective: weight}, where it takes one. gaps: last-seen optimality gaps,
     where it keeps any (for `steps.csv`). metric: of the inner products it is given: `euclid`, or `adam`, those after
-    AdamW's preconditioner, ⟨g_i, D⁻¹ g_j⟩ with D = √v̂ + ε. length: of its phase in steps, told before the first one.
+    AdamW's preconditioner, ⟨g_i, D⁻¹ g_j⟩ with D = √v̂ + ε. phase_steps: the length of its phase, told before its first
+    step.
     """
 
     importance: Mapping[str, float] | None = None
     gaps: Mapping[str, float] = {}
     metric: str = "euclid"
-    length: int = 0
+    phase_steps: int = 0
 
     @property
     def name(self) -> str:
