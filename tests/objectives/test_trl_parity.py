@@ -1,15 +1,37 @@
 """The same rows and weights through TRL's own trainers, collators and losses (1.16), in fp32."""
 
+from copy import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from datasets import Dataset, disable_progress_bars
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.experimental.cpo import CPOConfig, CPOTrainer
 
 from xright.data.prompts import Row
 from xright.forward.collate import LAYOUTS, collate
 from xright.forward.logprobs import response_logps
 from xright.forward.packing import choose_layout
-from xright.objectives import DPO, IPO, SFT
+from xright.objectives import (
+    BCO,
+    CPO,
+    DFT,
+    DPO,
+    EXO,
+    IPO,
+    NCA,
+    RPO,
+    SFT,
+    SPPO,
+    APODown,
+    APOZero,
+    DiscoPOP,
+    DPONorm,
+    Hinge,
+    RobustDPO,
+    SimPO,
+)
 
 PLAIN = {
     "bf16": False, "gradient_checkpointing": False, "use_cpu": True, "report_to": "none", "disable_tqdm": True,
@@ -42,6 +64,17 @@ def words(ids):
     return " ".join("</s>" if i == 0 else f"w{i}" for i in ids)
 
 
+def as_pairs(rows):
+    sides = [(words(row.prompt), *(" " + words(response) for response in row.responses)) for row in rows]
+    return [dict(zip(("prompt", "chosen", "rejected"), side, strict=True)) for side in sides]
+
+
+def chosen_of_one_length(rows):
+    """TRL's NLL is a mean over the tokens of a micro-batch, ours one of each answer's own: there they agree."""
+    shared = min(len(row.responses[0]) for row in rows)
+    return [replace(row, responses=(row.responses[0][-shared:], row.responses[1])) for row in rows]
+
+
 def assert_same(ours, theirs, model, other):
     """Losses within 1e-4, gradients within 1e-3 of the largest entry of their tensor."""
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-4)
@@ -70,13 +103,25 @@ def assert_same(ours, theirs, model, other):
             },
         ),
         (IPO(beta=0.3), {"loss_type": ["ipo"]}),
+        (DPONorm(beta=0.3), {"loss_type": ["sigmoid_norm"]}),
+        (RPO(beta=0.3, alpha=0.5), {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]}),
+        (Hinge(beta=0.3), {"loss_type": ["hinge"]}),
+        (RobustDPO(beta=0.3, label_smoothing=EPSILON), {"loss_type": ["robust"], "label_smoothing": EPSILON}),
+        (NCA(beta=0.3), {"loss_type": ["nca_pair"]}),
+        (EXO(beta=0.3, label_smoothing=EPSILON), {"loss_type": ["exo_pair"], "label_smoothing": EPSILON}),
+        (APOZero(beta=0.3), {"loss_type": ["apo_zero"]}),
+        (APODown(beta=0.3), {"loss_type": ["apo_down"]}),
+        (SPPO(beta=0.3), {"loss_type": ["sppo_hard"]}),
+        (BCO(beta=0.3), {"loss_type": ["bco_pair"]}),
+        (DiscoPOP(beta=0.3, tau=0.05), {"loss_type": ["discopop"]}),
     ],
     ids=repr,
 )
 def test_preference_losses(objective, settings, layout, trl_loss, tiny_model, make_rows):
     rows, reference = make_rows(4, responses=2), tiny_model(seed=1)
-    sides = [(words(row.prompt), *(" " + words(response) for response in row.responses)) for row in rows]
-    texts = [dict(zip(("prompt", "chosen", "rejected"), side, strict=True)) for side in sides]
+    if isinstance(objective, RPO):
+        rows = chosen_of_one_length(rows)
+    texts = as_pairs(rows)
     theirs_model = tiny_model()
     theirs = trl_loss(DPOTrainer, DPOConfig, texts, theirs_model, reference, beta=0.3, **settings)
 
@@ -90,13 +135,44 @@ def test_preference_losses(objective, settings, layout, trl_loss, tiny_model, ma
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_sft_on_completions_only(layout, trl_loss, tiny_model, make_rows):
-    rows = make_rows(4)
-    texts = [{"prompt": words(row.prompt), "completion": " " + words(row.responses[0])} for row in rows]
-    theirs_model = tiny_model()
-    theirs = trl_loss(SFTTrainer, SFTConfig, texts, theirs_model, completion_only_loss=True)
+@pytest.mark.parametrize(
+    ("objective", "settings"),
+    [
+        # TRL adds NLL to SimPO unless it is told not to.
+        (SimPO(beta=2.0, gamma_beta_ratio=0.5), {"loss_type": "simpo", "simpo_gamma": 1.0, "cpo_alpha": 0.0}),
+        (CPO(beta=0.3, alpha=0.5), {"loss_type": "sigmoid", "cpo_alpha": 0.5}),
+    ],
+    ids=repr,
+)
+def test_preference_losses_without_a_reference(
+    objective, settings, layout, tiny_model, make_rows, word_tokenizer, tmp_path
+):
+    disable_progress_bars()
+    rows = chosen_of_one_length(make_rows(4, responses=2))
+    theirs_model, tokenizer = tiny_model(), copy(word_tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token
+    args = CPOConfig(str(tmp_path), beta=objective.beta, remove_unused_columns=False, **PLAIN | settings)
+    trainer = CPOTrainer(
+        theirs_model, args, train_dataset=Dataset.from_list(as_pairs(rows)), processing_class=tokenizer
+    )
+    theirs = trainer.compute_loss(trainer.model, next(iter(trainer.get_train_dataloader())))
 
     model = tiny_model()
     batch = collate(rows, 0, choose_layout(model, layout))
-    ours = SFT()(model, batch)[0] / SFT().size(batch)
-    assert_same(ours, theirs, model, theirs_model)
+    assert_same(objective(model, batch)[0] / objective.size(batch), theirs, model, theirs_model)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("objective", "loss_type"), [(SFT(), "nll"), (DFT(), "dft")], ids=repr)
+def test_completions_only(objective, loss_type, layout, trl_loss, tiny_model, make_rows):
+    rows = make_rows(4)
+    texts = [{"prompt": words(row.prompt), "completion": " " + words(row.responses[0])} for row in rows]
+    theirs_model = tiny_model()
+    theirs = trl_loss(SFTTrainer, SFTConfig, texts, theirs_model, completion_only_loss=True, loss_type=loss_type)
+
+    model = tiny_model()
+    batch = collate(rows, 0, choose_layout(model, layout))
+    loss, metrics = objective(model, batch)
+    if "weighted_nll" in metrics:  # DFT's value is another one than the paper's, with the same gradient
+        loss = loss - loss.detach() + metrics["weighted_nll"]
+    assert_same(loss / objective.size(batch), theirs, model, theirs_model)
