@@ -4,8 +4,7 @@ f = (1/n) Σ_t (1 − p_t),   p_t = π_θ(y_t | x, y_<t),   n = response tokens 
 
 The gradient is the paper's: −∇p_t = −sg(p_t) ∇log p_t, with sg: held constant. The paper writes the loss as
 −sg(p_t) log p_t, whose value is no measure of progress: it is 0 where p_t = 0 as it is where p_t = 1. A gap needs a
-function that the steps lower, which is 1 − p_t: the share of tokens that a sample would miss. The paper's value is the
-metric `weighted_nll` (nats per token).
+function that the steps lower, which is 1 − p_t: the share of tokens that a sample would miss.
 """
 
 from torch import Tensor, nn
@@ -31,10 +30,9 @@ class DFT(SFT):
     unit, label = "missed per token", "DFT"
 
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return (Σ (1 − p) over the first responses' tokens, the paper's value)."""
-        logps_N = response_token_logps(policy, batch)[batch.sequence_N < batch.n_rows]
-        fixed_N = logps_N.detach()
-        return dft_loss(logps_N).sum(), {"weighted_nll": -(fixed_N.exp() * fixed_N).sum()}
+        """Return (Σ (1 − p) over the first responses' tokens, no metrics)."""
+        logps_N = response_token_logps(policy, batch)
+        return dft_loss(logps_N[batch.sequence_N < batch.n_rows]).sum(), {}
 
     def __repr__(self) -> str:
         return f"DFT(stream={self.stream!r})"
