@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from datasets import Dataset, disable_progress_bars
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
 from xright.data.prompts import Row
@@ -20,6 +20,7 @@ from xright.objectives import (
     DPO,
     EXO,
     IPO,
+    KTO,
     NCA,
     RPO,
     SFT,
@@ -32,6 +33,7 @@ from xright.objectives import (
     RobustDPO,
     SimPO,
 )
+from xright.training.means import anchor_of
 
 PLAIN = {
     "bf16": False, "gradient_checkpointing": False, "use_cpu": True, "report_to": "none", "disable_tqdm": True,
@@ -54,7 +56,7 @@ def trl_loss(tmp_path, word_tokenizer):
             processing_class=word_tokenizer, **({"ref_model": ref_model} if ref_model else {}),
         )  # fmt: skip
         batch = next(iter(trainer.get_train_dataloader()))
-        assert len(batch["input_ids"]) == len(texts) * (2 if ref_model else 1)
+        assert len(batch["input_ids"]) == len(texts) * (2 if "chosen" in texts[0] else 1)
         return trainer.compute_loss(trainer.model, batch)
 
     return loss
@@ -160,6 +162,32 @@ def test_preference_losses_without_a_reference(
     model = tiny_model()
     batch = collate(rows, 0, choose_layout(model, layout))
     assert_same(objective(model, batch)[0] / objective.size(batch), theirs, model, theirs_model)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("seed", [0, 1])  # of the reference: z is above 0 with one and 0 with the other
+def test_labelled_rows(seed, layout, trl_loss, tiny_model, make_rows):
+    """TRL's mismatched answers are those of the row before in a batch; here ours are made the same."""
+    rows, reference = make_rows(4), tiny_model(seed=2 + seed)
+    texts = [
+        {"prompt": words(row.prompt), "completion": " " + words(row.responses[0]), "label": i % 3 != 0}
+        for i, row in enumerate(rows)
+    ]
+    objective, theirs_model = KTO(beta=0.1, desirable=1.0, undesirable=1.5), tiny_model()
+    settings = {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.5, "dataloader_drop_last": True}
+    theirs = trl_loss(KTOTrainer, KTOConfig, texts, theirs_model, reference, **settings)
+
+    before = [rows[-1], *rows[:-1]]
+    rows = [replace(row, responses=row.responses + other.responses) for row, other in zip(rows, before, strict=True)]
+    with torch.no_grad():
+        logps_RB = response_logps(reference, collate(rows, pad_id=0))[0].view(2, -1)
+    known = zip(rows, logps_RB.T.tolist(), strict=True)
+    rows = [replace(row, reference=tuple(pair), label=i % 3 != 0) for i, (row, pair) in enumerate(known)]
+    model = tiny_model()
+    batch = collate(rows, 0, choose_layout(model, layout))
+    anchor = anchor_of(objective, model, [batch], lambda *sums: sums)
+    assert (anchor > 0) == (seed == 0)
+    assert_same(objective(model, replace(batch, anchor=anchor))[0] / 4, theirs, model, theirs_model)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -10,6 +10,7 @@ from xright.objectives.dpo_norm import DPONorm
 from xright.objectives.exo import EXO
 from xright.objectives.hinge import Hinge
 from xright.objectives.ipo import IPO
+from xright.objectives.kto import KTO
 from xright.objectives.nca import NCA
 from xright.objectives.objective import Objective, labels
 from xright.objectives.orpo import ORPO
@@ -26,6 +27,7 @@ __all__ = [
     "DPO",
     "EXO",
     "IPO",
+    "KTO",
     "NCA",
     "ORPO",
     "RPO",

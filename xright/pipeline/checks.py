@@ -160,6 +160,12 @@ def _check_stream(name: str, objective: Objective, streams: Mapping[str, Stream]
             "it, as in conf/stream, or name another."
         )
     stream = streams[objective.stream]
+    if stream.labelled != objective.labelled:
+        needs, has = ("labels", "none") if objective.labelled else ("none", "labels, and wrong answers among them")
+        raise UserError(
+            f"objectives.{name} learns from rows with {needs}, but those of its stream {stream.name!r} "
+            f"({stream.kind}) have {has}; give objectives.{name}.stream=…, another stream."
+        )
     if len(stream.responses) < objective.responses:
         raise UserError(
             f"objectives.{name} compares {objective.responses} answers to a prompt, but the rows of its stream "
