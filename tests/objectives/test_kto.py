@@ -10,7 +10,7 @@ from xright.forward.collate import LAYOUTS, collate
 from xright.forward.logprobs import response_logps
 from xright.forward.packing import choose_layout
 from xright.objectives import KTO, SFT
-from xright.training.means import anchor_of, exact_means
+from xright.training.means import anchor_of, anchored, exact_means
 
 LOG2 = math.log(2)
 # log π of prompt [0]: [1, 2] 1/16, [0] 1/2. Own log-ratios: −log 2 of the good answer, log 2 of the bad one; of the
@@ -24,8 +24,8 @@ def one_rank(*numbers):
 
 
 def loss_of(objective, policy, batches):
-    anchor = anchor_of(objective, policy, batches, one_rank)
-    return sum(objective(policy, replace(batch, anchor=anchor))[0] for batch in batches), anchor
+    batches = anchored(objective, policy, batches, one_rank)
+    return sum(objective(policy, batch)[0] for batch in batches), batches[0].anchor
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -25,6 +25,7 @@ from xright.optim import Optim
 from xright.starts import Start
 from xright.strategies import Schedule
 from xright.training.fit import make_trainer
+from xright.training.means import anchored
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def check_reference(
     for name, objective in objectives.items():
         if (expected := objective.value_at_reference) is None:
             continue
-        batch = collate(evaluation[name][:32], 0, "padded")
+        (batch,) = anchored(objective, policy, [collate(evaluation[name][:32], 0, "padded")], lambda *sums: sums)
         value = float(objective(policy, batch)[0]) / objective.size(batch)
         if abs(value - expected) > (1e-3 if dtype == "float32" else 5e-2) * expected:
             raise UserError(

@@ -65,6 +65,12 @@ def anchor_of(objective: Objective, policy: nn.Module, batches: Iterable[Batch],
     return total / size
 
 
+def anchored(objective: Objective, policy: nn.Module, batches: Sequence[Batch], sum_over_ranks: Sum) -> list[Batch]:
+    """Return the batches of a whole step, which know what their losses have to know of it."""
+    anchor = anchor_of(objective, policy, batches, sum_over_ranks)
+    return [replace(batch, anchor=anchor) for batch in batches]
+
+
 @torch.no_grad()
 def exact_means(
     name: str,
