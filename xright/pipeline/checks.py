@@ -162,10 +162,13 @@ def _check_stream(name: str, objective: Objective, streams: Mapping[str, Stream]
         )
     stream = streams[objective.stream]
     if stream.labelled != objective.labelled:
-        needs, has = ("labels", "none") if objective.labelled else ("none", "labels, and wrong answers among them")
+        reads, have = (
+            ("labels", "none") if objective.labelled else ("no labels", "bad answers, so labelled, among them")
+        )
+        kind = "of labelled rows" if objective.labelled else "without labels"
         raise UserError(
-            f"objectives.{name} learns from rows with {needs}, but those of its stream {stream.name!r} "
-            f"({stream.kind}) have {has}; give objectives.{name}.stream=…, another stream."
+            f"objectives.{name} reads {reads}, but the rows of its stream {stream.name!r} ({stream.kind}) have {have}; "
+            f"give objectives.{name}.stream=…, a stream {kind}."
         )
     if len(stream.responses) < objective.responses:
         raise UserError(
