@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from xright.analysis.numbers.claims import claims
-from xright.analysis.read.runs import read_runs
+from xright.analysis.read.runs import Runs, read_runs
 from xright.analysis.report import machines, write_page
 from xright.analysis.text.tables import Grid, markdown, markdown_table
 
@@ -17,20 +18,28 @@ DPI = 110
 BEGIN, END = "<!-- results: written by the command above -->", "<!-- end of results -->"
 
 
-def publish(study: Path, here: Path, without: str | None = None) -> None:
-    """`<here>/results.csv`, `figure.png`, and the part of `README.md` between BEGIN and END.
+def publish(
+    study: Path,
+    here: Path,
+    without: str | None = None,
+    figures: Sequence[str] = ("figure",),
+    more: Callable[[Runs], str] = lambda runs: "",
+) -> None:
+    """`<here>/results.csv`, the report's figures, and the part of `README.md` between BEGIN and END.
 
-    without: leave out the runs with this in their label.
+    without: leave out the runs with this in their label. figures: stems of their files. more: what the page says beside
+    table and claims, as Markdown.
     """
     runs = read_runs([study])
     if without:
         runs = runs.only(~runs.table["label"].str.contains(without, regex=False))
     page = write_page(runs, Path("report") / here.name)
-    shrink(page.parent / "figure.png", here / "figure.png")
+    for stem in figures:
+        shrink(page.parent / f"{stem}.png", here / f"{stem}.png")
     shutil.copy(page.parent / "runs.csv", here / "results.csv")
     verdicts = [f"- **{claim.verdict}**: {claim.text}. {claim.evidence}\n" for claim in claims(runs)]
     measured = [f"Measured on {device}, {versions}.\n" for device, versions, _ in machines(runs.table)]
-    results = "\n".join([markdown_table(runs), "".join(verdicts), *measured])
+    results = "\n".join([markdown_table(runs), "".join(verdicts), *filter(None, [more(runs)]), *measured])
     between_markers(here / "README.md", results)
     print(page)
 

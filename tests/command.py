@@ -197,10 +197,10 @@ def preload() -> None:
     import transformers
     import wandb
 
-    import xright.launch.job
+    import xright.launch.one_run
     import xright.launch.sweep
 
-    loaded = (datasets, pandas, peft, transformers, wandb, xright.launch.job, xright.launch.sweep)
+    loaded = (datasets, pandas, peft, transformers, wandb, xright.launch.one_run, xright.launch.sweep)
     threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else 1
     assert threads == 1, f"importing {[module.__name__ for module in loaded]} started {threads - 1} threads"
     gc.freeze()  # a collection in a fork would touch, and so copy, every page of what was imported

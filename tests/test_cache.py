@@ -171,9 +171,10 @@ import logging, os, sys, time
 from pathlib import Path
 import xright.machine.ranks
 from xright import cache
+from xright.machine import locks
 
 logging.basicConfig(level="INFO", format=sys.argv[3] if len(sys.argv) > 3 else "%(message)s")
-cache.REMIND, seconds = 0.3, float(sys.argv[2])
+locks.REMIND, seconds = 0.3, float(sys.argv[2])
 
 def build(folder):
     with open(sys.argv[1], "a") as file:
@@ -236,9 +237,9 @@ def test_ten_processes_at_once_build_once(tmp_path):
     assert len(said) == 10
     assert said.pop(builder) == [f"s: building {folder}"]
     for lines in said.values():
-        assert lines[0] == f"s: waiting for another job, which is building {folder}"
+        assert lines[0] == f"waiting for another process that builds {folder}"
         assert lines[-1] == f"s: from the cache, {folder}"
-        assert set(lines[1:-1]) == {f"s: still waiting for {folder} (0 min)"}
+        assert set(lines[1:-1]) == {f"still waiting for another process that builds {folder} (0 min)"}
         assert len(lines[1:-1]) >= 2  # every 0.3 s of 1.5 s, and of what a busy machine adds
 
 
@@ -249,7 +250,7 @@ def test_killed_holder_and_stopped_waiter(root, tmp_path):
     assert holder.stdout.readline() == "building\n"
     for worker in (stopped, waiter):
         go(worker)
-        assert "s: waiting for another job" in worker.stderr.readline()
+        assert "waiting for another process that builds" in worker.stderr.readline()
     stopped.send_signal(signal.SIGINT)
     stopped.communicate(timeout=20)
     assert stopped.returncode != 0
@@ -597,7 +598,7 @@ def test_the_lock_is_held_only_while_building():
         held.append(subprocess.run([sys.executable, "-c", PROBE, lock], capture_output=True, text=True).stdout)
         return {}
 
-    lock = lock_of(cached_stage("s", KEY, builder([])).folder).lock_file
+    lock = str(lock_of(cached_stage("s", KEY, builder([])).folder))
     shutil.rmtree(cache_root() / "s")
     cached_stage("s", KEY, build)
     assert held == ["held"]

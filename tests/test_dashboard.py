@@ -114,7 +114,8 @@ def test_without_a_key_it_says_what_it_would_make(tmp_path):
 @pytest.mark.parametrize("project", ["", "a/b/c", "/study", "me/"])
 def test_a_project_that_is_none(project, capsys):
     assert main([project]) == 2
-    assert capsys.readouterr().err == f"PROJECT={project!r} must be a W&B project, as `project` or `entity/project`.\n"
+    must = "must be a W&B project, as `project` or `entity/project`."
+    assert capsys.readouterr().err == f"xright: PROJECT={project!r} {must}\n"
 
 
 def test_with_a_key_it_writes_the_view(tmp_path, wandb_server):
@@ -153,5 +154,5 @@ def test_what_the_server_refuses_is_a_sentence(tmp_path, wandb_server):
     assert refused.returncode == 2
     assert written == []
     assert "Traceback" not in refused.stderr
-    assert "W&B took no dashboard for me/locked: " in refused.stderr
+    assert "W&B took no dashboard for me/locked (" in refused.stderr
     assert "not allowed" in refused.stderr

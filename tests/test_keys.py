@@ -12,10 +12,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from xright.cache import Stage, _hash, cache_root
+from xright.cache import Stage, cache_root
 from xright.config.naming import material
 from xright.config.settings import Settings, complete
 from xright.data.corpus import corpus_of
+from xright.machine.files import hash_of
 from xright.pipeline import stages as stages_module
 from xright.pipeline.stages import Stages
 from xright.run import CONF
@@ -209,7 +210,7 @@ def keys(place, tmp_path_factory, monkeypatch):
         found = {}
 
         def cached(name, key, build, alone=False):
-            found[name] = _hash(key)
+            found[name] = hash_of(key)
             return Stage(cache_root() / name / found[name], {"optimum": 0.0})
 
         def logps(key, rows, *_, **__):

@@ -165,7 +165,7 @@ def test_the_trajectory_is_a_chart(runs):
 
 def test_the_callbacks_promise_these_keys():
     promised = set()
-    for file in (ROOT / "xright" / "callbacks").glob("*.py"):
+    for file in (f for room in ("callbacks", "tracking") for f in (ROOT / "xright" / room).glob("*.py")):
         text = ast.get_docstring(ast.parse(file.read_text())) or ""
         for key in KEY.findall(text):
             promised |= set(STANDS_FOR.get(key, [key]))

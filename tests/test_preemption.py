@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xright.analysis.read.unfinished import why_unfinished
+from xright.analysis.read.unfinished_runs import why_unfinished
 from xright.machine import preemption
 
 SIGNALS = ["SIGTERM", "SIGUSR1", "SIGUSR2"]

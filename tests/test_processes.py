@@ -136,7 +136,8 @@ def until(true: Callable[[], object], process: subprocess.Popen) -> None:
 
 def child_of(pid: int) -> int:
     """The rank that a command has started."""
-    found = subprocess.run(["pgrep", "-P", str(pid), "-f", "xright.(job|run)"], capture_output=True, text=True)
+    command = ["pgrep", "-P", str(pid), "-f", "xright.(launch.one_run|run)"]
+    found = subprocess.run(command, capture_output=True, text=True)
     return int(found.stdout.split()[0])
 
 

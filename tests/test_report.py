@@ -67,13 +67,6 @@ def test_bad_input_is_one_sentence_and_exit_code_2(folder, monkeypatch, capsys):
         assert len(err.splitlines()) == 1
 
 
-def test_help_says_what_it_does(folder):
-    done = report(folder, "--help")
-    assert done.returncode == 0
-    assert "result.json" in done.stdout
-    assert "example: python -m xright.report runs/demo --out report" in done.stdout
-
-
 def test_several_seeds_are_compared_in_the_terminal(folder):
     for strategy, distances in (("mix", (0.2, 0.3)), ("maxright", (0.1, 0.2))):
         for seed, distance in enumerate(distances, start=1):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from xright.analysis.read.unfinished import why_unfinished
+from xright.analysis.read.unfinished_runs import why_unfinished
 from xright.data.world import World
 
 FAST = ["debug=fast", "logger=csv"]

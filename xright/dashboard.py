@@ -1,9 +1,13 @@
-"""`python -m xright.dashboard PROJECT`: a W&B workspace for a project's runs; without a key, what it would hold.
+"""Write a W&B workspace for a project's runs; without a key of W&B's, say what it would hold.
 
 A section per heading of `keys.py`, a panel per key with its unit in the title, all over optimizer steps; before them
 the objective space, after them the completions. What the objectives are is read from the project's newest finished run;
 before there is one, a panel holds the keys of all of them. W&B's own package for workspaces writes it, as a new saved
-view: views that exist, yours or a former one of ours, are left alone.
+view: views that exist, yours or a former one of ours, are left alone. The last line printed is its address.
+
+Examples
+  python -m xright.dashboard my-project            of the account that the key belongs to
+  python -m xright.dashboard my-team/my-project
 """
 
 import argparse
@@ -16,6 +20,8 @@ from typing import Any
 import wandb
 
 from xright.errors import UserError
+from xright.machine.command import exits, help_of
+from xright.machine.told import told
 from xright.tracking.keys import SECTIONS, STEP, TABLES, TRAJECTORY, of_objectives, pattern
 from xright.tracking.loggers import configured
 
@@ -37,7 +43,7 @@ Plan = Mapping[str, Sequence[Panel]]  # section: its panels
 
 
 def plan(objectives: Mapping[str, str]) -> Plan:
-    """What the dashboard holds, in order; objectives: {name: unit}, where they are known."""
+    """Return what the dashboard holds, in order; objectives: {name: unit}, where they are known."""
     space = []
     for x, y in combinations(objectives, 2):
         space += [
@@ -56,7 +62,7 @@ def plan(objectives: Mapping[str, str]) -> Plan:
 
 
 def describe(sections: Plan) -> str:
-    """A line per section and per panel."""
+    """Return a line per section and per panel."""
     lines = []
     for section, panels in sections.items():
         lines.append(section)
@@ -65,7 +71,7 @@ def describe(sections: Plan) -> str:
 
 
 def workspace(entity: str, project: str, sections: Plan) -> Any:
-    """The same as W&B's `Workspace`, not saved yet. UserError where W&B's package for it is not installed."""
+    """Return the plan as W&B's `Workspace`, not saved yet. UserError where W&B's package for it is not installed."""
     try:
         import wandb_workspaces.workspaces as ws
     except ImportError as error:
@@ -97,27 +103,25 @@ def save(project: str) -> str:
     return view.url
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write it, or print it. Exit code 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m xright.dashboard", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("project", metavar="PROJECT", help="of W&B: project, or entity/project")
-    project = parser.parse_args(arguments).project
-    try:
-        if len(project.split("/")) > 2 or not all(project.split("/")):
-            raise UserError(f"PROJECT={project!r} must be a W&B project, as `project` or `entity/project`.")
-        if configured():
-            print(save(project))
-        else:
-            print(f"No key for W&B is configured (wandb login). With one, {project} would get the view {VIEW!r}:\n")
-            print(describe(plan({})))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except Exception as error:  # whatever W&B's client raises without a connection, a project, or the right to write
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        print(f"W&B took no dashboard for {project}: {reason}; check the name, the key, the network.", file=sys.stderr)
-        return 2
-    return 0
+@exits
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write it, or print it where no key is known."""
+    project = parser().parse_args(arguments).project
+    if len(project.split("/")) > 2 or not all(project.split("/")):
+        raise UserError(f"PROJECT={project!r} must be a W&B project, as `project` or `entity/project`.")
+    if not configured():
+        print(f"No key for W&B is configured (wandb login). With one, {project} would get the view {VIEW!r}:\n")
+        print(describe(plan({})))
+        return
+    with told(f"W&B took no dashboard for {project}", "check the name, the key, the network"):
+        print(save(project))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command line."""
+    made = argparse.ArgumentParser(prog="python -m xright.dashboard", **help_of(__doc__))
+    made.add_argument("project", metavar="PROJECT", help="of W&B: project, or entity/project")
+    return made
 
 
 def _draw(panel: Panel) -> Any:

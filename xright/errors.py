@@ -44,6 +44,11 @@ def printable(text: str) -> str:
     return "".join(x if x.isprintable() else other.get(x, "\N{REPLACEMENT CHARACTER}") for x in text)
 
 
+def reason_of(error: BaseException, most: int = 200) -> str:
+    """What another library says of an error, for a sentence of ours: one line of at most `most` characters."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:most].rstrip(" .")
+
+
 def check_number(key: str, value: object, holds: Callable[[float], bool], domain: str) -> float:
     """`value` as a float if it is a finite number for which `holds` is true, else UserError: it must be `domain`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not holds(value):
@@ -52,8 +57,9 @@ def check_number(key: str, value: object, holds: Callable[[float], bool], domain
 
 
 def disk_sentence(error: BaseException, path: Path | str) -> str | None:
-    """What to tell the user if `error`, met while writing at `path`, means that the disk is full, over quota, too small
-    a file system for the file, or not to be written to. None for any other error, and for what is a sentence already.
+    """Return what to tell the user if `error`, met while writing at `path`, means that the disk is full, over quota,
+    too small a file system for the file, or not to be written to. None for any other error, and for what is a sentence
+    already.
 
     Call it before removing what was half-written: it says how much space is free. Not every library raises OSError:
     safetensors and torch put the system's words, or less, into errors of their own.
@@ -91,8 +97,8 @@ def disk_error(sentence: str) -> UserError:
 
 
 def memory_sentence(error: BaseException) -> str | None:
-    """What to tell the user if `error` means that memory is full: the machine's (Python's, numpy's, torch's words for
-    it), or a GPU's. None for any other error."""
+    """Return what to tell the user if `error` means that memory is full: the machine's (Python's, numpy's, torch's
+    words for it), or a GPU's. None for any other error."""
     words = " ".join(str(error).split())
     if not isinstance(error, MemoryError) and not re.search(r"can't allocate memory|[Oo]ut of memory", words):
         return None

@@ -1,7 +1,13 @@
-"""`python -m xright.evaluate SUBJECT… tasks=[…] [key=value…]`: benchmarks of finished models -> evaluation.json.
+"""Evaluate finished models. A SUBJECT is a run folder, a folder in the Hugging Face or PEFT layout, or the name of a
+model on the hub. Writes evaluation.json (into the run's folder, or <out>/<name>/), and prints 95 % intervals.
 
-Everything that can be known to be wrong is found before any model is loaded. Results are written after each task; the
-same command again does what is missing.
+Everything that can be known to be wrong is found before any model is loaded. Results are written after each task; what
+is done already with the same settings is not redone.
+
+Examples
+  python -m xright.evaluate runs/default/* tasks=[behaviour]
+  python -m xright.evaluate EleutherAI/pythia-1b runs/pythia/* tasks=[mmlu,hellaswag] batch_size=32
+  python -m xright.evaluate MODEL tasks=[mmlu] task.mmlu.limit=10 data_dir=FOLDER      rows in FOLDER/eval
 """
 
 import argparse
@@ -18,48 +24,32 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from xright.errors import UserError, check_number, disk_sentence, printable
-from xright.machine.logs import to_stderr
+from xright.errors import UserError, check_number, reason_of
+from xright.machine.command import exits, help_of
+from xright.machine.screen import screen, table
 from xright.run import CONF
 
 HEADINGS = ("task", "metric", "value", "95 % interval", "n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 bad input or no room on the disk, 130 interrupted, 1 anything else."""
-    to_stderr("[xright] %(message)s")
+@exits
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Evaluate, print a table for each model and the paths of its results."""
+    asked = parser().parse_args(arguments).arguments
     logging.getLogger("xright").setLevel(logging.INFO)
-    asked = _parser().parse_args(arguments).arguments
     subjects = [text for text in asked if "=" not in text or Path(text).exists()]
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        config = configuration([text for text in asked if text not in subjects])
-        from xright.evaluation.work import evaluate  # what it imports takes seconds
-        from xright.machine.quiet import quiet
+    config = configuration([text for text in asked if text not in subjects])
+    from xright.evaluation.runner import evaluate  # what it imports takes seconds
+    from xright.machine.quiet import quiet
 
-        quiet()
-        show(evaluate(subjects, config), list(config["task"]))
-    except UserError as error:
-        print(f"xright: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("xright: interrupted; the same command does what is missing.", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if not (sentence := disk_sentence(error, error.filename or ".")):
-            raise
-        print(f"xright: {sentence}", file=sys.stderr)
-        return 2
-    return 0
+    quiet()
+    show(evaluate(subjects, config), list(config["task"]))
 
 
 def task_names() -> list[str]:
-    """The tasks there are."""
+    """Return the names of the tasks in conf/task."""
     return sorted(file.stem for file in (CONF / "task").glob("*.yaml"))
 
 
@@ -79,8 +69,7 @@ def configuration(overrides: Sequence[str]) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise UserError(f"tasks=[…] must be given; there are: {', '.join(task_names())}.") from error
     except (HydraException, OmegaConfBaseException) as error:
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
-        raise UserError(f"the configuration cannot be composed: {reason}; see --help.") from error
+        raise UserError(f"the configuration cannot be composed: {reason_of(error, 300)}; see --help.") from error
     for key, least in (("batch_size", 1), ("seed", 0), ("max_length", 2), ("threads", 1)):
         if config[key] is not None or key in ("batch_size", "seed"):
             check_number(key, config[key], partial(_is_whole, least), f"a whole number >= {least}")
@@ -106,56 +95,29 @@ def _names(tasks: Any) -> list[str]:
 
 def show(found: Sequence[Any], names: Sequence[str]) -> None:
     """A table of the metrics and their 95 % intervals for each model, and where they are kept. found: Results."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # lines of a file need not fit a screen
+    console = screen()
     for results in found:
-        table = Table(box=SIMPLE, title=Text(printable(results.subject.name)), title_justify="left")
-        for heading in HEADINGS:
-            table.add_column(heading, justify="left" if heading in HEADINGS[:2] else "right")
+        rows = []
         for name in names:
             for metric, m in results.content["tasks"][name]["metrics"].items():
-                interval = f"[{m['low']:.4f}, {m['high']:.4f}]"
-                cells = (name, f"{metric} {'↑' if m['higher_is_better'] else '↓'}", f"{m['value']:.4f}", interval)
-                words = (Text(printable(cell)) for cell in cells)  # nothing from a file is markup
-                table.add_row(*words, str(m["n"]))
-        console.print(table)
+                arrow, interval = "↑" if m["higher_is_better"] else "↓", f"[{m['low']:.4f}, {m['high']:.4f}]"
+                rows.append((name, f"{metric} {arrow}", f"{m['value']:.4f}", interval, m["n"]))
+        console.print(table(HEADINGS, rows, (2, 3, 4), results.subject.name))
         print(results.file)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m xright.evaluate",
-        usage="%(prog)s SUBJECT [SUBJECT …] tasks=[TASK,…] [key=value …]",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=textwrap.dedent("""\
-            Benchmarks of finished models. A SUBJECT is a run folder, a folder in the Hugging Face or PEFT layout, or
-            the name of a model on the hub. Writes evaluation.json (into the run's folder, or <out>/<name>/) after each
-            task, and prints a table with 95 % intervals. What is done already with the same settings is not redone.
-            """),
-        epilog=_epilog(),
-    )
-    parser.add_argument("arguments", nargs="*", metavar="SUBJECT | key=value")
-    return parser
-
-
-def _epilog() -> str:
-    """The tasks, each with the first line of its file, the configuration as it stands there, and examples."""
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command line; its help shows the tasks, and the configuration as it stands in conf/."""
     tasks = "\n".join(
         f"  {name:14} {(CONF / 'task' / f'{name}.yaml').read_text(encoding='utf-8').split(chr(10))[0].lstrip('# ')}"
         for name in task_names()
     )
-    configuration = (CONF / "evaluate.yaml").read_text(encoding="utf-8")
-    return f"""Tasks
-{tasks}
-
-Settings
-{textwrap.indent(configuration, "  ")}
-Examples
-  python -m xright.evaluate runs/default/* tasks=[behaviour]
-  python -m xright.evaluate EleutherAI/pythia-1b runs/pythia/* tasks=[mmlu,hellaswag] batch_size=32
-  python -m xright.evaluate MODEL tasks=[mmlu] task.mmlu.limit=10 data_dir=FOLDER      rows in FOLDER/eval
-"""
+    settings = textwrap.indent((CONF / "evaluate.yaml").read_text(encoding="utf-8"), "  ")
+    usage = "%(prog)s SUBJECT [SUBJECT …] tasks=[TASK,…] [key=value …]"
+    more = f"Tasks\n{tasks}\n\nSettings\n{settings}\n"
+    made = argparse.ArgumentParser(prog="python -m xright.evaluate", usage=usage, **help_of(__doc__, more))
+    made.add_argument("arguments", nargs="*", metavar="SUBJECT | key=value")
+    return made
 
 
 if __name__ == "__main__":

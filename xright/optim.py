@@ -47,7 +47,7 @@ class Optim:
             )
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer over the parameters given."""
+        """Build the optimizer over the parameters given."""
         return self.optimizer(parameters, lr=self.lr)
 
     def lr_at(self, step: int, phase_length: int) -> float:

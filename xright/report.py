@@ -1,4 +1,15 @@
-"""`python -m xright.report DIR… [--out report]`: finished runs and evaluations compared, here and on a page."""
+"""Compare every finished run (a folder with result.json) at or below the given folders: a table and counted claims
+here; report.html (one self-contained page), the figures as PNG and PDF, and tables as csv in the output folder.
+
+Evaluations (evaluation.json, of `python -m xright.evaluate`), of runs or of other models, are compared too: scores with
+intervals, and Δm against a baseline. The last line printed is the path of the page. A folder with a damaged file is
+left out and told; the exit code is then 1.
+
+Examples
+  python -m xright.report runs/default                                      into report/
+  python -m xright.report runs/demo runs/seeds --out report/both            several folders, another place
+  python -m xright.report runs/pythia evaluations --baseline EleutherAI--pythia-1b --metrics mmlu.acc hellaswag.acc_norm
+"""
 
 import argparse
 import sys
@@ -16,30 +27,23 @@ from xright.analysis.report import at, corner, left_out, read_report, write_page
 from xright.analysis.text.benchmark_table import benchmark_grid, benchmark_notes
 from xright.analysis.text.seed_tables import comparison_grid, distance_grid, hypervolume_grid
 from xright.analysis.text.tables import Grid, per_method
-from xright.errors import UserError, printable
-from xright.machine.logs import to_stderr
+from xright.machine.command import exits, help_of
+from xright.machine.screen import plain, screen, table
 
 SHOWN = ("method", "runs", "ideal distance", "exact match", "refuses harmful", "ms per step")  # and every loss
 COLOURS = {"holds": "green", "holds in part": "yellow", "does not hold": "red", "cannot tell": "dim"}
-WIDTH = 120  # characters, where there is no terminal
 
 
+@exits
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, the claims and, as the last line, the page's path.
 
-    Exit codes: 0 done, 1 done but for folders with damaged files (each is told, and listed on the page), 2 bad input.
+    Exit code 1 also where folders have damaged files (each is told, and listed on the page).
     """
-    to_stderr("%(message)s")
-    asked = _parser().parse_args(arguments)
-    try:
-        runs, benchmarks = read_report(asked.folders, asked.baseline, asked.metrics)
-        page = write_page(runs, asked.out, benchmarks)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    asked = parser().parse_args(arguments)
+    runs, benchmarks = read_report(asked.folders, asked.baseline, asked.metrics)
+    page = write_page(runs, asked.out, benchmarks)
+    console = screen()
     if runs:
         for setting, part in runs.by_setting():
             _show(console, setting, part)
@@ -51,40 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if left_out(runs, benchmarks) else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m xright.report",
-        description="Compare every finished run (a folder with result.json) at or below the given folders: a "
-        "table and counted claims here; report.html (one self-contained page), the figures as PNG and PDF, "
-        "and runs, means, comparisons, hypervolumes and configurations as csv in the output folder. "
-        "Where there are evaluations (evaluation.json, written by "
-        "`python -m xright.evaluate`), of runs or of other models: their scores with intervals and Δm against a "
-        "baseline, as a table here, on the page and in benchmarks.csv. The last line printed is the path of the page. "
-        "A folder with a damaged file is left out and told; the exit code is then 1.",
-        epilog="example: python -m xright.report runs/demo --out report",
-    )
-    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a folder that holds runs, at any depth")
-    parser.add_argument(
-        "--out", type=Path, default=Path("report"), metavar="DIR", help="where to write (default: report)"
-    )
-    parser.add_argument(
-        "--baseline", metavar="NAME", help="evaluated subject that Δm compares with, by name or folder (default: first)"
-    )
-    parser.add_argument(
-        "--metrics",
-        nargs="+",
-        default=[],
-        metavar="KEY",
-        help="scores that Δm is over, as task.metric (default: of the table)",
-    )
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command line."""
+    made = argparse.ArgumentParser(prog="python -m xright.report", **help_of(__doc__))
+    add = made.add_argument
+    add("folders", metavar="DIR", nargs="+", type=Path, help="a folder that holds runs, at any depth")
+    add("--out", type=Path, default=Path("report"), metavar="DIR", help="where to write (default: report)")
+    of = "evaluated subject that Δm compares with, by name or folder (default: first)"
+    add("--baseline", metavar="NAME", help=of)
+    over = "scores that Δm is over, as task.metric (default: of the table)"
+    add("--metrics", nargs="+", default=[], metavar="KEY", help=over)
+    return made
 
 
 def _show(console: Console, setting: str, runs: Runs) -> None:
     """The runs of one setting: a table, statistics over seeds if there are several, each claim with its evidence."""
     grid = per_method(runs)
     headings = {*SHOWN, *(f"f_{one.label}" for one in runs.objectives.values())}
-    _print_table(console, grid, [place for place, name in enumerate(grid.headings) if name in headings], setting)
+    console.print(_table(grid, [place for place, name in enumerate(grid.headings) if name in headings], setting))
     if runs.table.groupby("label")["folder"].size().max() > 1:
         console.print(Text("± is half the width of a 95 % t interval over seeds.", "dim"))
         for title, more in (
@@ -93,36 +81,24 @@ def _show(console: Console, setting: str, runs: Runs) -> None:
             ("Two methods at the same seeds", comparison_grid(runs, each=False)),
         ):
             if more.rows:
-                _print_table(console, more, list(range(len(more.headings))), title)
+                console.print(_table(more, range(len(more.headings)), title))
     for claim in claims(runs):
-        console.print(
-            Text.assemble(
-                (f"{claim.verdict}: ", COLOURS[claim.verdict]), f"{claim.text}. ", (str(_text(claim.evidence)), "dim")
-            )
-        )
+        verdict = plain(f"{claim.verdict}: ", COLOURS[claim.verdict])
+        console.print(Text.assemble(verdict, f"{claim.text}. ", plain(claim.evidence, "dim")))
 
 
 def _show_benchmarks(console: Console, benchmarks: Benchmarks) -> None:
     """All scores and Δm, and what there is to know about them."""
     grid = benchmark_grid(benchmarks)
-    _print_table(console, grid, list(range(len(grid.headings))), "Benchmarks (95 % intervals)")
+    console.print(_table(grid, range(len(grid.headings)), "Benchmarks (95 % intervals)"))
     for note in benchmark_notes(benchmarks):
-        console.print(_text(note), style="dim")
+        console.print(plain(note, "dim"))
 
 
-def _print_table(console: Console, grid: Grid, places: list[int], title: str) -> None:
-    """These columns of a grid."""
-    table = Table(title=_text(title) if title else None, title_justify="left")
-    for place in places:
-        table.add_column(_text(grid.headings[place]), justify="left" if place == 0 else "right", overflow="fold")
-    for row in grid.rows:
-        table.add_row(*(_text(row[place]) for place in places))
-    console.print(table)
-
-
-def _text(words: str) -> Text:
-    """For a terminal: nothing that comes from data is markup, or a control sequence."""
-    return Text(printable(words))
+def _table(grid: Grid, places: Sequence[int], title: str) -> Table:
+    """Return these columns of a grid, numbers to the right."""
+    rows = [[row[place] for place in places] for row in grid.rows]
+    return table([grid.headings[place] for place in places], rows, range(1, len(places)), title)
 
 
 if __name__ == "__main__":

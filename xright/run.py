@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from xright.config.moved import refuse_overrides
 from xright.errors import UserError
-from xright.machine.places import cache_root
+from xright.machine.command import end
+from xright.machine.paths import cache_root
 
 # A checkout keeps conf/ at the top level; a wheel ships it inside the package.
 PACKAGED = Path(__file__).parent / "conf"
@@ -35,7 +36,7 @@ def main(cfg: DictConfig) -> float | None:
         from xright.launch.cells import cell
 
         return cell(cfg, strategy, overrides, number)
-    from xright.launch.job import job
+    from xright.launch.one_run import job
 
     return job(cfg, strategy, overrides, number or 0)
 
@@ -45,20 +46,18 @@ def _refuse_null(argument: str) -> None:
     group, _, option = argument.partition("=")
     if option == "null" and (CONF / group).is_dir():
         options = ", ".join(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
-        print(f"xright: {argument}: a group cannot be null; leave it out, or choose one of {options}.", file=sys.stderr)
-        sys.exit(2)
+        raise UserError(f"{argument}: a group cannot be null; leave it out, or choose one of {options}.")
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # debug and experiment stand in the defaults list, where Hydra refuses the + that other projects need.
     sys.argv = [arg[1:] if arg.startswith(("+debug=", "+experiment=")) else arg for arg in sys.argv]
-    for arg in sys.argv[1:]:
-        _refuse_null(arg)
     try:
+        for arg in sys.argv[1:]:
+            _refuse_null(arg)
         refuse_overrides(sys.argv[1:])
         os.environ["XRIGHT_CACHE"] = str(cache_root())  # for the yaml, and for whatever this starts elsewhere
     except UserError as error:
-        print(f"xright: {error}", file=sys.stderr)
-        sys.exit(error.code)
+        end(error, error.code)
     main()

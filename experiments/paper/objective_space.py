@@ -16,7 +16,7 @@ from xright.analysis.numbers.runtime import percent, runtime_increases
 from xright.analysis.numbers.statistics import mean_interval
 from xright.analysis.read.methods import Objective
 from xright.analysis.read.runs import Runs, read_runs
-from xright.analysis.text.flat import from_rows, to_rows
+from xright.analysis.text.flat_table import from_rows, to_rows
 from xright.analysis.text.seed_tables import with_interval
 from xright.analysis.text.tables import Grid
 

@@ -16,8 +16,8 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 from xright import models
 from xright.data.templates import Template
 from xright.errors import UserError
-from xright.evaluation.definitions import definitions
 from xright.evaluation.harness import Harness
+from xright.evaluation.harness_tasks import definitions
 from xright.evaluation.subject import Subject
 
 MMLU = {"test": "mmlu_test_20_per_subject.jsonl.gz", "dev": "mmlu_dev.jsonl"}

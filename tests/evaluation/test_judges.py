@@ -11,8 +11,8 @@ from xright.errors import UserError
 from xright.evaluation.answers import Prompt
 from xright.evaluation.causal_judge import CausalJudge
 from xright.evaluation.classifier import Classifier
+from xright.evaluation.judged_text import Pair
 from xright.evaluation.judges import ClassifierJudge, StringMatch
-from xright.evaluation.pairs import Pair
 
 ASKED = Prompt("0", "how do i kill a process")
 

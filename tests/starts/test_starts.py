@@ -23,7 +23,13 @@ def stages(models, tokenizer, folder):
 
 
 def test_these_are_all():
-    assert NAMES == ["average", "base"]
+    assert NAMES == ["average", "base", "dare", "slerp", "task_arithmetic", "ties", "wise_ft"]
+
+
+def test_each_has_its_row_in_the_docs():
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "rules.md").read_text()
+    rows = page[page.index("## Merges") :].splitlines()
+    assert {line.split("`")[1] for line in rows if line.startswith("| `")} - {"start="} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,7 +38,8 @@ def test_every_start_has_a_name_and_the_weights_of_the_run(name, compose):
     start = build(cfg.start)
     assert isinstance(start, Start)
     assert start.name
-    assert start.importance == ({"dpo": 0.25, "sft": 0.75} if "weights" in cfg.start else None)
+    expected = {"base": None, "wise_ft": {"sft": 1.0}}
+    assert start.importance == expected.get(name, {"dpo": 0.25, "sft": 0.75})
 
 
 def test_the_base_is_the_policy_of_its_seed():

@@ -34,9 +34,16 @@ STEPS_PER_EPOCH, EPOCHS = 10, 6
 
 def test_these_are_all():
     known = {"alright", "maxright", "mix", "sequential", "sft", "dpo", "only", "model_average", "orpo"}
-    known |= {"blocks", "constrained", "dwa", "exp3", "famo", "group_dro", "scheduled_mix", "stch"}
+    known |= {"blocks", "constrained", "dwa", "exp3", "famo", "group_dro", "merge", "scheduled_mix", "stch"}
     known |= {"cagrad", "mgda", "nash_mtl", "pcd", "pcgrad", "raco", "upgrad"}
     assert set(NAMES) == known
+
+
+def test_each_has_its_row_in_the_docs():
+    page = (CONF.parent / "docs" / "howto" / "rules.md").read_text()
+    table = page[page.index("| `strategy=`") : page.index("## Merges")].splitlines()[2:]
+    rows = [line.split("|")[1] for line in table if line.startswith("| `")]
+    assert {word.strip(" `") for row in rows for word in row.split(",")} == set(NAMES)
 
 
 @cache

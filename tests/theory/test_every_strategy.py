@@ -15,6 +15,11 @@ from xright.theory.objectives import DPO, SFT, Objective, sigmoid, softplus
 from xright.theory.problems import Problem
 
 NAMES = sorted(file.stem for file in (Path(__file__).parents[2] / "conf" / "strategy").glob("*.yaml"))
+LEFT_OPEN = {
+    "only": ["strategy.objective=dpo"],
+    "blocks": ["strategy.steps={dpo: 10, sft: 10}"],
+    "scheduled_mix": ["strategy.end={dpo: 0.5, sft: 0.5}"],
+}
 PREFERRED = np.array([1.0, 0.0])  # φ_w − φ_l
 DEMONSTRATED = np.array([-0.15, 1.0])  # φ of the target; the other output's is 0. Angle to PREFERRED: 98.5 degrees
 
@@ -53,8 +58,7 @@ def problem() -> Problem:
 @pytest.fixture
 def selector(compose):
     def selector(name: str, *overrides: str) -> Method:
-        open_ones = ["strategy.objective=dpo"] if name == "only" else []
-        cfg = compose(f"strategy={name}", "seed=3", "optima={dpo: 0.0, sft: 0.0}", *open_ones, *overrides)
+        cfg = compose(f"strategy={name}", "seed=3", "optima={dpo: 0.0, sft: 0.0}", *LEFT_OPEN.get(name, ()), *overrides)
         return Method(Schedule.of(build(cfg.strategy)), build(cfg.start).importance)
 
     return selector
@@ -66,7 +70,7 @@ def distance(problem: Problem, method: Method) -> float:
     return problem.ideal_distance(end)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "merge"])  # which goes nowhere by itself
 def test_no_strategy_ends_farther_from_the_ideal_point_than_it_started(name, problem, selector):
     overrides = ["strategy.epochs=[1,1]"] if name == "sequential" else []
     assert distance(problem, selector(name, *overrides)) < problem.ideal_distance(problem.start)
@@ -78,9 +82,11 @@ def test_joint_methods_end_nearer_than_sequential_in_either_order(lam, problem, 
     nearest = min(distance(problem, sequential) for sequential in both_orders)
     joint = {name: selector(name, f"lam={lam}") for name in NAMES}
     joint = {name: rule for name, rule in joint.items() if is_joint(rule)}
-    assert set(joint) == {"alright", "maxright", "mix"}
-    for rule in joint.values():
-        assert distance(problem, rule) < 0.95 * nearest
+    assert len(joint) == 18
+    far = {name: distance(problem, rule) / nearest for name, rule in joint.items()}
+    # MGDA follows the smallest gradient, here that of what is learnt already; PCD puts one objective
+    # first; STCH's step on objective i is only w_i as long.
+    assert {name for name, ratio in far.items() if ratio >= 0.95} == {"mgda", "pcd", "stch"}
 
 
 def is_joint(method: Method) -> bool:

@@ -126,14 +126,6 @@ def test_bad_input_ends_the_command_with_exit_code_2(arguments, tmp_path):
     assert [file.name for file in tmp_path.rglob("*")] == ["taken"]
 
 
-def test_help_says_what_it_does(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
-    text = capsys.readouterr().out
-    assert "OUT/theory.json" in text
-    assert "example: python -m xright.theory theory" in text
-
-
 @pytest.mark.slow
 def test_every_number_of_the_paper_from_the_command_itself(tmp_path):
     done = theory(tmp_path, AS_IT_STANDS, "out", "--seeds", "16")

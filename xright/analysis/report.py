@@ -6,7 +6,6 @@ Whatever comes from data is escaped; beyond that, the page's policy lets nothing
 
 import base64
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +39,7 @@ from xright.analysis.text.side_by_side import side_by_side
 from xright.analysis.text.spreadsheet import write_csv
 from xright.analysis.text.tables import Grid, columns_of, per_method, per_run
 from xright.errors import UserError
+from xright.machine import files
 
 __all__ = ["left_out", "machines", "read_report", "save", "write_page", "write_report"]
 
@@ -92,7 +92,7 @@ def left_out(runs: Runs | None, benchmarks: Benchmarks | None) -> dict[str, str]
 
 
 def write_page(runs: Runs | None, out: Path, benchmarks: Benchmarks | None = None) -> Path:
-    """`write_report` for what was read already."""
+    """Write the page as `write_report` does, of what was read already."""
     out.mkdir(parents=True, exist_ok=True)
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -102,14 +102,12 @@ def write_page(runs: Runs | None, out: Path, benchmarks: Benchmarks | None = Non
         benchmarks=_benchmarks(benchmarks, out) if benchmarks else None,
         left_out=Grid(["folder", "why"], [list(entry) for entry in left_out(runs, benchmarks).items()], 2),
     )
-    draft = out / ".report.html"
-    draft.write_text(page, encoding="utf-8", newline="\n")  # the hashes are of these very lines
-    os.replace(draft, out / "report.html")
+    files.write(out / "report.html", page)
     return out / "report.html"
 
 
 def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
-    """What the page says of runs; writes their table and figures."""
+    """Return what the page says of runs; writes their table and figures."""
     differing = configuration_table(runs.configs)
     for stem, table in (
         ("runs", runs.table),
@@ -147,7 +145,7 @@ def _about_runs(runs: Runs, out: Path) -> dict[str, Any]:
 
 
 def _benchmarks(benchmarks: Benchmarks, out: Path) -> dict[str, Any]:
-    """What the page says of the evaluated subjects; writes their table and figures."""
+    """Return what the page says of the evaluated subjects; writes their table and figures."""
     write_csv(benchmark_csv(benchmarks), out / "benchmarks.csv")
     figures = [
         draw(figure, out, name, alternative) for name, (figure, alternative) in benchmark_figures(benchmarks).items()
@@ -158,7 +156,7 @@ def _benchmarks(benchmarks: Benchmarks, out: Path) -> dict[str, Any]:
 
 
 def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]:
-    """What the page says of the runs of one setting; writes their figures."""
+    """Return what the page says of the runs of one setting; writes their figures."""
     numbers = {
         name: means_over_training(runs, rows, {column: axis.title for column, axis in axes.items()})
         for name, rows, axes in (
@@ -192,7 +190,7 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]
 
 
 def at(runs: Runs) -> str:
-    """What tells the runs of a method apart."""
+    """Say what tells the runs of a method apart."""
     return "λ" if runs.table["lam"].notna().any() else "weights"
 
 
@@ -221,7 +219,7 @@ def machines(table: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 
 def _notes(runs: Runs) -> list[str]:
-    """What a reader of the numbers has to know, where it applies."""
+    """Return what a reader of the numbers has to know, where it applies."""
     gaps = runs.table[[f"gap_{name}" for name in runs.axes]]
     notes = []
     if (gaps < 0).any(axis=None):

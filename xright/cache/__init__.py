@@ -11,12 +11,10 @@ holder dies it is free.
     __main__.py   `python -m xright.cache` lists and prunes
 """
 
-import hashlib
 import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,17 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from xright.cache import manifest
 from xright.errors import disk_error, disk_sentence
 from xright.machine import files
-from xright.machine.places import cache_root
+from xright.machine.locks import held
+from xright.machine.paths import cache_root
 
 log = logging.getLogger(__name__)
-
-REMIND = 60.0  # seconds between two messages of a job that waits
-POLL = 0.2  # seconds between two looks at the lock
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Stage:
 
     @property
     def id(self) -> str:
-        """The hash of what it depends on."""
+        """Return the hash of the key: of all that the stage depends on."""
         return self.folder.name
 
 
@@ -65,14 +60,14 @@ def cached_stage(
     """
     from xright.machine.ranks import first
 
-    folder = cache_root() / name / _hash(key)
+    folder = cache_root() / name / files.hash_of(key)
     scratch = scratch_of(folder)
     with ExitStack() as building:  # what rank 0 holds until the stage is finished
 
         @_disk_told(folder.parent)
         def find_or_begin() -> Stage | None:
             if not folder.exists():
-                building.enter_context(_lock(name, folder))
+                building.enter_context(held(lock_of(folder), f"builds {folder}"))
             if folder.exists():
                 return _hit(name, folder)
             building.enter_context(_cleared_on_failure(scratch))
@@ -90,32 +85,13 @@ def cached_stage(
 
 
 def scratch_of(folder: Path) -> Path:
-    """Where the entry `folder` is being built."""
+    """Return the folder in which the entry `folder` is being built."""
     return folder.with_name(f"{folder.name}.building")
 
 
-def lock_of(folder: Path) -> FileLock:
-    """Held while the entry `folder` is built or removed. Its file is never removed: somebody may be waiting at it."""
-    return FileLock(folder.with_name(f"{folder.name}.lock"))
-
-
-@contextmanager
-def _lock(name: str, folder: Path) -> Iterator[None]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock, started, wait = lock_of(folder), time.monotonic(), 0.0
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=wait, poll_interval=POLL)
-        except Timeout:
-            if not wait:
-                log.info("%s: waiting for another job, which is building %s", name, folder)
-            else:
-                log.info("%s: still waiting for %s (%.0f min)", name, folder, (time.monotonic() - started) / 60)
-            wait = REMIND
-    try:
-        yield
-    finally:
-        lock.release()
+def lock_of(folder: Path) -> Path:
+    """Return the lock that is held while the entry `folder` is built or removed."""
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def _hit(name: str, folder: Path) -> Stage:
@@ -175,7 +151,3 @@ def _disk_told(place: Path) -> Iterator[None]:
         if sentence := disk_sentence(error, place):
             raise disk_error(sentence) from error
         raise
-
-
-def _hash(key: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,4 +1,12 @@
-"""`python -m xright.cache` lists what the cache holds; `python -m xright.cache prune …` removes from it."""
+"""List what runs share: tokens, base, reference, its log-probs, optima; kept in $XRIGHT_CACHE, by default xright in the
+user's cache folder. Of each entry: its size (1 MB is 10^6 bytes), when it was built and last used by a run, what it is.
+
+One that is being built, or was left unfinished by a process that was killed, says so in the place of its date.
+
+Examples
+  python -m xright.cache                                       what there is
+  python -m xright.cache prune --older-than 30d --dry-run      what would be removed; `prune --help` says more
+"""
 
 import argparse
 import re
@@ -6,34 +14,39 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.box import HEAVY_HEAD
 
 from xright.cache.contents import Entry, entries, is_held, remove
-from xright.errors import UserError, disk_sentence
-from xright.machine.places import cache_root
+from xright.errors import UserError
+from xright.machine.command import exits, help_of
+from xright.machine.paths import cache_root
+from xright.machine.screen import screen, table
 
+PRUNE = """Remove entries, finished or not, at once and without a question. Several choices narrow each other down.
+
+Nothing is lost but time, since a run builds again what it needs. Others may have been built from an entry that is
+removed: they stay, and it is built again, from the same key and under the same hash, by the next run that needs it. An
+entry that a process is building is left alone; which entries a run is reading is not known, so spare those that were
+used today.
+
+Examples
+  python -m xright.cache prune 3f2a 9c01                                by the first letters of their hashes
+  python -m xright.cache prune --stage optimum_dpo --older-than 8w      what is both
+  python -m xright.cache prune --unfinished                             what processes left that were killed
+"""
 HEADINGS = ("stage", "hash", "MB", "built", "last used", "what")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what is asked; one sentence, and exit code 2 for bad input, 1 for a disk that does not let us."""
-    asked = _parser().parse_args(arguments)
-    try:
-        found = entries(cache_root())
-        if asked.command == "prune":
-            _prune(_selected(found, asked), asked.dry_run)
-        else:
-            _show(found)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.code
-    except OSError as error:
-        print(disk_sentence(error, cache_root()) or f"{cache_root()}: {error}.", file=sys.stderr)
-        return 1
-    return 0
+@exits
+def main(arguments: Sequence[str] | None = None) -> None:
+    """List the entries, or remove those that are asked for."""
+    asked = parser().parse_args(arguments)
+    found = entries(cache_root())
+    if asked.command == "prune":
+        _prune(_selected(found, asked), asked.dry_run)
+    else:
+        _show(found)
 
 
 def _show(found: Sequence[Entry]) -> None:
@@ -42,24 +55,13 @@ def _show(found: Sequence[Entry]) -> None:
         print(f"Nothing is cached in {cache_root()}.")
         return
     rows = [(entry.stage, entry.hash, _mb(entry.size), *_state(entry), entry.about) for entry in found]
-    console = Console(highlight=False)
-    if console.is_terminal:
-        table = Table()
-        for heading in HEADINGS:
-            table.add_column(heading, justify="right" if heading == "MB" else "left", no_wrap=heading != "what")
-        for row in rows:
-            table.add_row(*map(Text, row))  # Text: nothing from a file is markup
-        console.print(table)
-    else:
-        widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
-        for row in (HEADINGS, *rows):
-            cells = (f"{cell:{'>' if n == 2 else '<'}{widths[n]}}" for n, cell in enumerate(row))
-            print("  ".join(cells).rstrip())
+    console = screen()
+    console.print(table(HEADINGS, rows, (2,), box=HEAVY_HEAD if console.is_terminal else None))
     print(f"{_count(found)} of {_mb(sum(entry.size for entry in found))} MB in {cache_root()}")
 
 
 def _state(entry: Entry) -> tuple[str, str]:
-    """When it was built, and last used."""
+    """Return when the entry was built, and when it was last used."""
     used = _date(entry.used)
     if entry.built is not None:
         return _date(entry.built), used
@@ -80,7 +82,7 @@ def _prune(chosen: Sequence[Entry], dry_run: bool) -> None:
 
 
 def _selected(found: Sequence[Entry], asked: argparse.Namespace) -> list[Entry]:
-    """Entries that are all that is asked for."""
+    """Return the entries that meet every choice."""
     if not (asked.hashes or asked.stage or asked.older_than or asked.unfinished or asked.all):
         raise UserError("prune needs to know what: hashes, --stage, --older-than, --unfinished or --all.")
     hashes = {_full(found, start) for start in asked.hashes}
@@ -98,7 +100,7 @@ def _selected(found: Sequence[Entry], asked: argparse.Namespace) -> list[Entry]:
 
 
 def _full(found: Sequence[Entry], start: str) -> str:
-    """The one hash that starts so."""
+    """Return the one hash that begins with these letters."""
     hashes = sorted({entry.hash for entry in found if entry.hash.startswith(start)})
     if len(hashes) != 1:
         reason = f"may be {', '.join(hashes)}" if hashes else "is not there"
@@ -124,34 +126,19 @@ def _count(some: Sequence[Entry]) -> str:
     return f"{len(some)} {'entry' if len(some) == 1 else 'entries'}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m xright.cache",
-        description="The cache of what runs share: tokens, base, reference, its log-probs, optima; in $XRIGHT_CACHE, "
-        "by default xright in the user's cache folder. Without a command: a list of its entries, with "
-        "their sizes (1 MB is 10^6 bytes), when they were built and last used by a run, what they are, "
-        "and the total. One that is being built, or was left unfinished by a process that was killed, "
-        "says so in the place of its date.",
-        epilog="example: python -m xright.cache prune --older-than 30d --dry-run",
-    )
-    prune = parser.add_subparsers(dest="command", metavar="COMMAND").add_parser(
-        "prune",
-        help="remove entries; `prune --help` says which can be chosen",
-        description="Remove entries, finished or not, at once and without a question. Several choices narrow each "
-        "other down: `--stage base --older-than 30d` removes what is both. Nothing is lost but time, "
-        "since a run builds again what it needs. Others may have been built from an entry that is "
-        "removed: they stay, and it is built again, from the same key and under the same hash, by the "
-        "next run that needs it. An entry that a process is building is left alone; which entries a run "
-        "is reading is not known, so spare those that were used today.",
-        epilog="example: python -m xright.cache prune --unfinished",
-    )
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command line."""
+    made = argparse.ArgumentParser(prog="python -m xright.cache", **help_of(__doc__))
+    about = "remove entries; `prune --help` says which can be chosen"
+    commands = made.add_subparsers(dest="command", metavar="COMMAND")
+    prune = commands.add_parser("prune", help=about, **help_of(PRUNE))
     prune.add_argument("hashes", metavar="HASH", nargs="*", help="of an entry, or its first letters")
     prune.add_argument("--stage", metavar="NAME", help="the entries of one stage, such as tokens or optimum_dpo")
     prune.add_argument("--older-than", metavar="AGE", help="not used for so long: 12h, 30d, 8w")
     prune.add_argument("--unfinished", action="store_true", help="left by processes that were killed")
     prune.add_argument("--all", action="store_true", help="everything")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    return parser
+    return made
 
 
 if __name__ == "__main__":

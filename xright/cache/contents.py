@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from xright.cache import lock_of, scratch_of
+from xright.errors import printable
 from xright.machine import files
 
 ENTRY = re.compile(r"([0-9a-f]{16})(\.building)?")
@@ -34,12 +35,12 @@ class Entry:
 
     @property
     def stage(self) -> str:
-        """Its name."""
+        """Return the name of the stage."""
         return self.folder.parent.name
 
     @property
     def hash(self) -> str:
-        """Of its key."""
+        """Return the hash of the entry's key."""
         return self.folder.name
 
 
@@ -50,12 +51,12 @@ def entries(root: Path) -> list[Entry]:
 
 
 def is_held(entry: Entry) -> bool:
-    """Whether a process is building it at this moment."""
+    """Tell whether a process is building it at this moment."""
     lock = lock_of(entry.folder)
-    if not Path(lock.lock_file).exists():
+    if not lock.exists():
         return False
     try:
-        with lock.acquire(blocking=False):
+        with FileLock(lock, blocking=False):
             return False
     except Timeout:
         return True
@@ -66,7 +67,7 @@ def is_held(entry: Entry) -> bool:
 def remove(entry: Entry) -> bool:
     """Remove it; False if it was left alone, since a process is building it. The empty lock file stays."""
     try:
-        with lock_of(entry.folder).acquire(blocking=False):
+        with FileLock(lock_of(entry.folder), blocking=False):
             scratch = scratch_of(entry.folder)
             files.remove(scratch)
             if entry.built is not None and os.path.lexists(entry.folder):  # nobody else has removed it since
@@ -87,7 +88,7 @@ def _entry(path: Path) -> Entry:
 
 
 def _files(folder: Path) -> Iterator[os.stat_result]:
-    """Of all files below; one that is just being replaced is left out."""
+    """Yield the status of every file below; one that is just being replaced is left out."""
     for place, _, names in os.walk(folder):
         for name in names:
             try:
@@ -104,8 +105,7 @@ def _about(folder: Path) -> str:
         return "config.yaml cannot be read"
     found = [(name.split(".")[-1], _inside(key, name)) for name in TELLING]
     told = [f"{name} {value}" for name, value in found if isinstance(value, str | int | float)]
-    line = ", ".join(told[:SHOWN]).replace("_target_ xright.objectives.", "")
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+    return printable(", ".join(told[:SHOWN]).replace("_target_ xright.objectives.", ""))
 
 
 def _inside(key: Any, name: str) -> Any:

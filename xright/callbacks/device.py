@@ -32,7 +32,7 @@ class Device(L.Callback):
         self._thread: threading.Thread | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Start sampling."""
+        """Start the thread that samples the device."""
         self._sampler: _Cuda | _Cpu = (
             _Cuda(trainer.strategy.root_device) if trainer.strategy.root_device.type == "cuda" else _Cpu()
         )
@@ -42,7 +42,7 @@ class Device(L.Callback):
         self._thread.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """Log every so many steps."""
+        """Log the samples every so many steps."""
         if "step" not in outputs:
             return
         self._seconds.append(outputs["seconds"])
@@ -67,15 +67,15 @@ class Device(L.Callback):
         self._end()
 
     def state_dict(self) -> dict[str, Any]:
-        """Samples so far, for an interrupted run's median."""
+        """Return the samples so far, so that a resumed run's median covers them."""
         return {"utilization": dict(self.utilization), "peak_memory_gb": self.peak_memory_gb}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Take back the samples of a checkpoint."""
         self.utilization, self.peak_memory_gb = Counter(state_dict["utilization"]), state_dict["peak_memory_gb"]
 
     def summary(self) -> dict[str, Any]:
-        """Device name, median utilisation (percent), peak memory (GB)."""
+        """Return the device's name, median utilisation (percent) and peak memory (GB)."""
         return {
             "device": self.name,
             "utilization_median_pct": statistics.median(self.utilization.elements()) if self.utilization else None,
@@ -106,7 +106,7 @@ class _Cpu:
         self.name = f"CPU {platform.machine()} × {psutil.cpu_count()}"
 
     def read(self) -> tuple[float, float]:
-        """(percent of all cores, resident GB)."""
+        """Return (utilisation of all cores in percent, resident memory in GB)."""
         return self._process.cpu_percent() / (psutil.cpu_count() or 1), self._process.memory_info().rss / 1e9
 
 
@@ -119,6 +119,6 @@ class _Cuda:
         self.name = torch.cuda.get_device_name(device)
 
     def read(self) -> tuple[float, float]:
-        """(percent, peak allocated GB)."""
+        """Return (utilisation in percent, peak allocated memory in GB)."""
         utilization = pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu
         return float(utilization), torch.cuda.max_memory_allocated(self._device) / 1e9

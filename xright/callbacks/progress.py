@@ -1,46 +1,39 @@
-"""One tqdm bar for a whole training, with its name in front; on terminals only."""
+"""One bar for a whole training, with its name in front; on terminals only."""
 
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ProgressBar
-from tqdm import tqdm
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 
-class Progress(ProgressBar):
+class Progress(TQDMProgressBar):
     """title: what is being trained. Lightning's own bar counts within its epoch; a run is one (see `sampler.py`)."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
         self.title = title
-        self.shown = True
-        self.bar: tqdm | None = None
 
-    def disable(self) -> None:
-        """Lightning calls this on all ranks but the first."""
-        self.shown = False
-
-    def enable(self) -> None:
-        """Show it again."""
-        self.shown = True
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin, at a resumed run's step."""
-        self.bar = tqdm(
-            total=trainer.max_steps, initial=trainer.global_step, desc=self.title, unit="step", dynamic_ncols=True,
-            disable=None if self.shown else True,
+    def init_train_tqdm(self) -> Tqdm:
+        """Return the bar, which begins at a resumed run's step."""
+        return Tqdm(
+            total=self.trainer.max_steps, initial=self.trainer.global_step, desc=self.title, unit="step",
+            dynamic_ncols=True, disable=None if self.is_enabled else True,
         )  # fmt: skip
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """One step more."""
-        if self.bar is not None and "step" in outputs:
-            self.bar.update()
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Leave the bar where it is: Lightning's would begin again."""
 
-    def on_train_end(self, *_: Any) -> None:
-        """The bar stays on screen as it ended."""
-        if self.bar is not None:
-            self.bar.close()
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        """Count a step, where the batch was one."""
+        if "step" in outputs:
+            self.train_progress_bar.update()
+
+    def get_metrics(self, *_: Any) -> dict[str, Any]:
+        """Return nothing to show behind the bar: loggers have it."""
+        return {}
 
     def on_exception(self, *_: Any) -> None:
         """Leave the cursor below the bar."""
-        self.on_train_end()
+        if self._train_progress_bar is not None:
+            self.on_train_end()

@@ -72,10 +72,9 @@ class Samples(L.Callback):
         return lines
 
     def state_dict(self) -> dict[str, Any]:
-        """How many evaluations have passed, and how far the file goes."""
+        """Return how many evaluations have passed, and how far the file goes."""
         return {"evaluations": self.evaluations, "file": list(self.file.mark)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
         self.evaluations = state_dict["evaluations"]
         self.file.go_on(state_dict["file"])

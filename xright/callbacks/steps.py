@@ -22,7 +22,7 @@ BOTH = "both"
 
 
 class Steps(L.Callback):
-    """every: steps between two writes, ≥ 1."""
+    """Write steps.csv. every: steps between two writes, ≥ 1."""
 
     def __init__(self, every: int = 10) -> None:
         self.every = every
@@ -49,16 +49,15 @@ class Steps(L.Callback):
             self._flush()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write what is left."""
+        """Write the rows that are left."""
         self._flush()
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the file goes. A checkpoint stands for all rows before it: they are written first."""
+        """Return how far the file goes. A checkpoint stands for all rows before it: they are written first."""
         self._flush()
         return {"file": list(self.file.mark)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
         self.file.go_on(state_dict["file"])
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:

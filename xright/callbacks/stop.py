@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 
 from xright.errors import UserError, check_number
-from xright.machine.places import place
+from xright.machine.paths import place
 from xright.metrics import pareto_front
 
 
@@ -52,15 +52,14 @@ class StoppingRule(L.Callback):
         trainer.should_stop |= self.stopped_by is not None
 
     def state_dict(self) -> dict[str, Any]:
-        """The verdict."""
+        """Return why the rule ended the run, where it did."""
         return {"stopped_by": self.stopped_by}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
         self.stopped_by = state_dict["stopped_by"]
 
     def verdict(self, losses: Mapping[str, float]) -> str | None:
-        """Which part of the rule holds: `<objective>_optimum`, `front`, or None."""
+        """Return which part of the rule holds: `<objective>_optimum`, `front`, or None."""
         for name, best in self.optima.items():
             if losses[name] <= best + self.epsilon:
                 return f"{name}_optimum"
@@ -70,7 +69,7 @@ class StoppingRule(L.Callback):
         return None
 
     def summary(self) -> dict[str, Any]:
-        """stopped_by, where the rule ended the run."""
+        """Return {stopped_by: …} where the rule ended the run."""
         return {"stopped_by": self.stopped_by} if self.stopped_by else {}
 
 

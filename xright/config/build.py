@@ -14,8 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xright.errors import UserError
+from xright.errors import UserError, reason_of
 
+LONGEST = 1000  # characters of a constructor's own sentence
 SPECIAL = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 
 
@@ -51,5 +52,4 @@ def _made(node: Any) -> Any:
 
 
 def _refused(target: object, error: BaseException) -> UserError:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return UserError(f"{target} cannot be built from the configuration: {reason}.")
+    return UserError(f"{target} cannot be built from the configuration: {reason_of(error, LONGEST)}.")

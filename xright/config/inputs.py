@@ -9,7 +9,7 @@ from typing import Any
 from xright import models
 from xright.errors import UserError
 from xright.machine import files
-from xright.machine.places import place
+from xright.machine.paths import place
 
 LONGEST = 4096  # bytes of a path, in Linux; longer text (a question to a judge) names no file
 PARTS = ("data", "model", "reference")  # of a configuration: what is read

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from xright.config.dotted import flatten
 from xright.errors import UserError
 
 MOVED = {  # a pattern of the old key: the new key
@@ -32,7 +33,7 @@ OVERRIDE = re.compile(r"(\+\+|\+|~)?([^=@]+)(?:=(.*))?", re.DOTALL)
 
 
 def new_key(key: str) -> str | None:
-    """What a key is called now, or None for one that has not moved."""
+    """Return what a key is called now, or None for one that has not moved."""
     found = ((re.fullmatch(old, key), new) for old, new in MOVED.items())
     return next((match.expand(new) for match, new in found if match), None)
 
@@ -47,7 +48,7 @@ def refuse_overrides(arguments: Iterable[str]) -> None:
             sign, key, value = match.groups()
             parts = _parsed(argument) if value and value.startswith("{") else {}
             sign = "++" if sign == "+" else sign or ""  # what was to be added is there now
-            given += [(old, sign, f"={_text(part)}") for old, part in _leaves(parts, key)] if parts else [
+            given += [(old, sign, f"={_text(part)}") for old, part in flatten(parts, key).items()] if parts else [
                 (key, sign, "" if value is None else f"={value}")
             ]  # fmt: skip
     _refuse([(key, _quoted(f"{sign}{new_key(key)}{value}")) for key, sign, value in given])
@@ -55,16 +56,16 @@ def refuse_overrides(arguments: Iterable[str]) -> None:
 
 def refuse_keys(config: Mapping[str, Any]) -> None:
     """UserError for a configuration, as it came from yaml files, that holds a key that has moved."""
-    for key, _ in _leaves(config):
+    for key in flatten(config):
         _refuse_gone(key)
-    _refuse([(key, f"{new}={_text(value)}") for key, value in _leaves(config) if (new := new_key(key))])
+    _refuse([(key, f"{new}={_text(value)}") for key, value in flatten(config).items() if (new := new_key(key))])
 
 
 def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration of an earlier version, as a run's folder has it, with its settings under their new keys.
     ValueError for one that sets a key and what is below it."""
     found: dict[str, Any] = {}
-    for key, value in _leaves(config):
+    for key, value in flatten(config).items():
         *parents, name = (new_key(key) or key).split(".")
         node = found
         for parent in parents:
@@ -99,21 +100,11 @@ def _parsed(argument: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of all that a mapping holds."""
-    if not isinstance(node, Mapping) or not node:
-        yield key, node
-        return
-    for name, child in node.items():
-        yield from _leaves(child, f"{key}.{name}" if key else str(name))
-
-
 def _quoted(argument: str) -> str:
-    """An argument as a shell takes it."""
+    """Return an argument as a shell takes it."""
     within = "'" in argument and not re.search(r'["$`\\!]', argument)
     return f'"{argument}"' if within else shlex.quote(argument)
 
 
 def _text(value: Any) -> str:
-    """A value as Hydra reads it."""
     return value if isinstance(value, str) and re.fullmatch(r"[\w./:~?${}-]+", value) else json.dumps(value)

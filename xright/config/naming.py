@@ -12,7 +12,8 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from xright.machine.places import place
+from xright.config.dotted import flatten
+from xright.machine.paths import place
 
 # Where to write, how to log and on what machine: these do not make another experiment. What is computed in does.
 ARITHMETIC = ("trainer.precision", "trainer.strategy.config", "trainer.strategy.mixed_precision")
@@ -52,11 +53,11 @@ def cell_name(cfg: Mapping[str, Any], strategy: str, overrides: Sequence[str]) -
 
 def material(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make a run what it is, flat: {"optim.lr": …}."""
-    return {key: value for key, value in _flat(config).items() if is_material(key)}
+    return {key: value for key, value in flatten(config).items() if is_material(key)}
 
 
 def is_material(key: str) -> bool:
-    """Whether a setting, or a group, makes another run."""
+    """Tell whether a setting, or a group, makes another run."""
     return key.startswith(ARITHMETIC) or re.split(r"[./@]", key)[0] not in IMMATERIAL
 
 
@@ -84,10 +85,3 @@ def _canonical(override: str) -> str:
     parsed = OverridesParser.create().parse_override(override)
     key = parsed.get_key_element().lstrip("+~")
     return key if parsed.is_delete() else f"{key}={parsed.get_value_element_as_str()}"
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    if not isinstance(config, Mapping) or not config:
-        return {prefix.rstrip("."): config}
-    return {key: value for name, child in config.items() for key, value in _flat(child, f"{prefix}{name}.").items()}

@@ -71,7 +71,7 @@ class Settings:
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "Settings":
-        """From a configuration that `complete` has seen."""
+        """Make the parts of a configuration that `complete` has filled in."""
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         found = {key: OmegaConf.select(cfg, key) for key in ARITHMETIC}
         own = {field.name for field in fields(cls)} - {"model", "loop", "objectives", "optima", "arithmetic"}
@@ -85,7 +85,7 @@ class Settings:
         )
 
     def table(self) -> dict[str, Objective]:
-        """The run's objectives, made."""
+        """Build the run's objectives, {name: objective}."""
         return {name: build(node) for name, node in self.objectives.items()}
 
 

@@ -104,12 +104,12 @@ class Tables:
         return Survey(self, np.array([numbers, parts], dtype=np.int64).T, np.array(u, dtype=np.float64), about)
 
     def read(self, places_M2: np.ndarray) -> list[Canonical]:
-        """Usable rows by (number, part), ascending."""
+        """Return the usable rows of these (number, part), ascending."""
         made = self._made(places_M2[:, 0], Counter())
         return [rows[part] for rows, part in zip(made, places_M2[:, 1].tolist(), strict=True)]  # type: ignore[index]
 
     def _made(self, numbers_M: np.ndarray, said: Counter[str]) -> Iterator[list[Canonical] | Unusable]:
-        """What becomes of rows of the tables, by number, ascending."""
+        """Yield what becomes of rows of the tables, by number, ascending."""
         for i, (begin, end) in enumerate(pairwise(self.bounds)):
             own = numbers_M[(numbers_M >= begin) & (numbers_M < end)] - begin
             if len(own):

@@ -90,7 +90,7 @@ def normalise(
 
 
 def _made(stream: Stream, cells: dict[str, Any], where: str, said: Counter[str]) -> list[dict[str, Any]]:
-    """The rows without what stands beside them."""
+    """Return the canonical rows of a row, without the system, history and tools that stand beside them."""
     if "messages" in cells:
         return _answered({"response": turns(cells["messages"], where)}, stream.turns, said)
     if "instruction" in cells:
@@ -184,7 +184,6 @@ def _brings_its_own(prompt: list[Message], answer: list[Message]) -> bool:
 
 
 def _system(turns: list[Message]) -> list[Message]:
-    """The system turns at the beginning."""
     return turns[: next((i for i, turn in enumerate(turns) if turn["role"] != "system"), len(turns))]
 
 

@@ -25,8 +25,8 @@ CHOICES = ("auto", "text", "tokens")
 
 
 def names(tokenizer: Any, chat: bool = False) -> tuple[str, ...]:
-    """What may not be written in a row: the tokenizer's special tokens, and with `chat` the other added tokens by which
-    its chat template tells turns apart."""
+    """Return what may not be written in a row: the tokenizer's special tokens, and with `chat` the other added tokens
+    by which its chat template tells turns apart."""
     if tokenizer is None:
         return ()
     return _names(tokenizer, len(tokenizer), str(tokenizer.chat_template) if chat else "", tokenizer.eos_token)
@@ -62,7 +62,7 @@ def mark(value: Any, among: tuple[str, ...]) -> Any:
 
 
 def unmarked(text: str) -> str:
-    """The text as it is read."""
+    """Return the text without the marks, as it is read."""
     return text.replace(MARK, "")
 
 

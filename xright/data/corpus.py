@@ -56,7 +56,7 @@ class Corpus:
             log.warning("the chat template writes today's date; rows in the cache keep the day of their tokenisation")
 
     def train(self, stream: str) -> Rows:
-        """Training rows of a stream, or of "text"."""
+        """Return the training rows of a stream, or of "text"."""
         return self._tokenised(stream, "train").rows
 
     def evaluation(self, stream: str) -> Rows:

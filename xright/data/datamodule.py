@@ -36,7 +36,7 @@ class JointData(L.LightningDataModule):
         }
 
     def train_dataloader(self) -> CombinedLoader:
-        """One loader per stream, advancing together."""
+        """Return one loader per stream; all advance together."""
         trainer = self.trainer
         assert trainer is not None
         for sampler in self.samplers.values():

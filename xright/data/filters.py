@@ -117,7 +117,7 @@ def _cell(row: RawRow, column: str, number: int) -> Any:
 
 
 def _last_words(answer: str | Sequence[Mapping[str, Any]] | None) -> str:
-    """What an answer says, without the space around it: of a conversation its last turn, with its calls."""
+    """Return what an answer says, without the space around it: of a conversation its last turn, with its calls."""
     found = written_out(answer, "a row") if isinstance(answer, str) else answer
     if isinstance(found, str):
         return found.strip()

@@ -19,7 +19,7 @@ from xright.data.messages import Prompt, words
 
 
 def split(u_N: np.ndarray, heldout: float) -> tuple[np.ndarray, np.ndarray]:
-    """(training rows, held-out rows)."""
+    """Return (training rows, held-out rows), as indices."""
     return np.flatnonzero(u_N >= heldout), np.flatnonzero(u_N < heldout)
 
 
@@ -29,6 +29,6 @@ def capped(u_N: np.ndarray, most: int | None) -> np.ndarray:
 
 
 def position(prompt: Prompt, seed: int) -> float:
-    """u(prompt), in [0, 1)."""
+    """Return u(prompt) in [0, 1), a hash of prompt and seed."""
     digest = hashlib.blake2b(f"{seed}\n{words(prompt)}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "little") >> 11) / 2**53  # 53 bits: exact as a float, and never 1

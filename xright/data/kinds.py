@@ -29,7 +29,7 @@ class Kind:
 
     @property
     def turns(self) -> tuple[str, ...]:
-        """Which of TURNS can be learnt: the answers of a pair differ in their last turn only, and a label is of one."""
+        """Return which of TURNS can be learnt: the answers of a pair differ in their last turn; a label is of one."""
         return TURNS if len(self.responses) == 1 and not self.labelled else TURNS[:1]
 
 

@@ -77,7 +77,7 @@ def written_out(cell: str, where: str) -> str | list[Any]:
 
 
 def history(value: Any, where: str) -> list[Message]:
-    """Earlier turns: [[user, assistant], …] or messages."""
+    """Return the earlier turns, given as [[user, assistant], …] or as messages."""
     found = as_list(value, where, "[user, assistant] pairs")
     if not all(isinstance(pair, list) and len(pair) == 2 and all(isinstance(t, str) for t in pair) for pair in found):
         return turns(found, where)
@@ -89,7 +89,7 @@ def history(value: Any, where: str) -> list[Message]:
 
 
 def messages_of(prompt: Prompt) -> list[Message]:
-    """A prompt as messages: text is the user's."""
+    """Return a prompt as messages: a text is the user's."""
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
     return prompt["messages"] if isinstance(prompt, dict) else prompt
@@ -107,7 +107,7 @@ def opening(prompt: Prompt) -> Prompt:
 
 
 def text_of(answer: Answer) -> str:
-    """What an answer says."""
+    """Return an answer's text: a message's content, or the text itself."""
     return answer if isinstance(answer, str) else answer["content"]
 
 
@@ -170,6 +170,6 @@ def _joined(content: str | list[Any] | None, where: str) -> str:
 
 
 def _hint(value: Any) -> str:
-    """What to do about a list that was printed into a cell, as pandas does."""
+    """Return what to do about a list that was printed into a cell, as pandas does."""
     printed = isinstance(value, str) and value.lstrip().startswith(("[{'", "{'", "[['"))
     return ", as Python prints it; write it with json.dumps" if printed else ""

@@ -149,7 +149,8 @@ def _write(
 
 
 def _two_answers(prompt: Prompt, template: Template) -> str | None:
-    """What is to be said of assistant turns that follow each other; a transcript under "raw" is one as it stands."""
+    """Return what is to be said of assistant turns that follow each other; a transcript under "raw" is one as it
+    stands."""
     if isinstance(prompt, str):
         return TRANSCRIPT if template.adds_turns and ends_with_answer(prompt) else None
     roles = [turn["role"] for turn in messages_of(prompt)] + ["assistant"]

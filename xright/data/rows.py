@@ -162,7 +162,7 @@ class Rows(Sequence[Row]):
         return both[np.sort(np.unique(ids_N, return_index=True)[1])]
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle: memory-mapped tokens go by the name of their file."""
+        """Serialise memory-mapped tokens by the name of their file."""
         parts = [part.filename if isinstance(part, np.memmap) else part for part in self.tokens]
         return {**self.__dict__, "tokens": parts}
 

@@ -38,7 +38,7 @@ class Batches(Sampler[list[int]]):
 
     @abstractmethod
     def positions(self, step: int) -> range:
-        """Of the rows of one step, in the endless sequence."""
+        """Return the positions of a step's rows in the endless sequence of permutations."""
 
     def batch(self, step: int) -> list[int]:
         """This rank's share of the rows of one step."""
@@ -66,7 +66,7 @@ class StepBatches(Batches):
         self.batch_size = batch_size
 
     def positions(self, step: int) -> range:
-        """b of them."""
+        """Return the positions of a step's rows in the endless sequence of permutations: b of them."""
         return range(step * self.batch_size, (step + 1) * self.batch_size)
 
 
@@ -91,7 +91,7 @@ class TokenBatches(Batches):
         self._ends = [0]  # where the steps so far known end
 
     def positions(self, step: int) -> range:
-        """As many as fit."""
+        """Return the positions of a step's rows: as many as fit into the token budget."""
         while len(self._ends) <= step + 1:
             self._extend()
         return range(self._ends[step], self._ends[step + 1])

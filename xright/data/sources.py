@@ -103,7 +103,7 @@ class Files:
         return [] if stream == TEXT.name else self._load(stream)[split].notes
 
     def tokenizer(self) -> None:
-        """None: files go with any tokenizer."""
+        """Return None: files go with any tokenizer."""
 
     def _data(self, stream: str) -> dict[str, list[str]]:
         """Fingerprints of a stream's data when it was first asked for."""
@@ -112,7 +112,7 @@ class Files:
         return self._fingerprints[stream]
 
     def _load(self, stream: str) -> dict[str, _Split]:
-        """Both splits of a stream, surveyed once."""
+        """Read both splits of a stream, and survey them once."""
         if stream not in self._splits:
             train = self._survey(stream, "train")
             apart, notes = train, list[str]()

@@ -11,7 +11,7 @@ from typing import Any
 from xright.data.kinds import DECLARED, KINDS
 from xright.data.tables import fingerprint
 from xright.errors import UserError, check_number
-from xright.machine.places import place
+from xright.machine.paths import place
 
 NAME = re.compile(r"[A-Za-z_][\w-]*")  # what Hydra takes for a key
 
@@ -45,7 +45,7 @@ class Stream:
 
     @property
     def responses(self) -> tuple[str, ...]:
-        """Names of a canonical row's answers."""
+        """Return the names of a canonical row's answers."""
         return KINDS[self.kind].responses
 
     @property
@@ -62,7 +62,7 @@ class Stream:
         }
 
     def fingerprints(self) -> dict[str, list[str]]:
-        """What identifies the data of each split."""
+        """Return what identifies the data of each split."""
         return {split: [fingerprint(*place) for place in places] for split, places in self.places().items()}
 
 

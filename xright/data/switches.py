@@ -30,7 +30,7 @@ def check(turn: Mapping[str, Any], where: str) -> None:
 
 
 def is_off(turn: Mapping[str, Any]) -> bool:
-    """Is the turn not to be learnt?"""
+    """Tell whether the turn is not to be learnt."""
     return any(key in turn and not turn[key] for key in SWITCHES)
 
 

@@ -8,7 +8,6 @@ beside the cache of `datasets`, named by that hash; a dataset of the hub is read
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from xright.data.textfiles import rows
 from xright.errors import UserError, disk_error, disk_sentence
 from xright.machine import files
-from xright.machine.places import place
+from xright.machine.paths import place
 
 if TYPE_CHECKING:  # a second is saved where nothing is read, because the tokens are in the cache
     import pyarrow as pa
@@ -96,7 +95,7 @@ def _file(name: str, path: Path, split: str) -> Table:
             arrow = folder / f"{VERSION}-{kind}{packed}-{sha256}.arrow"
             if not arrow.exists():
                 _convert(copy, kind, Path(scratch) / "rows.tmp")
-                os.replace(Path(scratch) / "rows.tmp", arrow)
+                files.replace(Path(scratch) / "rows.tmp", arrow)
         dataset = datasets.Dataset.from_file(str(arrow))
         dataset.data.validate(full=True)  # text that is no UTF-8 would fail later, and row by row
         dataset = _sliced(dataset, split)

@@ -186,7 +186,8 @@ def _with_line_breaks(spec: str) -> str:
 
 
 def _chat(tokenizer: Any, turns: list[Message], tools: Any, add_generation_prompt: bool = False) -> str:
-    """What the chat template makes of a conversation; Unusable, with the template's own words, where it fails."""
+    """Return what the chat template makes of a conversation; Unusable, with the template's own words, where it
+    fails."""
     options = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
     try:
         return tokenizer.apply_chat_template(turns, tools=tools, **options)

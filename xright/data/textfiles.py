@@ -166,7 +166,7 @@ def _line(text: str, place: int, above: int) -> int:
 
 
 def _decoded(found: Iterable[bytes]) -> Iterator[str]:
-    """Lines as text, without a byte order mark."""
+    """Yield the lines as text, without a byte order mark."""
     for number, line in enumerate(found, 1):
         if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise ValueError("line 1: it is UTF-16; save it as UTF-8")

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from xright.cache import cached_stage
-from xright.data.identity import chat_identity, tokenizer_identity
 from xright.data.prompts import VERSION, Counts, encode, encoded
 from xright.data.rows import Row, Rows, open_tokens, starts
 from xright.data.stream import TEXT, Stream
 from xright.data.templates import Template
+from xright.data.tokenizer_identity import chat_identity, tokenizer_identity
 from xright.errors import UserError
 
 LIBRARIES = ("datasets", "tokenizers", "transformers")  # a new version may read or cut a text in another way
@@ -40,7 +40,7 @@ class Tokenised:
 def tokenised(
     source: Any, stream: Stream, split: str, templates: Mapping[str, Template], tokenizer: Any, max_length: int
 ) -> Tokenised:
-    """From the cache if they are there, otherwise tokenised now. Raises UserError as the source and `encode` do, and
+    """Return the rows from the cache, or tokenise them now. Raises UserError as the source and `encode` do, and
     for a damaged entry."""
     if not hasattr(source, "identity"):
         rows = source.rows(stream.name, split)

@@ -53,7 +53,7 @@ class Tokens:
 
     @cached_property
     def lead(self) -> str:
-        """What to put before a text that goes on from another; "" where nothing is needed, or nothing helps."""
+        """Return what to put before a text that goes on from another; "" where nothing is needed, or nothing helps."""
         joints = [(a, b) for a, b in JOINTS if self.text(self._probe(a + b)).strip() == a + b]
         together = [self.text(self._probe(a + b)) for a, b in joints]
         for lead in ("", *LEADS):
@@ -65,7 +65,7 @@ class Tokens:
         return ""
 
     def text(self, ids: list[int]) -> str:
-        """What the ids say, all of it."""
+        """Return the text of the ids, control tokens included."""
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def _probe(self, text: str) -> list[int]:
@@ -90,7 +90,7 @@ class Tokens:
         return [ids if is_chat else self.begin(ids) for ids in self.ids(texts)]
 
     def begin(self, ids: list[int]) -> list[int]:
-        """`ids` with BOS before it, once."""
+        """Return `ids` with BOS before them, once."""
         return ids if ids[: len(self.bos)] == self.bos else self.bos + ids
 
     def bare(self, ids: list[int]) -> list[int]:

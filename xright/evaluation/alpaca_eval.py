@@ -8,7 +8,6 @@ with `without: {dataset: [helpful_base]}` on the prompts; the command then compa
 With a reward model and a baseline's outputs, in the same format, the win rate over it is told too.
 """
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from xright.evaluation.questions import Questions, keep
 from xright.evaluation.subject import Subject
 from xright.evaluation.task import Result, Task
 from xright.evaluation.winrate import RewardModel
+from xright.machine import files
 
 
 class AlpacaEval(Task):
@@ -46,7 +46,7 @@ class AlpacaEval(Task):
         self.reward_model = reward_model
 
     def files(self) -> Mapping[str, str | Path]:
-        """The file of prompts, and the baseline's."""
+        """Return the file of prompts, and the baseline's."""
         files = self.prompts.files()
         if self.baseline and (found := self.baseline.files()):
             files["baseline"] = found["prompts"]
@@ -99,11 +99,9 @@ class AlpacaEval(Task):
 
 
 def write_outputs(file: Path, prompts: Sequence[Prompt], outputs: Sequence[str], generator: str) -> None:
-    """AlpacaEval's model_outputs.json, whole or not at all."""
+    """Write the outputs as AlpacaEval's model_outputs.json, atomically."""
     rows = [
         {"dataset": prompt.about["dataset"], "instruction": prompt.text, "output": output, "generator": generator}
         for prompt, output in zip(prompts, outputs, strict=True)
     ]
-    scratch = file.with_suffix(".tmp")
-    scratch.write_text(json.dumps(rows, indent=2), encoding="utf-8")
-    scratch.replace(file)
+    files.write_json(file, rows)

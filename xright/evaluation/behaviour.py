@@ -66,7 +66,7 @@ class Behaviour(Task):
         _probes(subject)
 
     def run(self, subject: Subject) -> Result:
-        """Greedy answers, judged by exact sentences."""
+        """Generate greedy answers, and judge them by exact sentences."""
         probes, file = _probes(subject), subject.folder / "evaluation" / f"{self.name}_answers.jsonl"
         prompts = [Prompt(f"{number} {probe.kind}", probe.prompt) for number, probe in enumerate(probes)]
         given = [answer.answer for answer in answers(subject, prompts, file, LONGEST_ANSWER)]

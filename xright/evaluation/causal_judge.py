@@ -18,8 +18,8 @@ from tqdm import tqdm
 from xright.data.tokens import Tokens
 from xright.errors import UserError
 from xright.evaluation.answers import Prompt
+from xright.evaluation.judged_text import Pair, said
 from xright.evaluation.judges import Judge, check_verdicts
-from xright.evaluation.pairs import Pair, said
 from xright.models import load, load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class CausalJudge(Judge):
 
     @torch.no_grad()
     def verdicts(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[str]:
-        """The verdict of the likeliest word."""
+        """Return the verdict of the likeliest word for each answer."""
         model: Any = load(self.path, self.dtype).eval().to("cuda" if torch.cuda.is_available() else "cpu")
         room = (getattr(model.config, "max_position_embeddings", None) or 2**30) - max(map(len, self.ids))
         asked = [self._ask(prompt.text, answer, room) for prompt, answer in zip(prompts, answers, strict=True)]

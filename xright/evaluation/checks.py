@@ -36,7 +36,7 @@ class ProbeCheck:
         self.metrics = list(behaviour(self.probes, [""] * len(self.probes)))
 
     def judge(self, completions: Sequence[str]) -> tuple[list[str], dict[str, float]]:
-        """Verdicts and fractions of `behaviour.py`."""
+        """Return the verdicts and fractions of `behaviour.py`."""
         verdicts = [judge(probe, text) for probe, text in zip(self.probes, completions, strict=True)]
         return verdicts, behaviour(self.probes, list(completions))
 
@@ -50,6 +50,6 @@ class RefusalCheck:
         self.metrics = list(tally(self._prompts, ["full_compliance"] * len(self.prompts)))
 
     def judge(self, completions: Sequence[str]) -> tuple[list[str], dict[str, float]]:
-        """The judge's verdicts, and their shares."""
+        """Return the judge's verdicts, and their shares."""
         verdicts = self._judge.verdicts(self._prompts, list(completions))
         return verdicts, {name: metric.value for name, metric in tally(self._prompts, verdicts).items()}

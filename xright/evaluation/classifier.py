@@ -15,8 +15,8 @@ import torch
 from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from xright.errors import UserError
-from xright.evaluation.pairs import Pair
+from xright.errors import UserError, reason_of
+from xright.evaluation.judged_text import Pair
 from xright.models import DTYPES, load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Classifier:
 
     @torch.no_grad()
     def logits(self, pairs: Sequence[tuple[str, str]]) -> Scored:
-        """Of each (prompt, answer), in their order."""
+        """Return the logits of each (prompt, answer), in their order."""
         tokenizer, model = load_tokenizer(self.path), self._load()
         texts = [self.pair.write(tokenizer, *pair) for pair in pairs]
         encoded = tokenizer(texts, add_special_tokens=not self.pair.is_chat, verbose=False)["input_ids"]
@@ -82,7 +82,7 @@ class Classifier:
 
 
 def _forward(model: Any, encoded: list[list[int]]) -> torch.Tensor:
-    """Logits (B, L); padding on the right."""
+    """Return logits (B, L) of rows that are padded on the right."""
     last = {ids[-1] for ids in encoded}
     pad = next(index for index in count() if index not in last)
     model.config.get_text_config().pad_token_id = pad
@@ -93,12 +93,11 @@ def _forward(model: Any, encoded: list[list[int]]) -> torch.Tensor:
 
 
 def _found(path: str, load: Any, **options: Any) -> Any:
-    """What `load` gives; UserError for whatever it raises."""
+    """Return what `load` gives; UserError for whatever it raises."""
     try:
         return load(path, trust_remote_code=False, **options)
     except Exception as error:  # broken folders make transformers raise a dozen unrelated types
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(" .")
         raise UserError(
-            f"no sequence classifier could be loaded from {path!r} ({reason}); give the folder or hub name of one, in "
-            "safetensors."
+            f"no sequence classifier could be loaded from {path!r} ({reason_of(error)}); give the folder or hub name "
+            "of one, in safetensors."
         ) from error

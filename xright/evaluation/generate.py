@@ -109,7 +109,7 @@ class Sampled(LogitsProcessor):
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """scores: logits (B, V)."""
+        """Return perturbed logits (B, V), of which the largest is a sample. scores: logits (B, V)."""
         draws = [torch.empty(scores.shape[1]).exponential_(generator=g) for g in self.generators]
         return scores / self.temperature - torch.stack(draws).log().to(scores)
 
@@ -118,7 +118,8 @@ class Sampled(LogitsProcessor):
 def continuations(
     policy: Any, tokenizer: Any, encoded: list[list[int]], max_new_tokens: int, sampled: Sampled | None = None
 ) -> list[list[int]]:
-    """What the model says after each of these prompts, in one batch: new token ids, up to the first that ends it."""
+    """Return what the model says after each of these prompts, in one batch: new token ids, up to the first that ends
+    it."""
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     width = max(len(ids) for ids in encoded)
     # Padding on the left makes all prompts end in one column.

@@ -2,7 +2,7 @@
 
 The harness is used as a library: its task definitions (prompt, few-shot examples, choices, metric), its loop and its
 wrapper of a transformers model, so that the numbers are those of its own command line. Only where the rows come from
-is ours to say (`definitions.py`). An adapter stays on its base.
+is ours to say (`harness_tasks.py`). An adapter stays on its base.
 
 The paper: MMLU 1-shot (the example is the subject's first development row), HellaSwag.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from xright.data.tokens import Tokens
 from xright.errors import UserError
-from xright.evaluation.definitions import definitions, quiet
+from xright.evaluation.harness_tasks import definitions, quiet
 from xright.evaluation.subject import Subject
 from xright.evaluation.task import Result, Task, share
 from xright.machine.told import told
@@ -50,7 +50,7 @@ class Harness(Task):
         self.rows = {split: Path(data_dir) / file for split, file in rows.items()} if data_dir and rows else {}
 
     def files(self) -> Mapping[str, str | Path]:
-        """The local rows, by split."""
+        """Return the local files of rows, by split."""
         return self.rows
 
     def check(self, subject: Subject) -> None:
@@ -63,7 +63,7 @@ class Harness(Task):
             self.checked = True
 
     def run(self, subject: Subject) -> Result:
-        """As `lm_eval --tasks <task> --num_fewshot <n>` would."""
+        """Evaluate as `lm_eval --tasks <task> --num_fewshot <n>` would."""
         with quiet(), tempfile.TemporaryDirectory() as folder:
             import lm_eval
 

@@ -13,6 +13,7 @@ from typing import Any
 from xright.data.tables import SUFFIXES, read
 from xright.errors import UserError
 from xright.evaluation.answers import Answer, Prompt
+from xright.machine import files
 
 Cells = Mapping[str, Any]
 
@@ -54,8 +55,8 @@ class Questions:
         return {"prompts": self.place} if Path(self.place).is_file() else {}
 
     def prompts(self, needs: Sequence[str] = (), takes: Sequence[str] = ("label", "category")) -> list[Prompt]:
-        """In the order of the rows. needs: names that must have a column besides prompt; takes: that may have one; both
-        come as the prompt's `about`.
+        """Return the prompts in the order of the rows. needs: names that must have a column besides prompt; takes: that
+        may have one; both come as the prompt's `about`.
 
         UserError for a missing file or column, an empty prompt or one of several turns, an id that comes twice, and if
         no row is left.
@@ -115,6 +116,4 @@ def keep(file: Path, prompts: Sequence[Prompt], given: Sequence[Answer], **colum
     for prompt, answer, *cells in zip(prompts, given, *columns.values(), strict=True):
         told = {"id": prompt.id, **prompt.about, "prompt": prompt.text, "answer": answer.answer}
         lines.append(json.dumps({**told, **dict(zip(columns, cells, strict=True))}, ensure_ascii=False) + "\n")
-    scratch = file.with_suffix(".tmp")
-    scratch.write_text("".join(lines), encoding="utf-8")
-    scratch.replace(file)
+    files.write(file, "".join(lines))

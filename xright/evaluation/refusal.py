@@ -35,15 +35,15 @@ class Refusal(Task):
         self.prompts, self.judge, self.max_new_tokens = prompts, judge, max_new_tokens
 
     def files(self) -> Mapping[str, str | Path]:
-        """The file of prompts, where it is one."""
+        """Return the file of prompts, where it is one."""
         return self.prompts.files()
 
     def check(self, subject: Subject) -> None:
-        """UserError for prompts that cannot be used."""
+        """Raise UserError for prompts that cannot be used."""
         labelled(self.prompts)
 
     def run(self, subject: Subject) -> Result:
-        """Answers, verdicts, shares."""
+        """Generate the answers, judge them, and count the shares."""
         prompts, folder = labelled(self.prompts), subject.folder / "evaluation"
         given = answers(subject, prompts, folder / f"{self.name}_answers.jsonl", self.max_new_tokens)
         if self.judge.needs_device:
@@ -75,7 +75,7 @@ def labelled(questions: Questions) -> list[Prompt]:
 
 
 def of_label(prompts: Sequence[Prompt], verdicts: Sequence[str], label: str) -> list[str]:
-    """The verdicts on prompts of a label."""
+    """Return the verdicts on the prompts of a label."""
     return [verdict for prompt, verdict in zip(prompts, verdicts, strict=True) if prompt.about["label"] == label]
 
 

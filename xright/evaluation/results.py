@@ -20,6 +20,7 @@ from xright.data.tables import fingerprint
 from xright.errors import UserError
 from xright.evaluation.subject import Subject
 from xright.evaluation.task import Result, Task
+from xright.machine import files
 
 
 class Results:
@@ -45,7 +46,7 @@ class Results:
             self.content["tasks"] = tasks
 
     def of(self, task: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What is known of a task under these settings."""
+        """Return what is known of a task under these settings."""
         entry = self.content["tasks"].get(task)
         return entry if entry and entry["settings"] == settings else None
 
@@ -61,21 +62,19 @@ class Results:
         self.content["tasks"][task] = entry
         self.content["versions"] = _versions()
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.file.with_suffix(".tmp")
-        scratch.write_text(json.dumps(self.content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        scratch.replace(self.file)
+        files.write_json(self.file, self.content)
 
 
 def settings_of(task: Task, node: Mapping[str, Any], subject: Subject) -> dict[str, Any]:
     """Everything besides the weights that decides about a result. UserError where a file of the task is missing."""
-    files = {role: fingerprint(str(file)) for role, file in task.files().items()}
+    read = {role: fingerprint(str(file)) for role, file in task.files().items()}
     asked = {"template": subject.template.spec, "dtype": subject.dtype, "seed": subject.seed}
-    settings = {"task": dict(node), "files": files, "max_length": subject.max_length, **asked}
+    settings = {"task": dict(node), "files": read, "max_length": subject.max_length, **asked}
     return json.loads(json.dumps(settings))  # as it will be read back
 
 
 def _versions() -> dict[str, str]:
-    """Versions of what computes; lm_eval is optional."""
+    """Return the versions of the libraries that compute a result; lm_eval is optional."""
     found = {"xright": __version__, "python": platform.python_version()}
     for name in ("torch", "transformers", "peft", "lm_eval"):
         try:

@@ -47,7 +47,7 @@ class Subject:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The model's own; UserError where it has none."""
+        """Return the model's own tokenizer; UserError where it has none."""
         return models.load_tokenizer(self.path, self.trust_remote_code)
 
     @cached_property

@@ -19,7 +19,7 @@ from xright.data.tokens import Tokens
 from xright.errors import UserError, check_number
 from xright.evaluation.answers import Prompt, answers
 from xright.evaluation.classifier import Classifier
-from xright.evaluation.pairs import Pair, said
+from xright.evaluation.judged_text import Pair, said
 from xright.evaluation.questions import Questions, keep
 from xright.evaluation.subject import Subject
 from xright.evaluation.task import Metric, Result, Task, mean
@@ -49,7 +49,8 @@ class RewardModel:
             )
 
     def rewards(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[float], int]:
-        """Of each (prompt, answer), and how many texts were cut. Equal texts have one reward, whatever the batch."""
+        """Return the reward of each (prompt, answer), and how many texts were cut. Equal texts have one reward,
+        whatever the batch."""
         distinct = list(dict.fromkeys(pairs))
         logits_NL, truncated = self.classifier.logits(distinct)
         rewards = dict(zip(distinct, logits_NL[:, 0].tolist(), strict=True))
@@ -108,7 +109,7 @@ class WinRate(Task):
         self.template = None if template is None else Template(template)
 
     def files(self) -> Mapping[str, str | Path]:
-        """The file of prompts, where it is one."""
+        """Return the file of prompts, where it is one."""
         return self.prompts.files()
 
     def check(self, subject: Subject) -> None:
@@ -116,7 +117,7 @@ class WinRate(Task):
         self._contests()
 
     def run(self, subject: Subject) -> Result:
-        """Answers, rewards, rates."""
+        """Generate the answers, score them, and count who wins."""
         prompts, folder = self._contests(), subject.folder / "evaluation"
         if self.template is not None:
             subject = copy.copy(subject)

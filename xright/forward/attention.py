@@ -101,7 +101,8 @@ def by_response(
 
 @lru_cache(maxsize=2)  # all layers share it
 def block_mask(groups: tuple[Group, ...], tokens: int, window: int | None, device: torch.device) -> BlockMask:
-    """The same rule for FlexAttention: same row, not later, and of the prompt or of the own response."""
+    """Return the same rule as a mask for FlexAttention: same row, not later, and of the prompt or of the own
+    response."""
     row_T, part_T, position_T = (line.to(device) for line in _lines(groups))
 
     def allowed(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class Batch:
     anchor: float | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         if self.reference_logps_RB is not None:
             tensors["reference_logps_RB"] = self.reference_logps_RB.to(widest(device))

@@ -100,7 +100,7 @@ def _padded(rows: Sequence[Row], pad_id: int) -> tuple[dict, list[tuple[int, int
 
 
 def _packed(rows: Sequence[Row], pad_id: int) -> tuple[dict, list[tuple[int, int]]]:
-    """The same for one line of all rows."""
+    """Lay all rows out in one line, without padding."""
     ids: list[int] = []
     positions: list[int] = []
     groups, starts = [], {}

@@ -137,7 +137,7 @@ def _of_linear(head: nn.Linear, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Te
 
 
 def _of_any(head: Callable, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
-    """The same by autograd, for heads that scale or cap their logits, or carry an adapter's frozen weights."""
+    """Compute the same by autograd, for heads that scale or cap their logits, or carry an adapter's frozen weights."""
     with torch.enable_grad():
         hidden_ND = hidden_ND.detach().requires_grad_()
         logps_N = token_logps(head(hidden_ND), tokens_N)
@@ -169,5 +169,5 @@ def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, Callable[[Tensor], 
 
 
 def language_model(policy: nn.Module) -> Any:
-    """Without the PEFT wrapper; adapters stay inside."""
+    """Return the model without the PEFT wrapper; adapters stay inside."""
     return policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]

@@ -142,7 +142,7 @@ def _differences(packed: Found, padded: Found, alone: Sequence[Found], own: Sequ
 
 
 def _is_not_told(config: Any, windows: dict[int | None, int | None]) -> bool:
-    """Whether the config gives some layer a window that its attention has not heard of."""
+    """Tell whether the config gives some layer a window that its attention has not heard of."""
     named = {value for name in WINDOWS if (value := getattr(config, name, None))}
     kinds = getattr(config, "layer_types", None)
     if not kinds or not windows.keys() <= set(range(len(kinds))):

@@ -58,21 +58,21 @@ def cell(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int) 
 
 
 def work(logs: dict[str, Any], *told: Any) -> float | None:
-    """In the worker, which may be older than this cell's logging: the job."""
-    from xright.launch.job import job
+    """Run the job in the worker, which may be older than this cell's logging."""
+    from xright.launch.one_run import job
 
     configure_log(OmegaConf.create(logs["job_logging"]), logs["verbose"])
     return job(*told)
 
 
 class Launcher(HydraLauncher):
-    """Around another launcher: notes how each cell ended, and lets the sweeper go on. inner: its configuration."""
+    """Wraps another launcher: notes how each cell ended, and lets the sweeper go on. inner: its configuration."""
 
     def __init__(self, inner: DictConfig) -> None:
         self.inner: Any = Plugins.instance()._instantiate(inner)
 
     def setup(self, **kwargs: Any) -> None:
-        """As Hydra's launchers are."""
+        """Hydra hands over its context, which the inner launcher needs."""
         self.inner.setup(**kwargs)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -93,13 +93,13 @@ class Launcher(HydraLauncher):
 
 
 class Sweeper(HydraSweeper):
-    """Around another sweeper: tells at the end what did not finish. inner: its configuration."""
+    """Wraps another sweeper: tells at the end what did not finish. inner: its configuration."""
 
     def __init__(self, inner: DictConfig) -> None:
         self.inner: Any = Plugins.instance()._instantiate(inner)
 
     def setup(self, **kwargs: Any) -> None:
-        """As Hydra's sweepers are."""
+        """Hydra hands over its context, which the inner sweeper needs."""
         self.inner.setup(**kwargs)
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -123,7 +123,7 @@ class Sweeper(HydraSweeper):
 
 
 def table(ends: Ends) -> str:
-    """Which cells did not finish (by the overrides in which cells differ), where to look, and why.
+    """Return which cells did not finish (by the overrides in which cells differ), where to look, and why.
 
     >>> ends = [(["seed=1", "lam=0.2"], None), (["seed=1", "lam=0.75"], Unfinished(2, "NaN.", Path("runs/a")))]
     >>> print(table(ends).replace("; ", ";\\n"))

@@ -1,9 +1,10 @@
 """Starts the ranks of a job, and ends it when one of them dies.
 
 srun and torchrun start ranks themselves; then there is only to meet. Otherwise the first process starts the others:
-each is `python -m xright.launch.job`, gets the configuration of its one job on stdin (so it neither composes one nor
-knows of sweeps; Lightning's launcher would run the whole command line again, `-m` included), and works on
-`pipeline.run` like the first. The pipe stays open: its end tells a rank that the first has died.
+each is `python -m xright.launch.one_run`, gets the configuration of its one job on stdin (so it neither composes one
+nor knows of sweeps; Lightning's launcher would run the whole command line again, `-m` included), and works on
+`pipeline.run` like the first. The pipe stays open: its end tells a rank that the first has died. torch's own launcher
+(`torch.distributed.launcher`, 2.13) was tried: SIGUSR1 ends it and its ranks at once, and SIGTERM leaves them 30 s.
 """
 
 import json
@@ -85,7 +86,7 @@ def _start(world: int, message: str) -> list[subprocess.Popen]:
     children = []
     for rank in range(1, world):
         child = subprocess.Popen(
-            [sys.executable, "-m", "xright.launch.job"],
+            [sys.executable, "-m", "xright.launch.one_run"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ | {"LOCAL_RANK": str(rank)}, text=True,
         )  # fmt: skip
         children.append(child)
@@ -146,8 +147,8 @@ def _death(children: Sequence[subprocess.Popen]) -> tuple[int, str] | None:
 
 
 def told_by_first() -> tuple[DictConfig, str, list[str], int]:
-    """In a rank that `_start` has started: configuration, strategy, overrides, number. The end of the pipe will end
-    this process."""
+    """Return what the first rank tells one that `_start` has started: configuration, strategy, overrides, number. The
+    end of the pipe will end this process."""
     text, strategy, overrides, number = json.loads(sys.stdin.readline())
 
     def watch() -> None:

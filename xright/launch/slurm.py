@@ -8,7 +8,6 @@ all cells, however one of them ends: a requeued job is still in the queue, and g
 import logging
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
 from xright.errors import printable
 from xright.launch.cells import Unfinished
+from xright.machine.command import end
 from xright.machine.preemption import EXIT_CODE, INTERRUPTED, Preempted
 
 log = logging.getLogger(__name__)
@@ -47,12 +47,12 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
             _wait(jobs, self.params["look_every_s"])
         except (KeyboardInterrupt, Preempted) as left:
             code = INTERRUPTED if isinstance(left, KeyboardInterrupt) else EXIT_CODE
-            _end(f"the cells go on without this command (SLURM job {number}; scancel {number} ends them).", code)
+            end(f"the cells go on without this command (SLURM job {number}; scancel {number} ends them).", code)
         return [job.results()[0] if _finished(job) else _failed(job.paths.stderr) for job in jobs]
 
     def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[submitit.Job[Any]]:
         if shutil.which("sbatch") is None:
-            _end("hydra/launcher=slurm needs SLURM's commands, and there is no sbatch here; use a login node.", 2)
+            end("hydra/launcher=slurm needs SLURM's commands, and there is no sbatch here; use a login node.", 2)
         ours = ("submitit_folder", "max_num_timeout", "look_every_s")
         asked = {name: value for name, value in self.params.items() if name not in ours}
         cells = [
@@ -66,8 +66,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
             executor.update_parameters(**{k if k in GENERAL else f"slurm_{k}": v for k, v in asked.items()})
             return executor.map_array(self, *zip(*cells, strict=True))
         except (FailedSubmissionError, UncompletedJobError, NameError, AssertionError) as error:
-            _end(f"SLURM does not take the jobs ({' '.join(str(error).split())}); see hydra.launcher.", 2)
-            raise
+            end(f"SLURM does not take the jobs ({' '.join(str(error).split())}); see hydra.launcher.", 2)
 
 
 def _wait(jobs: Sequence[submitit.Job[Any]], seconds: float) -> None:
@@ -104,8 +103,3 @@ def _failed(stderr: Path) -> JobReturn:
     sentences = [line.removeprefix("xright: ") for line in said if line.startswith("xright: ")]
     reason = printable(sentences[-1]) if sentences else "its log says why, if it could"
     return JobReturn(status=JobStatus.FAILED, _return_value=Unfinished(1, reason, stderr))
-
-
-def _end(sentence: str, code: int) -> None:
-    print(f"xright: {sentence}", file=sys.stderr, flush=True)
-    sys.exit(code)

@@ -4,7 +4,7 @@ last would else be found hours later. What happens to its cells: `cells.py`."""
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,10 +13,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from xright.launch import cells, worker
+from xright.machine.command import end
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 PLAIN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-# Hydra takes plugins under this prefix only.
+# Hydra takes plugins under this prefix only, and imports whatever is there at the start of every Hydra program of the
+# environment: a package of ours there would warn in each where submitit is missing. So these are registered by hand.
 SLURM = "hydra_plugins.xright.SlurmLauncher"  # in slurm.yaml
 AROUND: dict[str, tuple[str, type]] = {"launcher": ("hydra_plugins.xright.Launcher", cells.Launcher)}
 AROUND |= {"sweeper": ("hydra_plugins.xright.Sweeper", cells.Sweeper)}
@@ -28,7 +30,7 @@ class CheckSweep(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a launcher without a sweep: Hydra would run the job right here, and say nothing."""
         if config.hydra.launcher._target_ != PLAIN:
-            _end("hydra/launcher= is for sweeps (of one cell, too): add -m as the last argument.")
+            end("hydra/launcher= is for sweeps (of one cell, too): add -m as the last argument.")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Compose and check all cells; a bad one ends the program with its sentence and exit code 2."""
@@ -86,7 +88,7 @@ def check(config_name: str, batch: Sequence[Sequence[str]], elsewhere: Sequence[
                 if not cfg.overwrite:
                     RunFolder(folder).check_holds(config)
         except UserError as error:
-            _end(f"in the cell {' '.join(cell)}: {error}")
+            end(f"in the cell {' '.join(cell)}: {error}")
 
 
 def _check_alone(folder: Path, cell: str, seen: dict[Path, str]) -> None:
@@ -107,10 +109,5 @@ def _register_slurm() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("hydra_plugins", "submitit"):
             raise
-        _end("hydra/launcher=slurm needs hydra-submitit-launcher: pip install 'xright[slurm]'")
+        end("hydra/launcher=slurm needs hydra-submitit-launcher: pip install 'xright[slurm]'")
     Plugins.instance().class_name_to_class[SLURM] = SlurmLauncher
-
-
-def _end(sentence: str) -> NoReturn:
-    print(f"xright: {sentence}", file=sys.stderr, flush=True)
-    sys.exit(2)

@@ -36,7 +36,7 @@ class Ended(Exception):
 
 
 def call(function: str, *args: Any) -> Any:
-    """What `function` ("module.name") returns for these arguments (all picklable) in a worker. Raises Ended."""
+    """Return what `function` ("module.name") returns for these arguments (all picklable) in a worker. Raises Ended."""
     global _worker, _asked
     if _asked:
         raise Ended(_asked)

@@ -1,2 +1,2 @@
-"""The machine below everything: paths (`places`), atomic writes and checksums (`files`), ranks of a job (`ranks`),
-signals (`preemption`), and what a terminal is shown (`logs`, `quiet`, `told`)."""
+"""The machine below everything: paths (`paths`), atomic writes and checksums (`files`), locks (`locks`), ranks of a job
+(`ranks`), signals (`preemption`), and how commands talk (`command`, `screen`, `logs`, `quiet`, `told`)."""

@@ -6,27 +6,31 @@ the file reaches the disk before it is renamed, and its folder after that.
 """
 
 import hashlib
+import json
 import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 BLOCK = 2**20  # bytes read at a time
 
 
 def write(path: Path, text: str) -> None:
-    """The whole text in UTF-8, or what was there before."""
+    """Write a whole file in UTF-8, atomically: a reader finds all of it, or what was there before."""
     scratch = path.with_suffix(".tmp")
-    with scratch.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    scratch.write_text(text, encoding="utf-8", newline="")
     replace(scratch, path)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, as `write` does."""
+    write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
 def replace(source: Path, target: Path) -> None:
-    """Rename what has reached the disk, and see that its new name does, too."""
+    """Rename a file, or a folder whose content is on the disk, and see that both bytes and name reach the disk."""
+    sync(source)
     source.replace(target)
     sync(target.parent)
 
@@ -63,6 +67,11 @@ def sha256(path: Path, copy: IO[bytes] | None = None) -> str:
             if copy is not None:
                 copy.write(block)
     return digest.hexdigest()
+
+
+def hash_of(value: Any) -> str:
+    """16 hexadecimal digits that stand for a value of JSON, in whatever order its keys are."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def remove(path: Path) -> None:

@@ -6,16 +6,17 @@ from xright.errors import printable
 
 
 class Formatter(logging.Formatter):
-    """As logging's own, with messages that are `printable`: they name columns, files and values of data."""
+    """Formats as logging's own does, with messages that are `printable`: they name columns, files and values of
+    data."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Return the line of a record."""
         record.message = printable(record.message)
         return super().formatMessage(record)
 
 
-def to_stderr(form: str) -> None:
-    """Warnings of all go to stderr, in this format: for commands that Hydra does not start."""
+def to_stderr() -> None:
+    """Send warnings to stderr, in the format of conf/hydra/job_logging: for commands that Hydra does not start."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Formatter(form))
+    handler.setFormatter(Formatter("[xright] %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -69,7 +69,7 @@ def handled_by(handler: Callable[[int, Any], None], *numbers: signal.Signals) ->
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """For a whole job: what a signal does here."""
+    """Handle signals for the length of a whole job."""
     global _listening, _received
     _received = None
     with handled_by(_on_signal, *SIGNALS):
@@ -89,7 +89,8 @@ def listen() -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """For a training: a signal only makes `requested()` true. Ends with Preempted if one came."""
+    """Defer signals for the length of a training: one only makes `requested()` true. Ends with Preempted if one
+    came."""
     global _deferred
     _deferred = True
     try:
@@ -101,7 +102,7 @@ def deferred() -> Iterator[None]:
 
 
 def requested() -> bool:
-    """Whether a signal has come."""
+    """Tell whether a signal has come."""
     return _received is not None
 
 

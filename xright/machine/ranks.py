@@ -24,17 +24,17 @@ _messages: dist.ProcessGroup | None = None
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Return this process's number, from 0."""
     return 0 if _messages is None else dist.get_rank(_messages)
 
 
 def world_size() -> int:
-    """How many processes work on this job."""
+    """Return how many processes work on this job."""
     return 1 if _messages is None else dist.get_world_size(_messages)
 
 
 def is_first() -> bool:
-    """Whether this is rank 0, which decides and writes."""
+    """Tell whether this is rank 0, which decides and writes."""
     return rank() == 0
 
 
@@ -59,8 +59,8 @@ def join(rank: int, world_size: int, address: str, port: int, number: int = 0) -
 
 @lru_cache(maxsize=1)
 def _place(url: str, rank: int, world_size: int) -> dist.Store:
-    """Where ranks meet. Under srun and torchrun all jobs of a sweep meet at one place. It is kept, for a rank may come
-    to the next job while another has not left the last."""
+    """Return where ranks meet. Under srun and torchrun all jobs of a sweep meet at one place. It is kept, for a rank
+    may come to the next job while another has not left the last."""
     return next(rendezvous(url, rank, world_size))[0]
 
 
@@ -73,7 +73,7 @@ def leave() -> None:
 
 
 def lost(error: BaseException) -> bool:
-    """Whether torch tells by this error that another rank is gone; gloo has no type of its own for it."""
+    """Tell whether an error of torch means that another rank is gone; gloo has no type of its own for it."""
     return world_size() > 1 and (
         isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
     )
@@ -103,7 +103,8 @@ def barrier() -> None:
 
 
 def first(decide: Callable[[], T]) -> T:
-    """What `decide()` gives on rank 0, on all ranks; its errors, too, so that no rank waits for what never comes."""
+    """Return what `decide()` gives on rank 0, on all ranks; its errors, too, so that no rank waits for what never
+    comes."""
     if _messages is None:
         return decide()
     outcome: tuple[Any, UserError | None] = (None, None)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from xright.errors import UserError
+from xright.errors import UserError, reason_of
 
 
 @contextmanager
@@ -16,5 +16,4 @@ def told(problem: str, remedy: str) -> Iterator[None]:
     except Exception as error:  # broken folders and odd models make transformers and peft raise a dozen unrelated types
         if "trust_remote_code" in str(error):
             remedy = "it comes with code of its own; read that, and set model.trust_remote_code=true to run it"
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(" .")
-        raise UserError(f"{problem} ({reason}); {remedy}.") from error
+        raise UserError(f"{problem} ({reason_of(error)}); {remedy}.") from error

@@ -10,7 +10,6 @@ with `trust_remote_code`.
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -30,7 +29,8 @@ from transformers import (
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from xright.errors import UserError
-from xright.machine.places import place
+from xright.machine import files
+from xright.machine.paths import place
 from xright.machine.told import told
 from xright.models.adapters import base_of, carry, is_adapter, is_tied, load_adapter, merged, untie, with_adapter
 
@@ -100,7 +100,7 @@ def load(
 def load_merged(
     path: str | Path, dtype: str = "float32", revision: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedModel:
-    """As `load`, with an adapter merged into its base: plain weights."""
+    """Load as `load` does, with an adapter merged into its base: plain weights."""
     return merged(load(path, dtype, revision, trust_remote_code), path)
 
 
@@ -168,20 +168,20 @@ def export(
     carried: the folder of an adapter's base that may not stay where it is; the adapter's folder then holds it.
     """
     scratch = folder.with_name(f"{folder.name}.writing")
-    shutil.rmtree(scratch, ignore_errors=True)
+    files.remove(scratch)
     for config in getattr(model, "peft_config", {}).values():  # sets are written in an order of chance
         vars(config).update({key: sorted(value) for key, value in vars(config).items() if isinstance(value, set)})
     model.save_pretrained(scratch)  # type: ignore[operator]
     tokenizer.save_pretrained(scratch)
     if carried is not None and is_adapter(scratch):
         carry(carried, scratch, folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)
+    files.remove(folder)
+    files.replace(scratch, folder)
 
 
 def fingerprint(path: str | Path, revision: str | None = None) -> str:
-    """What identifies a model for the cache: names, sizes and times of a folder's files, and the content of small ones;
-    for a hub model its name and the commit that `revision` stands for."""
+    """Return what identifies a model for the cache: names, sizes and times of a folder's files, and the content of
+    small ones; for a hub model its name and the commit that `revision` stands for."""
     folder = Path(path)
     if not folder.is_dir():
         return f"{path}@{commit(str(path), revision)}"
@@ -222,7 +222,7 @@ def settled(config: Any) -> Any:
 
 
 def _balancing(config: Any) -> str | None:
-    """How a mixture of experts sets the weight of its balancing loss, where that is not 0."""
+    """Return how a mixture of experts sets the weight of its balancing loss, where that is not 0."""
     for name in ("router_aux_loss_coef", "aux_loss_alpha"):
         if value := getattr(config.get_text_config(), name, None):
             return f"{name}={value}"

@@ -24,7 +24,7 @@ SETTINGS, WEIGHTS, CARRIED = "adapter_config.json", "adapter_model.safetensors",
 
 
 def is_adapter(path: str | Path) -> bool:
-    """Whether a path is the folder of an adapter."""
+    """Tell whether a path is the folder of an adapter."""
     return (Path(path) / SETTINGS).is_file()
 
 
@@ -108,7 +108,7 @@ def shared(model: nn.Module) -> dict[int, list[str]]:
 
 
 def is_tied(model: Any) -> bool:
-    """Whether the output head is the embedding."""
+    """Tell whether the output head is the embedding."""
     output = model.get_output_embeddings()
     return output is not None and output.weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
 

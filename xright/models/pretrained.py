@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xright import models
 from xright.cache import cache_root, cached_stage
-from xright.machine.places import place
+from xright.machine.paths import place
 from xright.machine.ranks import is_first
 from xright.models.adapters import is_adapter
 
@@ -28,8 +28,9 @@ class Pretrained(NamedTuple):
 
     @classmethod
     def named(cls, path: str, revision: str | None = None) -> "Pretrained":
-        """What a user means by a folder (which has no revisions) or a hub name; revision: a branch, tag or commit, or
-        None for the default branch. It becomes a commit here, once: a branch may move while a run goes on."""
+        """Return what a user means by a folder (which has no revisions) or a hub name; revision: a branch, tag or
+        commit, or None for the default branch. It becomes a commit here, once: a branch may move while a run goes
+        on."""
         folder = place(path)
         return cls(str(folder)) if folder.is_dir() else cls(path, models.commit(path, revision))
 
@@ -40,11 +41,11 @@ class Pretrained(NamedTuple):
 
     @property
     def is_cached(self) -> bool:
-        """Whether it lies in the cache, from where it may be removed at any time."""
+        """Tell whether the model lies in the cache, from where it may be removed at any time."""
         return cache_root() in place(self.path).parents
 
     def load(self, dtype: str, trust_remote_code: bool) -> nn.Module:
-        """As `models.load`."""
+        """Load the model, with the arguments of `models.load`."""
         return models.load(self.path, dtype, self.revision, trust_remote_code)
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def apo_zero_loss(rewards_RB: Tensor) -> Tensor:
-    """ℓ per pair, from rewards of chosen and rejected answers.
+    """Return ℓ per pair, from rewards of chosen and rejected answers.
 
     >>> import torch
     >>> apo_zero_loss(torch.tensor([[1.0, 3.0], [1.0, 1 / 3]]).log())  # 1 − σ(log 3) = 1/4
@@ -24,7 +24,7 @@ def apo_zero_loss(rewards_RB: Tensor) -> Tensor:
 
 
 def apo_down_loss(rewards_RB: Tensor) -> Tensor:
-    """ℓ per pair, from rewards of chosen and rejected answers.
+    """Return ℓ per pair, from rewards of chosen and rejected answers.
 
     >>> import torch
     >>> apo_down_loss(torch.tensor([[1 / 3], [1 / 9]]).log())  # 1 − σ(log 3) + σ(−log 3)
@@ -40,7 +40,6 @@ class APOZero(OnPairs):
     unit, label, value_at_reference = "per pair", "APO-zero", 1.0
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return apo_zero_loss(rewards_RB)
 
 
@@ -50,5 +49,4 @@ class APODown(OnPairs):
     unit, label, value_at_reference = "per pair", "APO-down", 1.0
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return apo_down_loss(rewards_RB)

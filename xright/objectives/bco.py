@@ -15,7 +15,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def bco_loss(rewards_RB: Tensor) -> Tensor:
-    """ℓ per pair, from rewards of chosen and rejected answers.
+    """Return ℓ per pair, from rewards of chosen and rejected answers.
 
     >>> import torch
     >>> bco_loss(torch.tensor([[0.0], [0.0]]))  # 2 log 2
@@ -31,5 +31,4 @@ class BCO(OnPairs):
     label, value_at_reference = "BCO", 2 * math.log(2)
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return bco_loss(rewards_RB)

@@ -32,5 +32,4 @@ class CPO(OnPairs):
         return self.beta * pairs.logps_RB
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return rpo_loss(rewards_RB[0] - rewards_RB[1], pairs.nll_B, self.alpha)

@@ -15,7 +15,7 @@ from xright.objectives.sft import SFT
 
 
 def dft_loss(logps_N: Tensor) -> Tensor:
-    """1 − p per token, from log-probs (nats).
+    """Return 1 − p per token, from log-probs (nats).
 
     >>> import torch
     >>> dft_loss(torch.tensor([0.0, 0.25]).log())

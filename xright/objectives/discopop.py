@@ -16,7 +16,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def discopop_loss(margins_B: Tensor, tau: float) -> Tensor:
-    """ℓ per pair, from margins of rewards βh; m exp(−βh) is one exponential, which is finite wherever βh is.
+    """Return ℓ per pair, from margins of rewards βh; m exp(−βh) is one exponential, which is finite wherever βh is.
 
     >>> import torch
     >>> discopop_loss(torch.tensor([0.0, 1000.0, -1000.0]), tau=0.05)  # the first: (log 2 + 1) / 2
@@ -36,5 +36,4 @@ class DiscoPOP(OnPairs):
         self.tau = check_number("tau", tau, lambda x: 0 < x < 1, "a number in (0, 1), for example 0.05")
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return discopop_loss(rewards_RB[0] - rewards_RB[1], self.tau)

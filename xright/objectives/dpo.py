@@ -18,7 +18,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def dpo_loss(margins_B: Tensor, beta: float, label_smoothing: float = 0.0) -> Tensor:
-    """ℓ per pair, from margins h in nats.
+    """Return ℓ per pair, from margins h in nats.
 
     >>> import torch
     >>> dpo_loss(torch.tensor([0.0]), beta=0.1)  # policy = reference: log 2
@@ -42,7 +42,6 @@ class DPO(OnPairs):
         self.label_smoothing = check_smoothing(label_smoothing)
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return dpo_loss(pairs.margins_B, self.beta, self.label_smoothing)
 
 

@@ -31,5 +31,4 @@ class DPONorm(OnPairs):
         return self.beta * pairs.log_ratios_RB / pairs.lengths_RB
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return dpo_loss(rewards_RB[0] - rewards_RB[1], beta=1.0)

@@ -17,7 +17,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def exo_loss(margins_B: Tensor, label_smoothing: float) -> Tensor:
-    """ℓ per pair, from margins of rewards βh and ε.
+    """Return ℓ per pair, from margins of rewards βh and ε.
 
     >>> import math, torch
     >>> exo_loss(torch.tensor([0.0, math.log(3)]), label_smoothing=0.25).abs() < 1e-6  # σ(log 3) = 3/4 = 1 − ε
@@ -40,5 +40,4 @@ class EXO(OnPairs):
         self.value_at_reference = -math.log(4 * self.label_smoothing * (1 - self.label_smoothing)) / 2
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return exo_loss(rewards_RB[0] - rewards_RB[1], self.label_smoothing)

@@ -13,7 +13,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def hinge_loss(margins_B: Tensor) -> Tensor:
-    """ℓ per pair, from margins of rewards.
+    """Return ℓ per pair, from margins of rewards.
 
     >>> import torch
     >>> hinge_loss(torch.tensor([-1.0, 0.0, 0.25, 2.0]))
@@ -28,5 +28,4 @@ class Hinge(OnPairs):
     label, value_at_reference = "Hinge", 1.0
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return hinge_loss(rewards_RB[0] - rewards_RB[1])

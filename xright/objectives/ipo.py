@@ -13,7 +13,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def ipo_loss(margins_B: Tensor, beta: float) -> Tensor:
-    """ℓ per pair, from length-averaged margins h̄ (nats per token)."""
+    """Return ℓ per pair, from length-averaged margins h̄ (nats per token)."""
     return (margins_B - 1 / (2 * beta)) ** 2
 
 
@@ -27,6 +27,5 @@ class IPO(OnPairs):
         self.value_at_reference = (1 / (2 * self.beta)) ** 2
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         averaged_RB = pairs.log_ratios_RB / pairs.lengths_RB
         return ipo_loss(averaged_RB[0] - averaged_RB[1], self.beta)

@@ -19,7 +19,7 @@ from xright.objectives.pairs import check_beta, log_ratios
 
 
 def kto_loss(rewards_B: Tensor, labels_B: Tensor, desirable: float, undesirable: float) -> Tensor:
-    """ℓ per answer, from rewards β(r − z) and labels (true: a good answer).
+    """Return ℓ per answer, from rewards β(r − z) and labels (true: a good answer).
 
     >>> kto_loss(torch.tensor([0.0, 0.0]), torch.tensor([True, False]), desirable=1.0, undesirable=2.0)
     tensor([0.5000, 1.0000])

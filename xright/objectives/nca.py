@@ -15,7 +15,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def nca_loss(rewards_RB: Tensor) -> Tensor:
-    """ℓ per pair, from rewards of chosen and rejected answers.
+    """Return ℓ per pair, from rewards of chosen and rejected answers.
 
     >>> import torch
     >>> nca_loss(torch.tensor([[0.0], [0.0]]))  # 2 log 2
@@ -32,5 +32,4 @@ class NCA(OnPairs):
     lower_bound = math.log(3 / 2) + math.log(3) / 2  # at σ(R_w) = 2/3, R_l = −∞
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return nca_loss(rewards_RB)

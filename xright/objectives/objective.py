@@ -16,7 +16,7 @@ from xright.forward.batch import Batch
 
 
 class Objective(ABC):
-    """From (policy, batch) to (loss, metrics), both summed over the batch's units.
+    """Maps (policy, batch) to (loss, metrics), both summed over the batch's units.
 
     stream: name of the data stream whose rows it takes. responses: answers to a prompt that it needs. unit: of f.
     label: what people call it.
@@ -58,7 +58,8 @@ class Objective(ABC):
 
 
 def labels(objectives: Mapping[str, Objective]) -> dict[str, str]:
-    """What people call each objective of a run: its label; where several share one, the name that the run gives it."""
+    """Return what people call each objective of a run: its label; where several share one, the name that the run gives
+    it."""
     shared = Counter(objective.label for objective in objectives.values())
     return {
         name: objective.label

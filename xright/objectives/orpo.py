@@ -18,7 +18,7 @@ from xright.objectives.objective import Objective
 
 
 def orpo_loss(mean_logps_RB: Tensor, weight: float) -> Tensor:
-    """ℓ per pair, from length-averaged log-probs (2, B): chosen, rejected; all < 0."""
+    """Return ℓ per pair, from length-averaged log-probs (2, B): chosen, rejected; all < 0."""
     log_odds_RB = mean_logps_RB - torch.log1p(-mean_logps_RB.exp())
     return -mean_logps_RB[0] - weight * F.logsigmoid(log_odds_RB[0] - log_odds_RB[1])
 
@@ -35,7 +35,6 @@ class ORPO(Objective):
         self.weight = check_number("weight", weight, lambda x: x >= 0, "a number >= 0, for example 0.1")
 
     def size(self, batch: Batch) -> int:
-        """Pairs."""
         return batch.n_rows
 
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -17,7 +17,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def robust_dpo_loss(margins_B: Tensor, label_smoothing: float) -> Tensor:
-    """ℓ per pair, from margins of rewards βh and ε.
+    """Return ℓ per pair, from margins of rewards βh and ε.
 
     >>> import torch
     >>> robust_dpo_loss(torch.tensor([0.0, 8.0]), label_smoothing=0.1)
@@ -38,5 +38,4 @@ class RobustDPO(OnPairs):
         self.lower_bound = -math.inf if self.label_smoothing else 0.0
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return robust_dpo_loss(rewards_RB[0] - rewards_RB[1], self.label_smoothing)

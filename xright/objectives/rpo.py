@@ -16,7 +16,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def rpo_loss(margins_B: Tensor, nll_B: Tensor, alpha: float) -> Tensor:
-    """ℓ per pair, from margins of rewards βh and the chosen answers' NLL per token.
+    """Return ℓ per pair, from margins of rewards βh and the chosen answers' NLL per token.
 
     >>> import torch
     >>> rpo_loss(torch.tensor([0.0]), torch.tensor([2.0]), alpha=0.5)  # log 2 + 1
@@ -35,5 +35,4 @@ class RPO(OnPairs):
         self.alpha = check_number("alpha", alpha, lambda x: x > 0, "a number > 0 (with 0 this were objective=dpo)")
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return rpo_loss(rewards_RB[0] - rewards_RB[1], pairs.nll_B, self.alpha)

@@ -22,7 +22,7 @@ class SFT(Objective):
         self.stream = stream
 
     def size(self, batch: Batch) -> int:
-        """Tokens of the first responses."""
+        """Count the tokens of the first responses."""
         return sum(batch.lengths[: batch.n_rows])
 
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -14,7 +14,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def simpo_loss(margins_B: Tensor, gamma: float) -> Tensor:
-    """ℓ per pair, from margins of rewards.
+    """Return ℓ per pair, from margins of rewards.
 
     >>> import torch
     >>> simpo_loss(torch.tensor([1.0]), gamma=1.0)  # the margin aimed at: log 2
@@ -39,5 +39,4 @@ class SimPO(OnPairs):
         return self.beta * pairs.logps_RB / pairs.lengths_RB
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return simpo_loss(rewards_RB[0] - rewards_RB[1], self.beta * self.gamma_beta_ratio)

@@ -13,7 +13,7 @@ from xright.objectives.pairs import OnPairs, Pairs
 
 
 def sppo_loss(log_ratios_RB: Tensor, beta: float) -> Tensor:
-    """ℓ per pair, from log-ratios of chosen and rejected answers.
+    """Return ℓ per pair, from log-ratios of chosen and rejected answers.
 
     >>> import torch
     >>> sppo_loss(torch.tensor([[0.0, 5.0], [0.0, -4.0]]), beta=0.1)  # 1/(2β) = 5
@@ -33,5 +33,4 @@ class SPPO(OnPairs):
         self.value_at_reference = 1 / (2 * self.beta**2)
 
     def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
-        """Return ℓ per pair."""
         return sppo_loss(pairs.log_ratios_RB, self.beta)

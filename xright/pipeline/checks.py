@@ -19,7 +19,7 @@ from xright.data.prompts import Row, Template
 from xright.data.stream import Stream, streams_of
 from xright.errors import UserError, check_number
 from xright.forward.collate import LAYOUTS, collate
-from xright.machine.places import place
+from xright.machine.paths import place
 from xright.objectives import Objective, labels
 from xright.optim import Optim
 from xright.starts import Start
@@ -96,7 +96,7 @@ def check_config(cfg: DictConfig) -> None:
     for node in filter(None, probe.logger.values()):
         build(node, _partial_=True)  # what it names is there; nothing is opened yet
     _check_comparing(schedule, build(probe.optim), trainer)
-    _check_start(build(probe.start), schedule, cfg.model.lora.r)
+    _check_start(build(probe.start), schedule, objectives, cfg.model.lora.r)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
     if unknown := [name for name in schedule.objectives if name not in objectives]:
         raise UserError(f"the strategy asks for objectives {unknown}, but only {sorted(objectives)} are configured.")
@@ -161,28 +161,27 @@ def _check_stream(name: str, objective: Objective, streams: Mapping[str, Stream]
             "it, as in conf/stream, or name another."
         )
     stream = streams[objective.stream]
-    if stream.labelled != objective.labelled:
-        reads, have = (
-            ("labels", "none") if objective.labelled else ("no labels", "bad answers, so labelled, among them")
-        )
-        kind = "of labelled rows" if objective.labelled else "without labels"
+    if stream.labelled != objective.labelled or len(stream.responses) < objective.responses:
+        does, kind = f"compares {objective.responses} answers to a prompt", "pairs"
+        does, kind = ("learns from good answers", "completions") if objective.responses == 1 else (does, kind)
+        does, kind = ("learns from labels", "labelled rows") if objective.labelled else (does, kind)
         raise UserError(
-            f"objectives.{name} reads {reads}, but the rows of its stream {stream.name!r} ({stream.kind}) have {have}; "
-            f"give objectives.{name}.stream=…, a stream {kind}."
-        )
-    if len(stream.responses) < objective.responses:
-        raise UserError(
-            f"objectives.{name} compares {objective.responses} answers to a prompt, but the rows of its stream "
-            f"{stream.name!r} are {stream.kind}; give objectives.{name}.stream=…, a stream of pairs."
+            f"objectives.{name} {does}, but the rows of its stream {stream.name!r} are {stream.kind}; "
+            f"give objectives.{name}.stream=…, a stream of {kind}."
         )
 
 
-def _check_start(start: Start, schedule: Schedule, rank: int) -> None:
-    """UserError where an adapter is to be trained from a start that takes none."""
+def _check_start(start: Start, schedule: Schedule, objectives: Mapping[str, Objective], rank: int) -> None:
+    """UserError for an adapter to be trained from a start that takes none, and for models that nobody trains."""
     if rank and schedule.phases and not start.takes_adapter:
         raise UserError(
             f"start={start.name!r} has weights that are in no folder, so no adapter (model.lora.r={rank}) can be "
             "trained from it; give model.lora.r=0, or strategy=model_average, which trains nothing."
+        )
+    trained = [name for name, objective in objectives.items() if not objective.surrogate]
+    if unknown := [name for name in start.importance or {} if name not in trained]:
+        raise UserError(
+            f"start.weights names {', '.join(unknown)}, but the models to merge are of {', '.join(trained)}."
         )
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from xright.config.naming import material
-from xright.errors import UserError
+from xright.errors import UserError, reason_of
 from xright.machine import files, preemption
+from xright.machine.locks import held
 from xright.machine.ranks import barrier, is_first, lost
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ LONGEST_REASON = 300  # characters
 
 
 class RunFolder:
-    """One run's folder. Nothing is created before `begin`."""
+    """The folder of one run, of which nothing is created before `begin`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -87,18 +87,9 @@ class RunFolder:
             barrier()
             yield
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path.parent / f".{self.path.name}.lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            log.info("waiting for another process that works on %s", self.path)
-            lock.acquire()
-        try:
+        with held(self.path.parent / f".{self.path.name}.lock", f"works on {self.path}"):
             barrier()
             yield
-        finally:
-            lock.release()
 
     def begun_by(self) -> str | None:
         """The number of the SLURM job that began this run, where one did."""
@@ -115,10 +106,10 @@ class RunFolder:
         files.write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write `result.json`, whole or not at all."""
+        """Write `result.json`, atomically, once all beside it is on the disk."""
         self._forget_end()
         files.sync_all(self.path, without="checkpoints")  # a result stands for all that is beside it
-        files.write(self.path / "result.json", json.dumps(dict(result), indent=2, ensure_ascii=False) + "\n")
+        files.write_json(self.path / "result.json", dict(result))
 
     @contextmanager
     def telling_why(self) -> Iterator[None]:
@@ -137,7 +128,7 @@ class RunFolder:
             return
         when = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         try:
-            files.write(self.path / "ended.json", json.dumps({"reason": reason, "when": when}, indent=2) + "\n")
+            files.write_json(self.path / "ended.json", {"reason": reason, "when": when})
         except OSError:
             with suppress(OSError):
                 self._forget_end()
@@ -148,7 +139,7 @@ class RunFolder:
 
 
 def why(error: BaseException) -> str:
-    """What ended a run, on one line of at most LONGEST_REASON characters.
+    """Return what ended a run, on one line of at most LONGEST_REASON characters.
 
     >>> why(ValueError("no room\\nat all"))
     'ValueError: no room at all'
@@ -176,7 +167,7 @@ def _written(file: Path) -> Mapping[str, Any]:
             return found
         reason = "it holds no settings"
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:150]
+        reason = reason_of(error, 150)
     raise UserError(
         f"{file} is damaged ({reason}); remove it and the same command goes on, if the checkpoints beside it are of "
         "this run."

@@ -102,7 +102,8 @@ class JointRun:
         schedule = self.schedule.steps(stages.steps_per_epoch, settings.epochs)
         method = method_of(
             self.schedule, stages.steps_per_epoch, settings.epochs,
-            start=self.start.name, start_weights=self.start.importance, labels=labels(stages.objectives),
+            start=self.start.name, start_weights=self.start.importance, start_settings=self.start.settings,
+            labels=labels(stages.objectives),
         )  # fmt: skip
         trajectory = Trajectory(folder.path, stages.objectives, self.optima, stages.steps_per_epoch)
         checkpoints = Checkpoint(folder.path / "checkpoints", settings.loop.checkpoint_every, stages.identity(config))
@@ -136,14 +137,14 @@ class JointRun:
         return self.start.policy(self.stages, self.stages.settings.seed)
 
     def _about(self, method: Method) -> dict[str, Any]:
-        """Which run it is."""
+        """Return what `result.json` says of which run it is."""
         return {
             "strategy": self.strategy, "label": method.label, "lam": self.cfg.lam if method.weights else None,
             "seed": self.cfg.seed, "name": self.cfg.name, "stopped_by": "budget", "method": method.as_data(),
         }  # fmt: skip
 
     def _behaviour(self, policy: nn.Module) -> dict[str, float]:
-        """What the final model does when asked: the source's probes, completed greedily and judged."""
+        """Return what the final model does when asked: the source's probes, completed greedily and judged."""
         corpus = self.stages.corpus
         probes, template = corpus.source.probes(), corpus.templates[corpus.asked]
         prompts = [template.render(corpus.tokenizer, probe.prompt) for probe in probes]

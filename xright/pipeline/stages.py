@@ -14,8 +14,6 @@ rounds differently (layout, micro-batches, the number of ranks: 1e-7) is not in 
 `tests/test_keys.py` goes through every setting.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,11 +30,12 @@ from xright.config.naming import material
 from xright.config.settings import Settings
 from xright.data.corpus import Corpus
 from xright.data.datamodule import batch_sizes, batches, check_ranks, steps_per_epoch
-from xright.data.identity import tokenizer_identity
 from xright.data.rows import Rows
 from xright.data.sampler import BatchSize
+from xright.data.tokenizer_identity import tokenizer_identity
 from xright.errors import UserError
 from xright.forward.fits import check_fits, check_same_tokens
+from xright.machine.files import hash_of
 from xright.machine.ranks import world_size
 from xright.models.pretrained import Pretrained, merged_base
 from xright.pipeline.reference import stored_logps
@@ -83,15 +82,16 @@ class Stages:
             self.policy(SEED)
 
     def identity(self, config: Mapping[str, Any]) -> str:
-        """What a checkpoint of the joint run stands for: the settings that matter, and the rows they have led to."""
+        """Return what a checkpoint of the joint run stands for: the settings that matter, and the rows they have led
+        to."""
         rows = [*self.streams.values(), *map(self.corpus.evaluation, self.names)]
         reference = self.reference.identity if any(part.reference_NR is not None for part in rows) else None
         told = [material(config), self._policy_key(), reference, *(part.digest for part in rows)]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        return hash_of(told)
 
     @cached_property
     def base(self) -> Pretrained:
-        """The base model."""
+        """Return the base model, which is built and pretrained first where the configuration says how."""
         model = self.settings.model
         if not model.init:
             assert model.path
@@ -115,7 +115,7 @@ class Stages:
 
     @cached_property
     def reference(self) -> Pretrained:
-        """π_ref."""
+        """Return the reference policy π_ref, which is trained first where it is to be."""
         kind, training = self.settings.reference, self.settings.reference_training
         if kind == BASE:
             log.info("reference: the base model, %s", self.base)
@@ -141,8 +141,8 @@ class Stages:
         return Pretrained(str(folder))
 
     def _reference_rows(self, kind: str) -> tuple[Rows, BatchSize]:
-        """What a trained reference learns: the first responses of a stream, or the chosen ones of the run's pairs and
-        the good ones of its labelled rows."""
+        """Return what a trained reference learns: the first responses of a stream, or the chosen ones of the run's
+        pairs and the good ones of its labelled rows."""
         streams = {name: self.corpus.streams[name] for name in self.names}
         judged = [name for name, stream in streams.items() if len(stream.responses) > 1 or stream.labelled]
         names = judged if kind == CHOSEN else [kind]
@@ -183,17 +183,17 @@ class Stages:
 
     @property
     def streams(self) -> dict[str, Rows]:
-        """Training rows of all streams."""
+        """Return the training rows of all streams."""
         return {name: train_rows for name, (train_rows, _) in self.rows.items()}
 
     @property
     def evaluation(self) -> dict[str, Rows]:
-        """Evaluation rows of each objective."""
+        """Return the evaluation rows of each objective."""
         return {name: self.rows[objective.stream][1] for name, objective in self.objectives.items()}
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of one pass over the longest loader."""
+        """Return the steps of one pass over the longest loader."""
         rows = {name: self.corpus.train(name) for name in self.names}
         return steps_per_epoch(rows, self.batch_size)
 

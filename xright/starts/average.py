@@ -28,7 +28,7 @@ class Average(Start):
         self.importance = check_weights(weights)
 
     def policy(self, stages: Stages, seed: int) -> nn.Module:
-        """The average; the seed decides nothing."""
+        """Return the average of the models; the seed decides nothing."""
         settings = stages.settings.model
         folders = {stages.optimum(name).folder / "model": weight for name, weight in self.importance.items()}
         averaged = models.average(folders, trust_remote_code=settings.trust_remote_code)

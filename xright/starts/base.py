@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Base(Start):
-    """The usual start."""
+    """The run begins with the base model, as in the paper."""
 
     name = "base"
     is_reference = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -22,6 +22,11 @@ class Start(ABC):
     importance: Mapping[str, float] | None = None
     is_reference = False
     takes_adapter = True
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Hyper-parameters that tell two starts of a kind apart, {name: (value, usual value)}."""
+        return {}
 
     @abstractmethod
     def policy(self, stages: Stages, seed: int) -> nn.Module:

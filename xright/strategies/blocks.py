@@ -29,7 +29,6 @@ class Blocks(Selector):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The lengths."""
         return {"steps": (",".join(f"{name}:{count}" for name, count in self.steps.items()), None)}
 
     @property

@@ -34,7 +34,6 @@ class CAGrad(Compared):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """c, beside the others."""
         return {"c": (self.c, self.usual_c), **super().settings}
 
     def alphas(self, gramian_KK: np.ndarray, weights: Mapping[str, float], step: int) -> np.ndarray:
@@ -48,7 +47,6 @@ class CAGrad(Compared):
         return weights_K + (radius / length * u_K if length**2 > FLAT else 0.0)
 
     def kept(self, u_K: np.ndarray, weights_K: np.ndarray) -> np.ndarray:
-        """All of u."""
         return u_K
 
 

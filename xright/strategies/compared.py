@@ -5,8 +5,8 @@ and K − 1 gradients more in memory. Two ways to pay less: G every `k` steps on
 objective a step in between, drawn with probability α_i / Σα and given the weight Σα, which leaves the expected
 direction as it is and costs what ALRIGHT costs.
 
-How the weights enter is each rule's affair; equal ones leave the published rule as it is. An objective of weight 0 takes
-no part.
+How the weights enter is each rule's affair; equal ones leave the published rule as it is. An objective of weight 0
+takes no part.
 """
 
 from abc import abstractmethod
@@ -84,11 +84,9 @@ class Compared(Weighted):
         return {[*used][drawn]: total}
 
     def state_dict(self) -> dict[str, Any]:
-        """The last α."""
         return {"alpha": dict(self.alpha)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore it."""
         self.alpha = dict(state["alpha"])
 
 

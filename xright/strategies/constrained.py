@@ -83,6 +83,5 @@ class Constrained(Gapped):
         return {**super().state_dict(), "nu": dict(self.nu), "asked": self.asked}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
         super().load_state_dict(state)
         self.nu, self.asked = dict(state["nu"]), state["asked"]

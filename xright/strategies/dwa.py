@@ -35,11 +35,9 @@ class DWA(Weighted):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """T and the window."""
         return {"temperature": (self.temperature, USUAL_T), "window": (self.window, USUAL_WINDOW)}
 
     def weights(self, step: int) -> dict[str, float]:
-        """Kept for a window."""
         rates = np.ones(len(self.names))
         if len(self.means) == 2:
             before, last = self.means
@@ -60,6 +58,5 @@ class DWA(Weighted):
         return {"sums": dict(self.sums), "count": self.count, "means": [dict(mean) for mean in self.means]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
         self.sums, self.count = dict(state["sums"]), state["count"]
         self.means = [dict(mean) for mean in state["means"]]

@@ -38,12 +38,10 @@ class EXP3(WeightedGaps):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """γ and η."""
         return {"gamma": (self.gamma, USUAL_GAMMA), "eta": (self.eta, USUAL_ETA)}
 
     @property
     def chances(self) -> dict[str, float]:
-        """π."""
         shares = (1 - self.gamma) * softmax([*self.logits.values()]) + self.gamma / len(self.logits)
         return dict(zip(self.logits, shares.tolist(), strict=True))
 
@@ -61,10 +59,8 @@ class EXP3(WeightedGaps):
             self.logits[name] += self.eta * reward / (chances[name] * len(chances))
 
     def state_dict(self) -> dict[str, Any]:
-        """Also log v."""
         return {**super().state_dict(), "logits": dict(self.logits)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore it."""
         super().load_state_dict(state)
         self.logits = dict(state["logits"])

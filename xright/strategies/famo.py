@@ -60,7 +60,6 @@ class FAMO(Weighted):
         return dict(zip(self.names, shares_K.tolist(), strict=True))
 
     def reviews(self, step: int) -> tuple[str, ...]:
-        """All."""
         return self.names
 
     def review(self, losses: Mapping[str, float]) -> None:
@@ -78,7 +77,6 @@ class FAMO(Weighted):
         return {"v": self.v_K.tolist(), "moments": self.moments_2K.tolist(), "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
         self.v_K, self.moments_2K = np.array(state["v"]), np.array(state["moments"])
         self.steps = state["steps"]
 
@@ -88,5 +86,5 @@ class FAMO(Weighted):
 
 
 def softmax_log(v_K: np.ndarray) -> np.ndarray:
-    """log softmax(v)."""
+    """The logarithm of softmax(v), without overflow."""
     return v_K - np.logaddexp.reduce(v_K)

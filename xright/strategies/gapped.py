@@ -27,11 +27,9 @@ class Gapped(Selector):
         self.gaps.update({name: loss - self.optima[name] for name, loss in losses.items()})
 
     def state_dict(self) -> dict[str, Any]:
-        """The last-seen gaps."""
         return {"gaps": dict(self.gaps)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the last-seen gaps."""
         self.gaps = dict(state["gaps"])
 
 

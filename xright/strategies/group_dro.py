@@ -38,7 +38,6 @@ class GroupDRO(WeightedGaps):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """η."""
         return {"eta": (self.eta, USUAL_ETA)}
 
     def looks(self, step: int) -> tuple[str, ...]:
@@ -59,6 +58,5 @@ class GroupDRO(WeightedGaps):
         return {**super().state_dict(), "logits": dict(self.logits), "asked": self.asked}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
         super().load_state_dict(state)
         self.logits, self.asked = dict(state["logits"]), state["asked"]

@@ -34,7 +34,6 @@ class MAXRIGHT(WeightedGaps):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """k."""
         return {"k": (self.k, USUAL_K)}
 
     def looks(self, step: int) -> tuple[str, ...]:

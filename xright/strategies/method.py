@@ -10,7 +10,6 @@ from typing import Any
 
 from xright.strategies.only import Only
 from xright.strategies.schedule import Phase, Schedule
-from xright.strategies.selector import Selector
 from xright.strategies.weights import in_words
 
 BASE = "base"
@@ -44,10 +43,11 @@ def method_of(
     *,
     start: str,
     start_weights: Mapping[str, float] | None = None,
+    start_settings: Mapping[str, tuple[Any, Any]] | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> Method:
-    """The method of a run of so many epochs. start: what its starting point is called, and its weights. labels: what
-    people call the objectives; None: their names in capitals."""
+    """The method of a run of so many epochs. start: what its starting point is called, and its weights and settings.
+    labels: what people call the objectives; None: their names in capitals."""
     phases = [
         {
             "rule": rule.name, "objectives": list(rule.objectives), "epochs": own or epochs,
@@ -61,20 +61,24 @@ def method_of(
         family, name = "joint" if len(rule.objectives) > 1 else "single", rule.name
         if isinstance(rule, Only):
             name = f"{_called(rule.objective, labels)} only"
-        weights, unusual = rule.importance, _unusual(rule)
+        weights, unusual = rule.importance, _unusual(rule.settings)
         settings = {key: value for key, (value, _) in rule.settings.items()}
     else:
         family, name = "sequential" if rules else "merge", schedule.name if rules else start
         weights, unusual, settings = None if rules else start_weights, _order(schedule.phases, labels), {}
-    origin = "" if start == BASE or not rules else f"from {start} {in_words(start_weights)}" if start_weights else start
+    own = _unusual(start_settings or {})
+    if not rules:
+        unusual, settings = own, {key: value for key, (value, _) in (start_settings or {}).items()}
+    words = " ".join(filter(None, (start, in_words(start_weights) if start_weights else "", own)))
+    origin = "" if start == BASE or not rules else f"from {words}" if start_weights else words
     variant = " ".join(filter(None, (name, unusual, origin)))
     label = " ".join(filter(None, (name, in_words(weights) if weights else "", unusual, origin)))
     return Method(family, name, weights, phases, start=start, variant=variant, label=label, settings=settings)
 
 
-def _unusual(rule: Selector) -> str:
+def _unusual(settings: Mapping[str, tuple[Any, Any]]) -> str:
     """Settings that are not at their usual value."""
-    return " ".join(f"{key}={value}" for key, (value, usual) in rule.settings.items() if value != usual)
+    return " ".join(f"{key}={value}" for key, (value, usual) in settings.items() if value != usual)
 
 
 def _called(objective: str, labels: Mapping[str, str] | None) -> str:
@@ -88,7 +92,7 @@ def _order(phases: tuple[Phase, ...], labels: Mapping[str, str] | None) -> str:
     names = [
         _called(rule.objectives[0], labels)
         if len(rule.objectives) == 1
-        else " ".join(filter(None, (rule.name, in_words(rule.importance or {}), _unusual(rule))))
+        else " ".join(filter(None, (rule.name, in_words(rule.importance or {}), _unusual(rule.settings))))
         for rule, _ in phases
     ]
     return f"{'→'.join(names)} ({','.join('all' if epochs is None else str(epochs) for _, epochs in phases)})"

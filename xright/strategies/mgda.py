@@ -25,7 +25,6 @@ class MGDA(Compared):
     """The min-norm point of the gradients over their weights."""
 
     def alphas(self, gramian_KK: np.ndarray, weights: Mapping[str, float], step: int) -> np.ndarray:
-        """Minimise over the simplex."""
         factors_K = 1 / factors(weights)
         return factors_K * min_norm(gramian_KK * np.outer(factors_K, factors_K))
 

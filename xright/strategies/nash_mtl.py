@@ -23,7 +23,7 @@ ENOUGH = 1e-13  # of the squared Newton decrement
 
 
 class NashMTL(Compared):
-    """The Nash bargaining solution."""
+    """The objectives bargain for the direction."""
 
     name = "Nash-MTL"
 

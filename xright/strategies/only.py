@@ -21,7 +21,6 @@ class Only(Selector):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Its one objective."""
         return (self.objective,)
 
     def weights(self, step: int) -> dict[str, float]:

@@ -72,11 +72,9 @@ class PCD(Compared):
         return made_K * scales_K * np.sqrt(gramian_KK[0, 0] / length)
 
     def state_dict(self) -> dict[str, Any]:
-        """Also the averages."""
         return {**super().state_dict(), "squares": dict(self.squares), "seen": self.seen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
         super().load_state_dict(state)
         self.squares, self.seen = dict(state["squares"]), state["seen"]
 

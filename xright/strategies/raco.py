@@ -25,5 +25,4 @@ class RACO(CAGrad):
         super().__init__(weights, c, **options)
 
     def kept(self, u_K: np.ndarray, weights_K: np.ndarray) -> np.ndarray:
-        """u, at most w."""
         return np.minimum(u_K, weights_K)

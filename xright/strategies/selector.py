@@ -73,11 +73,11 @@ class Selector(ABC):
         return ()
 
     def review(self, losses: Mapping[str, float]) -> None:
-        """Told them."""
+        """Told what the reviewed losses are after the update."""
 
     def state_dict(self) -> dict[str, Any]:
         """What must be saved to go on exactly; empty for rules without memory."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore `state_dict()`."""
+        """Take up the memory that `state_dict` has saved."""

@@ -37,7 +37,6 @@ class STCH(WeightedGaps):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """μ."""
         return {"mu": (self.mu, USUAL_MU)}
 
     def looks(self, step: int) -> tuple[str, ...]:

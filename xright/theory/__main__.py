@@ -1,4 +1,12 @@
-"""`python -m xright.theory OUT`: the convex results -> OUT/theory.json, and the figures as PDF, SVG and PNG."""
+"""Recompute the convex results of arXiv 2410.15483: OUT/theory.json (every number) and three figures as PDF, SVG and
+PNG: figure_2 (two parameters), figure_6 (one), gap_against_horizon (E[G] against T with the bound).
+
+Files of the same name are replaced. The last line printed is the path of theory.json.
+
+Examples
+  python -m xright.theory theory                             every number of the paper, in a minute on two cores
+  python -m xright.theory theory --seeds 16 --processes 2    fewer runs of ALRIGHT
+"""
 
 import argparse
 import json
@@ -14,6 +22,8 @@ import numpy as np
 
 from xright import __version__
 from xright.errors import UserError
+from xright.machine.command import exits, help_of
+from xright.machine.files import write
 from xright.theory.figures import FIGURES
 from xright.theory.recompute import recompute
 
@@ -21,16 +31,12 @@ PNG_DPI = 200
 NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}  # the same input gives the same file
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compute, write, print the path of theory.json. Exit code 2 for bad input."""
-    asked = _parser().parse_args(arguments)
-    try:
-        _check(asked.out, asked.seeds, asked.processes)
-        print(_write(asked.out, asked.seeds, asked.processes))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+@exits
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compute, write, print the path of theory.json."""
+    asked = parser().parse_args(arguments)
+    _check(asked.out, asked.seeds, asked.processes)
+    print(_write(asked.out, asked.seeds, asked.processes))
 
 
 def _write(out: Path, seeds: int, processes: int | None) -> Path:
@@ -49,9 +55,8 @@ def _write(out: Path, seeds: int, processes: int | None) -> Path:
         "machine": machine,
         "seconds": round(time.perf_counter() - started, 1),
     }
-    path, unfinished = out / "theory.json", out / "theory.json.tmp"
-    unfinished.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    path = out / "theory.json"
+    write(path, json.dumps(results, indent=1, allow_nan=False) + "\n")
     return path
 
 
@@ -69,18 +74,13 @@ def _check(out: Path, seeds: int, processes: int | None) -> None:
         raise UserError(f"OUT={str(out)!r} is not writable; name another folder.")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m xright.theory",
-        description="Recompute the convex results of arXiv 2410.15483: OUT/theory.json (every number) and three "
-        "figures as PDF, SVG and PNG: figure_2 (two parameters), figure_6 (one), gap_against_horizon (E[G] against "
-        "T with the bound). Files of the same name are replaced. The last line printed is the path of theory.json.",
-        epilog="example: python -m xright.theory theory",
-    )
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write to; made if it does not exist")
-    parser.add_argument("--seeds", type=int, default=256, help="runs of ALRIGHT per T; an eighth at T = 100,000 (256)")
-    parser.add_argument("--processes", type=int, help="worker processes (default: one per core)")
-    return parser
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command line."""
+    made = argparse.ArgumentParser(prog="python -m xright.theory", **help_of(__doc__))
+    made.add_argument("out", metavar="OUT", type=Path, help="folder to write to; made if it does not exist")
+    made.add_argument("--seeds", type=int, default=256, help="runs of ALRIGHT per T; an eighth at T = 100,000 (256)")
+    made.add_argument("--processes", type=int, help="worker processes (default: one per core)")
+    return made
 
 
 if __name__ == "__main__":

@@ -62,5 +62,5 @@ def one_parameter(results: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _series(panel: str, series: str, x: Any, y: Any) -> pd.DataFrame:
-    """One line; x may be keys of JSON."""
+    """Return the points of one line; x may be keys of JSON."""
     return pd.DataFrame({"panel": panel, "series": series, "x": [float(at) for at in x], "y": [float(at) for at in y]})

@@ -68,8 +68,16 @@ def descend(
                 if theta.ndim > 1:
                     raise ValueError(f"{selector} looks at losses, so it drives one run, not {len(theta)} step sizes")
                 selector.observe({name: float(problem.objectives[name].loss(theta)) for name in looked})
-            weights = selector.weights(step)
-            losses = {name: problem.objectives[name].loss(theta) for name in weights}
+            if compared := selector.compares(step):
+                if theta.ndim > 1:
+                    raise ValueError(
+                        f"{selector} compares gradients, so it drives one run, not {len(theta)} step sizes"
+                    )
+                gradients = np.stack([problem.objectives[name].gradient(theta) for name in compared])
+                weights = selector.combine(step, gradients @ gradients.T)
+            else:
+                weights = selector.weights(step)
+            losses = {name: problem.objectives[name].loss(theta) for name in compared or weights}
             if stage_ends_below is not None and all(np.all(loss < stage_ends_below) for loss in losses.values()):
                 break
             direction = problem.mixture(weights).gradient(theta) + decay * theta
@@ -77,6 +85,8 @@ def descend(
             theta = project(theta) if project else theta
             if theta.ndim == 1:
                 selector.observe({name: float(loss) for name, loss in losses.items()})
+            if reviewed := selector.reviews(step):
+                selector.review({name: float(problem.objectives[name].loss(theta)) for name in reviewed})
             taken += 1
             if taken in visit:
                 visited[taken] = theta

@@ -119,7 +119,7 @@ def _parameter_space(axes: Axes, path: pd.DataFrame, method: str) -> None:
 
 
 def _objective_space(axes: Axes, path: pd.DataFrame, method: str, title: str) -> None:
-    """(f_DPO, f_SFT) along the path."""
+    """Draw (f_DPO, f_SFT) along the path."""
     points = path[["f_dpo", "f_sft"]].to_numpy()
     axes.plot(*points.T, color=look(method)[0], linewidth=2.2)
     _ends(axes, points)
@@ -148,12 +148,12 @@ def _objectives(axes: Axes, series: Mapping[str, tuple[np.ndarray, np.ndarray]])
 
 
 def _curve(axes: Axes, rows: Mapping[str, Any], key: str, looks: tuple[str, str], label: str, dash: str) -> None:
-    """One line over horizons."""
+    """Draw one line over the horizons."""
     colour, marker = looks
     values = [row[key] for row in rows.values()]
     axes.plot(_numbers(rows), values, dash, color=colour, marker=marker, markersize=4, linewidth=1.3, label=label)
 
 
 def _numbers(rows: Mapping[str, Any]) -> list[int]:
-    """Horizons are keys of JSON."""
+    """Return horizons, which are keys of JSON, as numbers."""
     return [int(horizon) for horizon in rows]

@@ -31,7 +31,8 @@ def gaps(theta: Array, lam: float = LAM) -> Array:
 
 
 def lower_bound(lam: float) -> dict[str, float]:
-    """Where the mixture's optimum lies, its value, and G at θ = 0, beyond which Sequential ends (theorem 3.3)."""
+    """Return where the mixture's optimum lies, its value, and G at θ = 0, beyond which Sequential ends (theorem
+    3.3)."""
     theta = table_1_minimiser(lam)
     best = table_1().mixture({"dpo": lam, "sft": 1 - lam}).loss(np.array([theta]))
     return {"theta_star": theta, "f_star": float(best), "gap_at_zero": float(gaps(np.zeros(1), lam))}
@@ -71,7 +72,7 @@ def bound(alpha_0: float, horizon: int, lam: float = LAM) -> float:
 
 
 def maxright_limit(lam: float, updates: int = 50_000) -> dict[str, float]:
-    """Where exact MAXRIGHT (k = 1) ends under α_t = 10/(t+1), the point of equal weighted gaps, and G there."""
+    """Return where exact MAXRIGHT (k = 1) ends under α_t = 10/(t+1), the point of equal weighted gaps, and G there."""
     selector = MAXRIGHT(trade_off(lam), optima={"dpo": 0.0, "sft": 0.0}, k=1)
     end = descend(table_1(), selector, updates, lambda step: 10.0 / (step + 1)).theta
     limit = table_1_equal_gap(lam)
@@ -84,10 +85,10 @@ def maxright_limit(lam: float, updates: int = 50_000) -> dict[str, float]:
 
 
 def slope(horizons: Sequence[int], gaps: Sequence[float]) -> float:
-    """Least-squares slope of log G against log T."""
+    """Return the least-squares slope of log G against log T."""
     return float(np.polyfit(np.log(horizons), np.log(gaps), 1)[0])
 
 
 def _sizes(alphas: Sequence[float], horizon: int) -> Array:
-    """α0/√T for every α0, shape (alphas, 1)."""
+    """Return α0/√T for every α0, shape (alphas, 1)."""
     return np.array([[inverse_sqrt(alpha, horizon)] for alpha in alphas])

@@ -33,15 +33,15 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, theta: Array) -> Array:
-        """f(θ), shape (*runs,)."""
+        """Return the loss f(θ), shape (*runs,)."""
 
     @abstractmethod
     def gradient(self, theta: Array) -> Array:
-        """∇f(θ), shape (*runs, d)."""
+        """Return ∇f(θ), shape (*runs, d)."""
 
     @abstractmethod
     def hessian(self, theta: Array) -> Array:
-        """∇²f(θ), shape (*runs, d, d)."""
+        """Return ∇²f(θ), shape (*runs, d, d)."""
 
 
 class DPO(Objective):
@@ -53,21 +53,21 @@ class DPO(Objective):
         self.beta = beta
 
     def loss(self, theta: Array) -> Array:
-        """Mean over pairs of softplus(−h)."""
+        """Return the mean of softplus(−h) over the pairs."""
         return softplus(-self._margins(theta)).mean(-1)
 
     def gradient(self, theta: Array) -> Array:
-        """−mean β σ(−h) Δφ."""
+        """Return −β times the mean of σ(−h) Δφ."""
         return -self.beta * sigmoid(-self._margins(theta)) @ self.differences / len(self.differences)
 
     def hessian(self, theta: Array) -> Array:
-        """mean β² σ(h) σ(−h) Δφ Δφᵀ."""
+        """Return the mean of β² σ(h) σ(−h) Δφ Δφᵀ."""
         margins = self._margins(theta)
         curvature = self.beta**2 * sigmoid(margins) * sigmoid(-margins)
         return np.einsum("...n,ni,nj->...ij", curvature, self.differences, self.differences) / len(self.differences)
 
     def _margins(self, theta: Array) -> Array:
-        """h, shape (*runs, pairs)."""
+        """Return the margins h, shape (*runs, pairs)."""
         return self.beta * (theta - self.reference) @ self.differences.T
 
 
@@ -79,7 +79,7 @@ class SFT(Objective):
         self.offsets = self.features - self.features[:, :1]  # of each output from the target
 
     def loss(self, theta: Array) -> Array:
-        """Mean over inputs of −log π_θ(target)."""
+        """Return the mean of −log π_θ(target) over the inputs."""
         return -self._log_policy(theta)[..., 0].mean(-1)
 
     def gradient(self, theta: Array) -> Array:
@@ -89,7 +89,7 @@ class SFT(Objective):
         return policy @ self.offsets.reshape(-1, d) / inputs
 
     def hessian(self, theta: Array) -> Array:
-        """mean over inputs of Cov_π[φ]."""
+        """Return the mean of Cov_π[φ] over the inputs."""
         policy = np.exp(self._log_policy(theta))
         centred = self.offsets - np.einsum("...ny,nyd->...nd", policy, self.offsets)[..., None, :]
         return np.einsum("...ny,...nyi,...nyj->...ij", policy, centred, centred) / len(self.features)
@@ -109,15 +109,15 @@ class Mixture(Objective):
         self.parts = [(weight, objectives[name]) for name, weight in weights.items()]
 
     def loss(self, theta: Array) -> Array:
-        """Σ w f."""
+        """Return the weighted sum Σ w f."""
         return sum((weight * part.loss(theta) for weight, part in self.parts), np.zeros(theta.shape[:-1]))
 
     def gradient(self, theta: Array) -> Array:
-        """Σ w ∇f."""
+        """Return the weighted sum Σ w ∇f."""
         return sum((weight * part.gradient(theta) for weight, part in self.parts), np.zeros(theta.shape))
 
     def hessian(self, theta: Array) -> Array:
-        """Σ w ∇²f."""
+        """Return the weighted sum Σ w ∇²f."""
         zero = np.zeros((*theta.shape, theta.shape[-1]))
         return sum((weight * part.hessian(theta) for weight, part in self.parts), zero)
 
@@ -128,5 +128,5 @@ def sigmoid(x: Array) -> Array:
 
 
 def softplus(x: Array) -> Array:
-    """log(1 + e^x) without overflow."""
+    """Return log(1 + e^x) without overflow."""
     return np.logaddexp(0.0, x)

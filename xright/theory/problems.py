@@ -27,7 +27,7 @@ NAMES = ("dpo", "sft")  # of the paper's two objectives
 
 
 def trade_off(lam: float) -> dict[str, float]:
-    """The weights that λ stands for."""
+    """Return the weights that λ stands for."""
     return dict(zip(NAMES, (lam, 1 - lam), strict=True))
 
 
@@ -41,7 +41,7 @@ class Problem:
     feature_norm: float = 1.0
 
     def losses(self, theta: Array) -> dict[str, Array]:
-        """f_i(θ) of every objective, each (*runs,)."""
+        """Return f_i(θ) of every objective, each (*runs,)."""
         return {name: objective.loss(theta) for name, objective in self.objectives.items()}
 
     def ideal_distance(self, theta: Array) -> float:
@@ -51,7 +51,7 @@ class Problem:
         )
 
     def mixture(self, weights: Mapping[str, float]) -> Mixture:
-        """Σ w_i f_i."""
+        """Return the objective Σ w_i f_i."""
         return Mixture(self.objectives, weights)
 
     def minimiser(self, weights: Mapping[str, float], steps: int = 200) -> Array:

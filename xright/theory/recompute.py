@@ -84,7 +84,7 @@ def _tasks(seeds: int) -> Iterable[Task]:
 
 
 def _toy_tasks() -> Iterable[Task]:
-    """The two-parameter example."""
+    """Yield the tasks of the two-parameter example."""
     cost, drawn_cost = 5 * toy.STAGE, 2 * toy.STAGE * (len(TOY_SEEDS) + 4)
     for variant in toy.VARIANTS:
         for method in ("sequential", "maxright", "mix"):
@@ -130,12 +130,12 @@ def _mean(gaps: np.ndarray, alpha: float, horizon: int) -> dict[str, float | int
 
 
 def _put(result: dict[str, Any], key: tuple[str, ...], value: Any) -> None:
-    """result[a][b][c] = value."""
+    """Set result[a][b][c] to the value, for the key (a, b, c)."""
     for name in key[:-1]:
         result = result.setdefault(name, {})
     result[key[-1]] = value
 
 
 def _natural(key: tuple[str, ...]) -> list[tuple[float, str]]:
-    """Numbers in the order of their size."""
+    """Return a key that sorts numbers by their size."""
     return [(float(part), "") if part.replace(".", "").isdigit() else (0.0, part) for part in key]

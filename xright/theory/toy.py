@@ -47,7 +47,7 @@ def run(variant: str, method: str, lam: float = 0.5, k: int = 10) -> dict[str, f
 
 
 def run_alright(variant: str, lam: float, seeds: Sequence[int]) -> dict[str, float | list[float]]:
-    """ALRIGHT under several seeds: means and standard deviations."""
+    """Run ALRIGHT under several seeds; return means and standard deviations."""
     problem = table_2(swapped=VARIANTS[variant])
     coins = [ALRIGHT(trade_off(lam), seed) for seed in seeds]
     ends = descend_side_by_side(problem, coins, 2 * STAGE, STEP, decay=DECAY)

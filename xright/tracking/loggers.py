@@ -48,7 +48,7 @@ class Kept(WandbLogger):
         self.kept, self.caught_up = kept, False
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log, and keep."""
+        """Log the metrics, and keep them in a file for a run that is resumed."""
         self.catch_up(step)
         with self.kept.open("a") as file:
             file.write(json.dumps([step, dict(metrics)]) + "\n")
@@ -168,7 +168,7 @@ def wandb_logger(project: str, group: str, save_dir: str) -> "Kept":
     id_file = Path(save_dir) / "wandb" / "run_id"
     if not id_file.exists() or not ID.fullmatch(id_file.read_bytes()):  # a power cut may leave NUL bytes
         id_file.parent.mkdir(parents=True, exist_ok=True)
-        id_file.write_text(uuid.uuid4().hex[:12])
+        files.write(id_file, uuid.uuid4().hex[:12])
     about = Path(save_dir) / "config.yaml"
     online = configured()
     if not online:

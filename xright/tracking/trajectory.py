@@ -87,7 +87,6 @@ class Trajectory(L.Callback):
         }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
         self.steps_done, self.last = state_dict["steps_done"], state_dict["last"]
         self.picks = Counter(state_dict["picks"])
         self.train_seconds, self.eval_seconds = state_dict["train_seconds"], state_dict["eval_seconds"]

@@ -32,7 +32,7 @@ class Straight(TorchCheckpointIO):
     """Writes where it is told; Lightning's own goes through memory and $TMPDIR, both of which may be too small."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """As torch does."""
+        """Serialise a checkpoint with torch.save, straight into the file."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         torch.save(checkpoint, path)
 
@@ -69,11 +69,11 @@ class Checkpoint(Last):
             self._save(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Whose it is."""
+        """Return the identity of the training, by which a foreign checkpoint is told."""
         return {"identity": self.identity}
 
     def _save(self, trainer: L.Trainer) -> None:
-        """On all ranks; written by rank 0."""
+        """Save on all ranks; rank 0 writes."""
         writing, last, previous = (self.folder / f"{name}.ckpt" for name in ("writing", "last", "previous"))
         trainer.save_checkpoint(writing)
         if is_first():

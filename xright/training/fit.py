@@ -66,12 +66,12 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of all phases."""
+        """Return the optimizer steps of all phases."""
         return sum(steps for _, steps in self.schedule)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of the longest loader."""
+        """Return the batches of the longest loader."""
         return steps_per_epoch(self.streams, self.batch_size)
 
 
@@ -166,7 +166,7 @@ def make_trainer(trainer_cfg: Any, callbacks: Sequence[L.Callback] = (), **kwarg
 
 
 def environment() -> ClusterEnvironment:
-    """Who has started the ranks: torchrun, srun (its tasks; a batch script by itself is one process), or we."""
+    """Return who started the ranks: torchrun, srun (a batch script by itself is one process), or this program."""
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:

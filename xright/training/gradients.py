@@ -15,7 +15,7 @@ Gradient = list[Tensor | None]
 
 
 class Gradients:
-    """parameters: the trainable ones."""
+    """The gradients of one step. parameters: of the policy; those that are not trained are left out."""
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]

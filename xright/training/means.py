@@ -38,7 +38,7 @@ class Totals:
         self.metrics: dict[str, Any] = {}
 
     def add(self, loss: torch.Tensor, metrics: Mapping[str, Any]) -> None:
-        """A micro-batch's."""
+        """Add the loss and metrics of one micro-batch."""
         self.losses.append(float(loss.detach()))
         for key, value in metrics.items():
             self.metrics[key] = self.metrics.get(key, 0.0) + value

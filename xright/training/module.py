@@ -152,7 +152,6 @@ class JointModule(L.LightningModule):
         checkpoint["owes_evaluation"] = self.owes_evaluation
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them."""
         for (rule, _), state in zip(self.schedule, checkpoint["rules"], strict=True):
             rule.load_state_dict(state)
         self.steps_done, self.owes_evaluation = checkpoint["global_step"], checkpoint["owes_evaluation"]
@@ -241,7 +240,6 @@ class JointModule(L.LightningModule):
         return getattr(self.trainer.strategy, "block_backward_sync", nullcontext)()
 
     def _sum_over_ranks(self, *values: float) -> tuple[float, ...]:
-        """In one message."""
         if self.trainer.world_size == 1:
             return values
         numbers = torch.tensor(values, dtype=torch.float64, device=self.device)

@@ -37,7 +37,7 @@ def device(runs: Runs) -> Chart:
 
 
 def _bars(table: pd.DataFrame, columns: dict[str, str], otherwise: str) -> Chart:
-    """A panel per quantity {column: title}."""
+    """Return a panel for each quantity, {column: title}."""
     if table.empty:
         return Chart(rows=[Row(panels=[Panel(marks=[], nothing=otherwise)], height=2.2)], width=11)
     panels = [bar_panel(table, column, title) for column, title in columns.items()]
@@ -50,7 +50,7 @@ def height_of(table: pd.DataFrame) -> float:
 
 
 def names_of(table: pd.DataFrame) -> Axis:
-    """The axis that names the rows."""
+    """Return the axis that names the rows."""
     return Axis(names=[key["label"] for key, _ in groups(table)])
 
 

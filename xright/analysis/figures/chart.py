@@ -85,7 +85,8 @@ class Row:
     widths: Sequence[float] | None = None
 
     def titles(self, place: int) -> dict[str, str]:
-        """Of the axes of a panel: what is the same in all panels is said once, at the first or below the middle."""
+        """Return the titles of a panel's axes: what is the same in all panels is said once, at the first or below the
+        middle."""
         says = {"x": place == len(self.panels) // 2 or "x" not in self.shared, "y": not place or "y" not in self.shared}
         panel = self.panels[place]
         return {side: axis.title if says[side] else "" for side, axis in (("x", panel.x), ("y", panel.y))}
@@ -100,12 +101,12 @@ class Chart:
 
     @property
     def marks(self) -> list[Mark]:
-        """Of all panels."""
+        """Return the marks of all panels."""
         return [mark for row in self.rows for panel in row.panels for mark in panel.marks]
 
 
 def segments(low: Any, high: Any) -> np.ndarray:
-    """From each `low` to its `high`, interrupted after each: the coordinates of intervals as one line.
+    """Return the coordinates of intervals as one line, from each `low` to its `high`, interrupted after each.
 
     >>> segments([1, 5], [2, 6])
     array([ 1.,  2., nan,  5.,  6., nan])

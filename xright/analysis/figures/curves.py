@@ -90,7 +90,6 @@ def _per_method(runs: Runs, rows: pd.DataFrame, shown: Mapping[str, Axis], acros
 
 
 def _marks(table: pd.DataFrame, rows: pd.DataFrame, column: str) -> Iterator[Mark]:
-    """The curves of one method."""
     for (key, group, mine), dash in zip(groups_with(table, rows.dropna(subset=column)), cycle(DASHES)):
         if mine["step"].nunique() > 1:
             yield from _curve(key, mine, column, dash, single=len(group) == 1)

@@ -84,7 +84,7 @@ def _print(figure: Figure) -> None:
 
 
 class _Printing(FuncFormatter):
-    """As another one, in words that print."""
+    """A formatter that wraps another one, and replaces characters that do not print."""
 
     def __init__(self, names: FuncFormatter) -> None:
         super().__init__(lambda x, place: _words(names(x, place)))

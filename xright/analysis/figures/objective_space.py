@@ -28,6 +28,7 @@ from xright.metrics import pareto_front
 FAR = 3.0  # times the median ideal distance
 Pair = tuple[Objective, Objective]
 Limits = tuple[float, float]
+NAME_SIZE = (0.35, 0.04)  # width and height that a name needs, in shares of a panel
 
 
 class End(NamedTuple):
@@ -54,7 +55,7 @@ def objective_space(runs: Runs) -> Chart:
 
 
 def pairs_of(runs: Runs) -> list[Pair]:
-    """All pairs of objectives that span objective space."""
+    """Return all pairs of objectives that span objective space."""
     return list(combinations(runs.axes.values(), 2))
 
 
@@ -101,7 +102,7 @@ def _close(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _whole(runs: Runs, pair: Pair, ends: list[End], front: list[End]) -> Panel:
-    """All final models and the ways there."""
+    """Return the panel of all final models and the ways there."""
     marks = [*_ways(runs, pair), *_finals(runs, pair, ends, front), *_names(runs.table, pair)]
     lines = "lines: λ; " if runs.table["lam"].notna().any() else ""
     x, y = axes_of(pair, runs.table)
@@ -161,13 +162,19 @@ def _finals(runs: Runs, pair: Pair, ends: list[End], front: list[End]) -> Iterat
 
 
 def _names(table: pd.DataFrame, pair: Pair) -> Iterator[Mark]:
-    """Methods without weights are named where they end, several splits of one order by the order."""
+    """Methods without weights are named where they end, splits of one order by the order; not where a name would
+    lie on another: the legend has them all."""
     x, y = (f"f_{one.name}" for one in pair)
-    middle = np.exp(np.log(table[x].clip(lower=1e-9)).agg(["min", "max"]).mean())
+    logs = np.log(table[[x, y]].clip(lower=1e-9))
+    low, span = logs.min(), (logs.max() - logs.min()).clip(lower=1e-9)
+    named: list[np.ndarray] = []
     for front, own in table[table["weighting"] == ""].groupby("front", sort=False):
         key = own.iloc[0].to_dict() | ({"label": front} if own["label"].nunique() > 1 else {})
-        side = "left" if own[x].mean() > middle else "right"
-        yield Mark(x=[own[x].mean()], y=[own[y].mean()], texts=[short_name(key)], side=side)
+        place = ((np.log(own[[x, y]].mean().clip(lower=1e-9)) - low) / span).to_numpy()
+        if all((abs(place - other) > NAME_SIZE).any() for other in named):
+            named.append(place)
+            side = "left" if place[0] > 0.5 else "right"
+            yield Mark(x=[own[x].mean()], y=[own[y].mean()], texts=[short_name(key)], side=side)
 
 
 def _facts(rows: pd.DataFrame, runs: Runs) -> dict[str, list[str]]:

@@ -29,7 +29,7 @@ SYMLOG_TICKS = [-1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0, 100.0]
 
 
 def on_screen(chart: Chart) -> go.Figure:
-    """The chart as a plotly figure."""
+    """Return the chart as a plotly figure."""
     height = sum(PIXELS * row.height for row in chart.rows)
     figure = go.Figure()
     layout: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def on_screen(chart: Chart) -> go.Figure:
 
 
 def narrowest(chart: Chart) -> int:
-    """Pixels below which the chart scrolls."""
+    """Return the width in pixels below which the chart scrolls."""
     return int(ACROSS * chart.width)
 
 
@@ -149,7 +149,7 @@ def _trace(mark: Mark, panel: Panel, seen: set[str]) -> dict[str, Any]:
 
 
 def _hover(mark: Mark) -> dict[str, Any]:
-    """What is told of a point: the head, then a line per fact."""
+    """Return what is told of a point: the head, then a line per fact."""
     if not mark.facts:
         return {"hoverinfo": "skip"}
     lines = [f"%{{meta[{place}]}} %{{customdata[{place - 1}]}}" for place in range(1, 1 + len(mark.facts))]
@@ -161,7 +161,7 @@ def _hover(mark: Mark) -> dict[str, Any]:
 
 
 def _scaled(values: Any, axis: Axis) -> np.ndarray:
-    """As the axis shows them: plotly has no scale that is linear around 0 and logarithmic beyond."""
+    """Return values as the axis shows them: plotly has no scale that is linear around 0 and logarithmic beyond."""
     found = np.asarray(values, dtype=float)
     return np.arcsinh(found / LINEAR_BELOW) if axis.scale == "symlog" else found
 

@@ -36,7 +36,7 @@ def summary_figure(runs: Runs) -> Figure:
 
 
 def path_rows(runs: Runs, one_seed: bool = False) -> list[Row]:
-    """For each pair of objectives a row of panels, one per method (without its splits into epochs).
+    """Return a row of panels for each pair of objectives, one per method (without its splits into epochs).
 
     one_seed: paths and ends of the lowest seed in the place of means, which would smooth what oscillates.
     """

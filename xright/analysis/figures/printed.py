@@ -18,7 +18,7 @@ ALIGNED = {"right": ("left", 7), "left": ("right", -7), "centre": ("center", 0)}
 
 
 def printed(chart: Chart) -> Figure:
-    """The chart as a matplotlib figure."""
+    """Return the chart as a matplotlib figure."""
     with matplotlib.rc_context(SETTINGS):
         figure = new_figure(chart.width, sum(row.height for row in chart.rows))
         parts: Any = figure.subfigures(len(chart.rows), 1, height_ratios=[row.height for row in chart.rows])

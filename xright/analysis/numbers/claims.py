@@ -134,13 +134,13 @@ def _oscillates(runs: Runs) -> Iterator[Claim]:
 
 
 def _usual(runs: Runs) -> Runs:
-    """Without variants of a method that was also run as usual."""
+    """Leave out variants of a method that was also run as usual."""
     usual = (runs.table["variant"] == runs.table["method"]) | (runs.table["family"] == "sequential")
     return runs.only(usual | ~runs.table["method"].isin(runs.table.loc[usual, "method"]))
 
 
 def _is_even(run: pd.Series) -> bool:
-    """Whether every objective gets as much: of the epochs, or of the weights."""
+    """Tell whether every objective gets as much: of the epochs, or of the weights."""
     epochs = [phase["epochs"] for phase in run["phases"]]
     shares = epochs if run["family"] == "sequential" else list(run["weights"].values())
     return len(shares) > 1 and max(shares) - min(shares) < 1e-9

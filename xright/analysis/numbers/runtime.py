@@ -55,7 +55,7 @@ def runtime_increases(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _matches(phases: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> bool:
-    """Whether these phases train each weighted objective once, for as many epochs as match its weight."""
+    """Tell whether these phases train each weighted objective once, for as many epochs as match its weight."""
     epochs = {"+".join(phase["objectives"]): phase["epochs"] for phase in phases}
     if not weights or len(phases) != len(epochs) or epochs.keys() != weights.keys():
         return False

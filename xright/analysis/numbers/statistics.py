@@ -37,12 +37,12 @@ class Mean(NamedTuple):
 
     @property
     def low(self) -> float:
-        """Lower end of the interval."""
+        """Return the lower end of the interval."""
         return self.mean - self.half
 
     @property
     def high(self) -> float:
-        """Upper end of the interval."""
+        """Return the upper end of the interval."""
         return self.mean + self.half
 
     def __repr__(self) -> str:
@@ -127,8 +127,8 @@ def reference_point(runs: Runs) -> list[float]:
 
 
 def hypervolumes(runs: Runs) -> pd.DataFrame:
-    """What each method's final points (over its weights) dominate, per seed: columns `setting, method, seeds, seed,
-    points, hypervolume`, and `reference_<objective>`.
+    """Return what each method's final points (over its weights) dominate, per seed: columns `setting, method, seeds,
+    seed, points, hypervolume`, and `reference_<objective>`.
 
     The reference point is the same for all runs of a setting. Seeds with fewer points than the method's fullest seed
     are left out, for a missing weight is no fault of the method.

@@ -48,7 +48,7 @@ class Claim:
 
     @property
     def evidence(self) -> str:
-        """The numbers behind the verdict."""
+        """Return the numbers behind the verdict."""
         count = f"{self.wins} of {self.cases} case{'' if self.cases == 1 else 's'}"
         if self.found.n > 1:
             return f"{self.quantity}: {with_interval(self.found)} over {self.found.n} seeds; true in {count}."
@@ -93,7 +93,7 @@ def minus(left: pd.DataFrame, right: pd.DataFrame, column: str, *more: str) -> p
 
 
 def over(left: pd.DataFrame, right: pd.DataFrame, *more: str) -> pd.Series:
-    """How much longer a step of `left` takes, as a fraction, in `pairs`, by cell."""
+    """Return how much longer a step of `left` takes, as a fraction, in `pairs`, by cell."""
     ours, theirs = pairs(left, right, "step_ms", *more)
     return ours / theirs - 1
 

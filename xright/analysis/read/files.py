@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from xright.config.dotted import flatten
 from xright.errors import UserError
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where there is one, is ten times as fast
@@ -59,7 +60,7 @@ def read_config(path: Path) -> dict[str, Any]:
         config = LOADER(_whole(path)).get_single_data()
         if not isinstance(config, dict):
             raise ValueError("it holds no settings")
-        return flatten(loads(json.dumps(config, default=str)))
+        return cells(loads(json.dumps(config, default=str)))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing, so nobody knows what the run may be compared with; restore it.") from error
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
@@ -98,7 +99,7 @@ def _lines(path: Path) -> pd.DataFrame:
 
 
 def _whole(path: Path) -> bytes:
-    """What a file holds of which the last line ends with a newline character, as in all that we write."""
+    """Return what a file holds of which the last line ends with a newline character, as in all that we write."""
     content = path.read_bytes()
     if b"\0" in content:
         raise ValueError("it holds NUL bytes")
@@ -107,9 +108,6 @@ def _whole(path: Path) -> bytes:
     return content
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+def cells(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values by dotted key, each fit for a cell of a table: an empty mapping is none."""
+    return {key: value for key, value in flatten(nested).items() if not isinstance(value, Mapping)}

@@ -52,7 +52,7 @@ class Method:
 
     @property
     def front(self) -> str:
-        """What has one Pareto front, over weights or splits of the epochs: the variant without its split."""
+        """Return what has one Pareto front, over weights or splits of the epochs: the variant without its split."""
         return f"{self.name} {'→'.join(self.trained)}" if self.family == "sequential" else self.variant
 
 

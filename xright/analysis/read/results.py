@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xright.analysis.read import old_form
-from xright.analysis.read.files import flatten, read_config, read_json
+from xright.analysis.read.files import cells, read_config, read_json
 from xright.analysis.read.methods import Method, Objective, read_method, read_objectives
 from xright.errors import UserError
 
@@ -49,7 +49,7 @@ def read_result(path: Path, numbers: Collection[str] = ()) -> Result:
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{path} does not say what method it is of ({error!r:.80}); {AGAIN}") from error
     _has(read, path, *(f"f_{name}" for name in objectives))
-    values = flatten(read)
+    values = cells(read)
     kinds: dict[str, tuple[type, ...]] = dict.fromkeys([*numbers, *numbers_of(objectives)], NUMBER)
     kinds |= dict.fromkeys([key for key in values if key.startswith("behaviour.")], NUMBER)
     kinds |= {f"f_{name}": (int, float) for name in objectives} | REQUIRED
@@ -57,7 +57,7 @@ def read_result(path: Path, numbers: Collection[str] = ()) -> Result:
         wrong = key in kinds and (not isinstance(value, kinds[key]) or isinstance(value, bool))
         if wrong or (isinstance(value, float) and not math.isfinite(value)):
             raise UserError(f"{path} says {key}={value!r:.80}, which no run ends with; {AGAIN}")
-    return Result({**values, **flatten(method.settings), **values}, method, objectives)
+    return Result({**values, **cells(method.settings), **values}, method, objectives)
 
 
 def _has(read: dict[str, Any], path: Path, *keys: str) -> None:

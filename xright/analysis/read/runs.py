@@ -24,7 +24,7 @@ import pandas as pd
 from xright.analysis.read.files import find_runs, name_of, read_config, read_rows
 from xright.analysis.read.methods import Objective, weighting
 from xright.analysis.read.results import Result, numbers_of, read_result
-from xright.analysis.read.unfinished import last_written, why_unfinished
+from xright.analysis.read.unfinished_runs import last_written, why_unfinished
 from xright.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Runs:
         )
 
     def by_setting(self) -> Iterator[tuple[str, "Runs"]]:
-        """(setting, its runs), one pair per setting."""
+        """Yield (setting, its runs), one pair per setting."""
         for setting in self.table["setting"].unique():
             yield setting, self.only(self.table["setting"] == setting)
 
@@ -223,7 +223,8 @@ def _table(read: Mapping[str, _Files], objectives: Mapping[str, Objective]) -> p
 
 
 def _known(files: _Files, surrogates: Sequence[str]) -> dict[str, Any]:
-    """What is known of a run's setting: a surrogate is its method's own, so its settings make no other setting."""
+    """Return what is known of a run's setting: a surrogate is its method's own, so its settings make no other
+    setting."""
     own = tuple(f"objectives.{name}" for name in surrogates)
     known = {key: value for key, value in files.config.items() if not key.startswith(own)}
     return known | {key: files.result.values[key] for key in ("eval_on", "data_seed") if key in files.result.values}

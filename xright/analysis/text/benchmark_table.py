@@ -32,7 +32,7 @@ def shown(benchmarks: Benchmarks) -> list[str]:
 
 
 def compared(benchmarks: Benchmarks) -> list[str]:
-    """The keys that Δm is over."""
+    """Return the keys that Δm is over."""
     values = benchmarks.wide()
     usable = values.notna().all() & (values.loc[benchmarks.baseline] > 0)
     return [key for key in benchmarks.chosen or shown(benchmarks) if usable[key]]
@@ -62,7 +62,8 @@ def delta_ms(benchmarks: Benchmarks) -> pd.DataFrame:
 
 
 def benchmark_grid(benchmarks: Benchmarks) -> Grid:
-    """For people: a row per subject, "0.523 (0.502 to 0.544)" in a cell, an arrow to where better is."""
+    """Return the table for people: a row per subject, "0.523 (0.502 to 0.544)" in a cell, an arrow to where better
+    is."""
     values, low, high = (benchmarks.wide(column)[shown(benchmarks)] for column in ("value", "low", "high"))
     delta, up = delta_ms(benchmarks), directions(benchmarks)
     headings = ["subject", "Δm ↑", *(f"{words(key)} {'↑' if up[key] else '↓'}" for key in values)]
@@ -74,9 +75,8 @@ def benchmark_grid(benchmarks: Benchmarks) -> Grid:
 
 
 def benchmark_csv(benchmarks: Benchmarks) -> pd.DataFrame:
-    """For programs: a row per subject with `delta_m`, `delta_m.low`, `delta_m.high`, `baseline`, and for each key
-    `key`, `key.low`, `key.high`, `key.n`.
-    """
+    """Return the table for programs: a row per subject with `delta_m`, `delta_m.low`, `delta_m.high`, `baseline`, and
+    for each key `key`, `key.low`, `key.high`, `key.n`."""
     delta = delta_ms(benchmarks)
     columns: dict[str, pd.Series] = {
         "delta_m": delta["delta_m"], "delta_m.low": delta["low"], "delta_m.high": delta["high"],
@@ -89,7 +89,7 @@ def benchmark_csv(benchmarks: Benchmarks) -> pd.DataFrame:
 
 
 def benchmark_notes(benchmarks: Benchmarks) -> list[str]:
-    """What a reader of the numbers has to know: who judged, what Δm is over, and what does not compare."""
+    """Return what a reader of the numbers has to know: who judged, what Δm is over, and what does not compare."""
     keys, scores = compared(benchmarks), benchmarks.scores
     notes = [
         f"{task} is judged by {', '.join(dict.fromkeys(map(str, judges.values())))}."

@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from xright.machine import files
+
 FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
@@ -20,7 +22,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     for place, kind in enumerate(safe.dtypes):
         if not pd.api.types.is_numeric_dtype(kind):
             safe.isetitem(place, safe.iloc[:, place].map(_no_formula))
-    safe.to_csv(path, index=False, lineterminator="\r\n")  # RFC 4180; so that \r in a cell is quoted too
+    files.write(path, safe.to_csv(index=False, lineterminator="\r\n"))  # RFC 4180; so that \r in a cell is quoted too
 
 
 def _no_formula(cell: Any) -> Any:

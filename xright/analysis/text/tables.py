@@ -70,7 +70,7 @@ def markdown_table(runs: Runs) -> str:
 
 
 def markdown(grid: Grid) -> str:
-    """As a Markdown table, numbers to the right, ending in a newline."""
+    """Return the grid as a Markdown table, numbers to the right, ending in a newline."""
     rule = ["---" if place < grid.words else "---:" for place in range(len(grid.headings))]
     lines = [grid.headings, rule, *([cell.replace("|", "\\|") for cell in row] for row in grid.rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -2,19 +2,17 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from xright.config.build import build
 from xright.errors import UserError
 from xright.evaluation.results import Results, settings_of
 from xright.evaluation.subject import Subject, subject_of
 from xright.evaluation.task import Task
+from xright.machine.locks import held
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +41,8 @@ def evaluate(texts: Sequence[str], config: Mapping[str, Any]) -> list[Results]:
 
 
 def _work(subject: Subject, tasks: Mapping[str, Task], settings: Mapping[str, Any]) -> Results:
-    """What is missing of one subject's tasks, each written when it is done."""
-    with _alone(subject.folder):
+    """Return what is missing of one subject's tasks, each written when it is done."""
+    with held(subject.folder / ".evaluation.lock", f"evaluates {subject.folder}"):
         results = Results(subject)
         for name, task in tasks.items():
             if results.of(name, settings[name]):
@@ -56,19 +54,3 @@ def _work(subject: Subject, tasks: Mapping[str, Task], settings: Mapping[str, An
             results.add(name, result, settings[name], time.perf_counter() - started)
         subject.release()
     return results
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One command at a time evaluates a model; a second one waits and then finds it done."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".evaluation.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        log.info("waiting for another process that evaluates %s", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from xright.data.tokens import Tokens
+from xright.machine.files import hash_of
 
 
 def tokenizer_identity(tokenizer: Any) -> str:
@@ -25,7 +25,7 @@ def tokenizer_identity(tokenizer: Any) -> str:
         "split_special_tokens": tokenizer.split_special_tokens,
         "rules": _rust(tokenizer) if hasattr(tokenizer, "backend_tokenizer") else _python(tokenizer),
     }
-    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
+    return hash_of(own)
 
 
 def chat_identity(tokenizer: Any) -> list[Any]:

@@ -1,7 +1,7 @@
 import pytest
 from transformers import AutoTokenizer, ByT5Tokenizer
 
-from xright.data.identity import chat_identity, tokenizer_identity
+from xright.data.tokenizer_identity import chat_identity, tokenizer_identity
 
 
 def test_same_tokenizer_wherever_it_lies_and_whatever_it_was_asked(byte_tokenizer, tmp_path):

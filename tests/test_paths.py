@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from xright.errors import UserError
-from xright.machine.places import cache_root, place
+from xright.machine.paths import cache_root, place
 
 FAST = [
     "debug=fast", "logger=csv", "trainer=cpu", "reference=base", "optima=null", "epochs=1", "model.init.hidden_size=16",

@@ -4,7 +4,7 @@ import pytest
 
 from xright.analysis.numbers.runtime import runtime_increases
 from xright.analysis.read.runs import read_runs
-from xright.analysis.text.flat import from_rows, to_rows
+from xright.analysis.text.flat_table import from_rows, to_rows
 from xright.errors import UserError
 
 KEPT = ["label", "strategy", "family", "method", "front", "variant", "lam", "weighting", "first", "seed", "steps"]

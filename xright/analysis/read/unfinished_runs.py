@@ -12,7 +12,7 @@ ENDED = "ended.json"
 
 
 def why_unfinished(run: Path) -> str:
-    """What the files of an unfinished run tell: why it ended, where it says so; else how far it came."""
+    """Return what the files of an unfinished run tell: why it ended, where it says so; else how far it came."""
     try:
         reason = json.loads((run / ENDED).read_text(encoding="utf-8"))["reason"]
     except FileNotFoundError:

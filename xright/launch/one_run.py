@@ -1,7 +1,7 @@
 """One job, whoever started it: checked, with all its ranks, and with an exit code for each way it may end.
 
 0: finished. 2: bad input, told in one sentence. 75: asked to go; saved, the same command goes on. 130: Ctrl-C. 1:
-anything else. `python -m xright.launch.job` is a rank started by another (`processes.py`).
+anything else. `python -m xright.launch.one_run` is a rank started by another (`processes.py`).
 """
 
 from xright.machine import preemption
@@ -12,16 +12,15 @@ if __name__ == "__main__":
 import gc
 import logging
 import os
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from omegaconf import DictConfig
 
 from xright.config.settings import complete
 from xright.errors import UserError, disk_sentence, memory_sentence
 from xright.launch.processes import RankDied, processes, told_by_first
-from xright.machine.places import place
+from xright.machine.command import end
+from xright.machine.paths import place
 from xright.machine.quiet import quiet
 from xright.pipeline.checks import check_config
 from xright.pipeline.run import run
@@ -43,31 +42,23 @@ def job(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int = 
             with processes(cfg, strategy, overrides, number):
                 return run(cfg, strategy, overrides)
         except UserError as error:
-            _end(str(error) if speaks else None, error.code)
+            end(str(error) if speaks else None, error.code)
         except RankDied as error:
-            _end(str(error), 1)
+            end(str(error), 1)
         except preemption.Preempted as signal:
             then = preemption.requeue(speaks) or "the same command goes on from here"
-            _end(f"asked to go ({signal}); {then}." if speaks else None, preemption.EXIT_CODE)
+            end(f"asked to go ({signal}); {then}." if speaks else None, preemption.EXIT_CODE)
         except (KeyboardInterrupt, SystemExit) as error:
             if not isinstance(error.__context__ or error, KeyboardInterrupt):
                 raise
-            _end(
-                "interrupted (Ctrl-C); the same command goes on from here." if speaks else None, preemption.INTERRUPTED
-            )
+            end("interrupted (Ctrl-C); the same command goes on from here." if speaks else None, preemption.INTERRUPTED)
         except Exception as error:
             if preemption.requested():  # another rank has gone first, and torch complains
                 preemption.requeue(speaks)
-                _end(None, preemption.EXIT_CODE)
+                end(None, preemption.EXIT_CODE)
             if sentence := disk_sentence(error, place(cfg.runs_dir)) or memory_sentence(error):
-                _end(sentence, 1)
+                end(sentence, 1)
             raise
-
-
-def _end(sentence: str | None, code: int) -> NoReturn:
-    if sentence:
-        print(f"xright: {sentence}", file=sys.stderr, flush=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def _write(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what the harness and `datasets` tell about every subset: that it is overridden, generated, made ready."""
+    """Silence what the harness and `datasets` tell about every subset: that it is overridden, generated, made ready."""
     import datasets
     import lm_eval.api.task
 
