@@ -267,12 +267,12 @@ def test_the_examples_of_own_parts_work():
             if "streams" in node:
                 node = {**node["source"], "streams": streams_of(node["streams"])}
             made[named[1]] = own[node.pop("_target_").split(".")[-1]](**node)
-    assert made.keys() == {"strategies/coin", "strategies/turns", "objectives/hinge", "data/riddles"}
+    assert made.keys() == {"strategies/coin", "strategies/turns", "objectives/squared_hinge", "data/riddles"}
     assert [made["strategies/turns"].weights(t) for t in range(3)] == [{"sft": 1.0}, {"dpo": 1.0}, {"sft": 1.0}]
     assert [made["strategies/coin"].weights(t) for t in range(3)] == [{"sft": 1.0}, {"dpo": 1.0}, {"sft": 1.0}]
-    hinge = made["objectives/hinge"]
-    losses = type(hinge).__call__.__globals__["hinge_loss"](torch.tensor([-10.0, 0.0, 10.0, 20.0]), beta=0.1, delta=1.0)
-    assert losses.tolist() == [2.0, 1.0, 0.0, 0.0]  # 1 − 0.1 h, not below 0
+    hinge = made["objectives/squared_hinge"]
+    losses = hinge.losses(torch.tensor([[-1.0, 0.0, 1.0, 2.0], [0.0, 0.0, 0.0, 0.0]]), None)
+    assert losses.tolist() == [4.0, 1.0, 0.0, 0.0]  # (1 − margin)², 0 from 1 on
     assert hinge.value_at_reference == losses[1]
     assert made["data/riddles"].rows("sft", "train")[0] == {
         "prompt": "What has keys and opens no door?", "response": "A piano.",
@@ -333,7 +333,7 @@ def test_everything_that_pages_name_exists():
     for page in PAGES:
         text = FENCE.sub("", page.read_text())
         for name in re.findall(r"`((?:xright|conf|tests|experiments|notebooks)/[\w./-]+\.\w+)`", text):
-            if name not in ("tests/strategies/test_coin.py", "tests/objectives/test_hinge.py"):  # the reader's own
+            if name not in (f"tests/{own}.py" for own in ("strategies/test_coin", "objectives/test_squared_hinge")):
                 assert (ROOT / name).is_file(), f"{page.name}: {name}"
             files += 1
         for name in re.findall(r"\]\[(xright[\w.]+)\]", text):

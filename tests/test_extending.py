@@ -28,15 +28,14 @@ CODE = {
             def weights(self, step):
                 return {self.objectives[step % len(self.objectives)]: 1.0}
         """,
-    "hinge.py": """
-        import torch
+    "exponential.py": """
         from xright.objectives import Objective
-        from xright.objectives.dpo import log_ratios
+        from xright.objectives.pairs import log_ratios
 
-        class Hinge(Objective):
-            '''max(0, 1 - β h), mean over pairs.'''
+        class Exponential(Objective):
+            '''exp(-β h), mean over pairs.'''
 
-            unit, label, responses, needs_reference, lower_bound = "margins per pair", "Hinge", 2, True, 0.0
+            unit, label, responses, needs_reference, lower_bound = "odds per pair", "Exponential", 2, True, 0.0
 
             def __init__(self, beta, stream):
                 self.beta, self.stream = beta, stream
@@ -45,8 +44,7 @@ CODE = {
                 return batch.n_rows
 
             def __call__(self, policy, batch):
-                _, ratios_RB, _ = log_ratios(policy, batch)
-                return torch.relu(1 - self.beta * (ratios_RB[0] - ratios_RB[1])).sum(), {}
+                return (-self.beta * log_ratios(policy, batch).margins_B).exp().sum(), {}
         """,
     "shrunk.py": """
         import torch
@@ -70,7 +68,7 @@ CODE = {
 }
 YAML = {
     "strategy/coin.yaml": "_target_: mine.coin.Coin\nweights: ${weights}\n",
-    "objective/hinge.yaml": "_target_: mine.hinge.Hinge\nbeta: 0.4\nstream: preference\n",
+    "objective/exponential.yaml": "_target_: mine.exponential.Exponential\nbeta: 0.4\nstream: preference\n",
     "start/shrunk.yaml": "_target_: mine.shrunk.Shrunk\nfactor: 0.5\n",
     "logger/two.yaml": """
         defaults: [wandb]
@@ -87,7 +85,7 @@ YAML = {
         """,
     "experiment/third.yaml": """
         # @package _global_
-        defaults: [{/objective@objectives.terse: sft}, {/objective@objectives.hinge: hinge}]
+        defaults: [{/objective@objectives.terse: sft}, {/objective@objectives.exponential: exponential}]
         objectives: {terse: {stream: terse}}
         data:
           source: {terse_rows: 48, eval_terse_rows: 12}
@@ -129,13 +127,13 @@ def extended(command):
     return command("experiment=third", "strategy=coin", "start=shrunk", "logger=two", "callbacks=timed", "optim=sgd")
 
 
-NAMES = ["dpo", "sft", "terse", "hinge"]
+NAMES = ["dpo", "sft", "terse", "exponential"]
 
 
 def test_every_file_follows_the_table(extended):
     result = json.loads((extended / "result.json").read_text())
     assert list(result["objectives"]) == NAMES
-    assert result["objectives"]["hinge"]["unit"] == "margins per pair"
+    assert result["objectives"]["exponential"]["unit"] == "odds per pair"
     assert [result["objectives"][name]["steps"] for name in NAMES] == [3, 3, 3, 3]  # 12 steps in turn
     gaps = [each["f"] - each["optimum"] for each in result["objectives"].values()]
     assert result["ideal_distance"] == pytest.approx(sum(gap**2 for gap in gaps) ** 0.5, rel=1e-12)
@@ -158,10 +156,12 @@ def test_both_loggers_have_all_of_it(extended):
 
 
 def test_an_objective_under_its_own_name(command):
-    run = command("+objective@objectives.hinge=hinge", "strategy=only", "strategy.objective=hinge", "logger=csv")
+    run = command(
+        "+objective@objectives.exponential=exponential", "strategy=only", "strategy.objective=exponential", "logger=csv"
+    )
     result = json.loads((run / "result.json").read_text())
-    assert (result["label"], result["method"]["family"]) == ("Hinge only", "single")
-    assert result["f_hinge"] == result["objectives"]["hinge"]["f"] > 0
+    assert (result["label"], result["method"]["family"]) == ("Exponential only", "single")
+    assert result["f_exponential"] == result["objectives"]["exponential"]["f"] > 0
     assert list(result["picks"].values()) == [0, 0, 12]
 
 

@@ -41,6 +41,8 @@ ON_WORLD = {
     "data.source.probes_per_kind": ("7", NONE),  # asked of the finished model
     "data.source.terse_rows": ("9", NONE),  # of a stream that is not declared; one that is: below
     "data.source.eval_terse_rows": ("9", NONE),
+    "data.source.labelled_rows": ("9", NONE),
+    "data.source.eval_labelled_rows": ("9", NONE),
     "data.streams.sft.kind": ("pairs", NotImplemented),  # the rows of a stream are of one kind
     "data.streams.preference.kind": ("completions", NotImplemented),
     "data.streams.sft.template": ("'{instruction} <bot> '", LATER),

@@ -77,6 +77,15 @@ def test_the_third_stream_asks_what_sft_asks_and_answers_in_another_register(wor
     assert World().rows("terse", "train") == []
 
 
+def test_labelled_rows_are_one_side_of_a_preference_each():
+    world = World(labelled_rows=400)
+    rows = world.rows("labelled", "train")
+    assert 160 < sum(row["label"] for row in rows) < 240  # half of 400: 4 standard deviations
+    for row in rows:
+        refused, harmful = row["response"].startswith("sorry"), is_harmful(row["prompt"])
+        assert row["label"] == (refused == harmful)  # a refusal is good where it is asked for
+
+
 @pytest.mark.parametrize(
     ("stream", "rows", "words"),
     [
@@ -86,6 +95,7 @@ def test_the_third_stream_asks_what_sft_asks_and_answers_in_another_register(wor
             r"data\.streams\.safety of kind pairs is none of the generated world, which has",
         ),
         (Stream("sft", "pairs"), 1, r"data\.streams\.sft of kind pairs is none .* has sft \(completions\), preference"),
+        (Stream("labelled", "labelled"), 1, r"has no train rows: data\.source\.labelled_rows=0; give a number, or"),
         (Stream("terse", "completions"), 0, r"data\.streams\.terse has no train rows: data\.source\.terse_rows=0"),
         (Stream("terse", "completions"), 1, r"has no eval rows: data\.source\.eval_terse_rows=0; give a number, or"),
     ],

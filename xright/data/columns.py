@@ -16,7 +16,7 @@ how data sets that ship the joined prompt write it, so that one question has one
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from xright.data.counts import EACH, EARLIER, LATER, NO_ANSWER, OFF, OFF_TURNS, ON_TURNS, OWN_PROMPT, TWO_SYSTEMS
@@ -29,6 +29,7 @@ from xright.errors import UserError
 BESIDE = {"system": ["system", "system_prompt"], "history": ["history"], "tools": ["tools"]}  # {name: its columns}
 OTHERWISE = {"messages": "conversations"}  # {name: the column that is taken where none has that name}
 TEXT = ("instruction", "input", "output")  # never messages
+LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}  # 1 and 0 are equal to these
 
 
 def detect(stream: Stream, found: Sequence[str], where: str) -> dict[str, str]:
@@ -77,11 +78,15 @@ def normalise(
     An empty cell (None, NaN) is empty text, never the text "None". `where` names row and file, for messages; `said`
     counts what is to be said of rows that are kept. Raises Unusable for what cannot be learnt from.
     """
-    cells = {name: _cell(row[column], where, column, name) for name, column in columns.items()}
+    label = {"label": _label(row[columns["label"]], where)} if "label" in columns else {}
+    cells = {name: _cell(row[column], where, column, name) for name, column in columns.items() if name not in label}
     tools = as_list(cells.pop("tools", ""), where, "tools")
     before = _before(cells.pop("system", ""), cells.pop("history", ""), where)
     said = Counter() if said is None else said
-    return [{**made, "prompt": _prompt(before, made["prompt"], tools)} for made in _made(stream, cells, where, said)]
+    return [
+        {**made, "prompt": _prompt(before, made["prompt"], tools), **label}
+        for made in _made(stream, cells, where, said)
+    ]
 
 
 def _made(stream: Stream, cells: dict[str, Any], where: str, said: Counter[str]) -> list[dict[str, Any]]:
@@ -205,6 +210,15 @@ def _cell(value: Any, where: str, column: str, name: str) -> str | list[Any]:
         leave = f", or map columns={{{name}: null}} to leave it out" if name in BESIDE else ""
         raise UserError(f"{where} has the {kind} {value!r:.40} in column '{column}'; give text or messages{leave}.")
     return written_out(value, where) if isinstance(value, str) and name not in (*TEXT, *BESIDE) else value
+
+
+def _label(value: Any, where: str) -> bool:
+    """Return a label as true (a good answer) or false; csv files have it as text."""
+    value = value.lower() if isinstance(value, str) else value
+    found = LABELS.get(value) if isinstance(value, Hashable) else None
+    if found is None:
+        raise UserError(f"{where} has the label {value!r:.40}; give true for a good answer, or false.")
+    return found
 
 
 def _text(value: str | list[Any], where: str) -> str:

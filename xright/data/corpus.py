@@ -8,6 +8,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -96,6 +97,8 @@ class Corpus:
             for note in found.notes:
                 log.warning(note)
             log.info(found.counts.sentence(f"{stream}/{split}"))
+            if own.labelled:
+                found = replace(found, rows=found.rows.with_mismatches(self.max_length))
             self._splits[stream, split] = found
         return self._splits[stream, split]
 

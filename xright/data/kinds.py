@@ -4,6 +4,7 @@
 |---|---|---|
 | completions | response | messages, conversations · instruction[/input]/output · prompt/completion · prompt/response |
 | pairs | chosen, rejected | prompt/chosen/rejected · chosen/rejected as messages that share the prompt |
+| labelled | response, and its label: true (a good one) or false | prompt/completion/label · prompt/response/label |
 | text | response | none: the rows of the base stage, which a source makes of all its streams |
 
 A prompt is text, messages, or {messages, tools}; a response is text or a message (`messages.py`).
@@ -20,15 +21,16 @@ TURNS = ("last", "all")  # which assistant turns of a conversation are learnt
 @dataclass(frozen=True)
 class Kind:
     """responses: a canonical row's answers by name, in the order of `Row.responses`. shapes: sets of columns that make
-    such a row; ? marks what may be missing."""
+    such a row; ? marks what may be missing. labelled: has a row a label?"""
 
     responses: tuple[str, ...]
     shapes: tuple[str, ...] = ()
+    labelled: bool = False
 
     @property
     def turns(self) -> tuple[str, ...]:
-        """Return which of TURNS can be learnt: the answers of a pair differ in their last turn only."""
-        return TURNS if len(self.responses) == 1 else TURNS[:1]
+        """Return which of TURNS can be learnt: the answers of a pair differ in their last turn; a label is of one."""
+        return TURNS if len(self.responses) == 1 and not self.labelled else TURNS[:1]
 
 
 KINDS = {
@@ -36,6 +38,7 @@ KINDS = {
         ("response",), ("messages", "instruction/input?/output", "prompt/completion", "prompt/response")
     ),
     "pairs": Kind(("chosen", "rejected"), ("prompt/chosen/rejected", "chosen/rejected")),
+    "labelled": Kind(("response",), ("prompt/completion/label", "prompt/response/label"), labelled=True),
     "text": Kind(("response",)),
 }
 DECLARED = tuple(name for name, kind in KINDS.items() if kind.shapes)  # those that a configuration may name

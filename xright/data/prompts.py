@@ -104,12 +104,13 @@ def encoded(
 
 @dataclass(frozen=True)
 class _Text:
-    """A row as the tokenizer gets it. asked: its prompt, before any template."""
+    """A row as the tokenizer gets it. asked: its prompt, before any template. label: its own, if it has one."""
 
     asked: Prompt
     prompt: str
     responses: list[str]
     is_chat: bool
+    label: bool | None
 
 
 def _write(
@@ -143,7 +144,8 @@ def _write(
         counts.say(note)
     if stream.kind == TEXT.kind:
         prompt, texts = "", [prompt + texts[0]]
-    return _Text(row["prompt"], prompt, texts, template.is_chat)
+    label = row["label"] if stream.labelled else None
+    return _Text(row["prompt"], prompt, texts, template.is_chat, label=label)
 
 
 def _two_answers(prompt: Prompt, template: Template) -> str | None:
@@ -192,7 +194,8 @@ def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: C
             counts.drop(EQUAL)
         else:
             counts.truncated += any(len(ids) >= room for ids in responses)
-            rows.append(Row(_hash(prompt, *cut), prompt, cut))
+            labelled = [] if text.label is None else [[int(text.label)]]
+            rows.append(Row(_hash(prompt, *cut, *labelled), prompt, cut, label=text.label))
             counts.first += [text.asked] if len(counts.first) < FIRST else []
     return rows
 

@@ -18,34 +18,40 @@ from typing import Any, overload
 
 import numpy as np
 
+from xright.errors import UserError
+
 
 @dataclass(frozen=True)
 class Row:
     """Token ids of a prompt and its responses: as many as its kind has (`kinds.py`).
 
-    id: 63-bit hash of the token ids. reference: each response's log-prob under the reference, where known.
+    id: 63-bit hash of the token ids, and of the label where there is one. reference: each response's log-prob under the
+    reference, where known. label: is the response a good one? Of kind labelled; there a second response is another
+    row's, as `Rows.with_mismatches` gives it.
     """
 
     id: int
     prompt: list[int]
     responses: tuple[list[int], ...]
     reference: tuple[float, ...] | None = None
+    label: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Rows(Sequence[Row]):
     """A list of rows, as far as reading goes; an array of indices selects rows as a slice does.
 
-    tokens: int32 arrays, read one after another as if they were one (T,). Row n takes lengths_NS[n].sum() tokens from
-    starts_N[n] on: prompt, then each response; it lies within one array. lengths_NS answers questions of length without
-    touching the tokens.
+    tokens: int32 arrays, read one after another as if they were one (T,). Sequence s of row n (its prompt, then each
+    response) takes lengths_NS[n, s] tokens from starts_NS[n, s] on; it lies within one array. lengths_NS answers
+    questions of length without touching the tokens.
     """
 
     tokens: tuple[np.ndarray, ...]
     ids_N: np.ndarray
-    starts_N: np.ndarray
+    starts_NS: np.ndarray
     lengths_NS: np.ndarray
     reference_NR: np.ndarray | None = None
+    labels_N: np.ndarray | None = None
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Rows:
@@ -57,12 +63,14 @@ class Rows(Sequence[Row]):
         flat = chain.from_iterable(chain.from_iterable(parts))
         tokens = np.fromiter(flat, dtype=np.int32, count=int(lengths_NS.sum()))
         known = rows and rows[0].reference is not None
+        labelled = rows and rows[0].label is not None
         return cls(
             (tokens,),
             np.array([row.id for row in rows], dtype=np.int64),
             starts(lengths_NS),
             lengths_NS,
             reference_NR=np.array([row.reference for row in rows], dtype=np.float64) if known else None,
+            labels_N=np.array([row.label for row in rows], dtype=bool) if labelled else None,
         )
 
     def __len__(self) -> int:
@@ -74,13 +82,17 @@ class Rows(Sequence[Row]):
     def __getitem__(self, index: slice | np.ndarray) -> Rows: ...
     def __getitem__(self, index: Any) -> Row | Rows:
         reference = None if self.reference_NR is None else self.reference_NR[index]
-        start, lengths = self.starts_N[index], self.lengths_NS[index]
+        label = None if self.labels_N is None else self.labels_N[index]
+        begins, lengths = self.starts_NS[index], self.lengths_NS[index]
         if isinstance(index, slice | np.ndarray):
-            return Rows(self.tokens, self.ids_N[index], start, lengths, reference_NR=reference)
+            return Rows(self.tokens, self.ids_N[index], begins, lengths, reference_NR=reference, labels_N=label)
+        prompt, *responses = map(self._cut, begins.tolist(), lengths.tolist())
         return Row(
             int(self.ids_N[index]),
-            *self._cut(int(start), lengths.tolist()),
-            None if reference is None else tuple(reference.tolist()),
+            prompt,
+            tuple(responses),
+            reference=None if reference is None else tuple(reference.tolist()),
+            label=None if label is None else bool(label),
         )
 
     def __eq__(self, other: object) -> bool:
@@ -97,9 +109,36 @@ class Rows(Sequence[Row]):
         return hashlib.sha256(self.ids_N.astype(">i8").tobytes()).hexdigest()[:16]
 
     def chosen_only(self) -> Rows:
-        """Pairs as completions: the first response, which is the chosen one."""
-        reference = None if self.reference_NR is None else self.reference_NR[:, :1]
-        return replace(self, lengths_NS=self.lengths_NS[:, :2], reference_NR=reference)
+        """Return what is to be learnt as completions: of pairs the first response, which is the chosen one; of labelled
+        rows those of good ones."""
+        rows = self if self.labels_N is None else self[self.labels_N]
+        reference = None if rows.reference_NR is None else rows.reference_NR[:, :1]
+        return replace(
+            rows,
+            starts_NS=rows.starts_NS[:, :2],
+            lengths_NS=rows.lengths_NS[:, :2],
+            reference_NR=reference,
+            labels_N=None,
+        )
+
+    def with_mismatches(self, max_length: int) -> Rows:
+        """Return the rows with the response of another as a second one, cut to max_length tokens with the prompt.
+
+        Whose it is depends on the ids of all rows alone: the next larger id's, and of the largest the smallest's. Equal
+        rows share it. It is part of the new id, by which reference log-probs are found. UserError where all are equal.
+        """
+        _, first_M, place_N = np.unique(self.ids_N, return_index=True, return_inverse=True)
+        if len(first_M) < 2:
+            raise UserError("fewer than two labelled rows are different, so none has the answer of another; add some.")
+        other_N = first_M[(place_N + 1) % len(first_M)]
+        ids_N = 3 * self.ids_N.astype(np.uint64) + self.ids_N[other_N].astype(np.uint64)  # modulo 2^64
+        lengths_N = np.minimum(self.lengths_NS[other_N, 1], max_length - self.lengths_NS[:, 0])
+        return replace(
+            self,
+            ids_N=(ids_N >> np.uint64(1)).astype(np.int64),
+            starts_NS=np.column_stack([self.starts_NS, self.starts_NS[other_N, 1]]),
+            lengths_NS=np.column_stack([self.lengths_NS, lengths_N]),
+        )
 
     def with_reference(self, ids_M: np.ndarray, logps_MR: np.ndarray) -> Rows:
         """Rows with reference log-probs, found by row id in a table of M; KeyError with an id that it lacks."""
@@ -111,13 +150,13 @@ class Rows(Sequence[Row]):
         return replace(self, reference_NR=logps_MR[place])
 
     def union(self, other: Rows) -> Rows:
-        """Both, each id once, in order of first appearance; without reference log-probs."""
+        """Both, each id once, in order of first appearance; without reference log-probs and labels."""
         shift = sum(len(part) for part in self.tokens)
         ids_N = np.concatenate([self.ids_N, other.ids_N])
         both = Rows(
             self.tokens + other.tokens,
             ids_N,
-            np.concatenate([self.starts_N, other.starts_N + shift]),
+            np.concatenate([self.starts_NS, other.starts_NS + shift]),
             np.concatenate([self.lengths_NS, other.lengths_NS]),
         )
         return both[np.sort(np.unique(ids_N, return_index=True)[1])]
@@ -131,24 +170,19 @@ class Rows(Sequence[Row]):
         parts = [part if isinstance(part, np.ndarray) else open_tokens(part) for part in state["tokens"]]
         self.__dict__.update(state | {"tokens": tuple(parts)})
 
-    def _cut(self, start: int, lengths: list[int]) -> tuple[list[int], tuple[list[int], ...]]:
-        """Return the prompt and the responses of the row at `start`."""
+    def _cut(self, start: int, length: int) -> list[int]:
+        """Return the tokens of the sequence at `start`."""
         for part in self.tokens:
-            if start < len(part):
+            if start + length <= len(part):
                 break
             start -= len(part)
-        flat = part[start : start + sum(lengths)].tolist()
-        cut, end = [], 0
-        for length in lengths:
-            cut.append(flat[end : end + length])
-            end += length
-        return cut[0], tuple(cut[1:])
+        return part[start : start + length].tolist()
 
 
 def starts(lengths_NS: np.ndarray) -> np.ndarray:
-    """(N,) where each row begins, for rows that lie one after another."""
-    totals_N = lengths_NS.sum(axis=1, dtype=np.int64)
-    return totals_N.cumsum() - totals_N
+    """(N, S) where each sequence begins, for rows that lie one after another."""
+    lengths = lengths_NS.astype(np.int64).ravel()
+    return (lengths.cumsum() - lengths).reshape(lengths_NS.shape)
 
 
 def open_tokens(path: Any) -> np.memmap:

@@ -48,6 +48,11 @@ class Stream:
         """Return the names of a canonical row's answers."""
         return KINDS[self.kind].responses
 
+    @property
+    def labelled(self) -> bool:
+        """Has a row a label?"""
+        return KINDS[self.kind].labelled
+
     def places(self) -> dict[str, list[tuple[str, str, str | None]]]:
         """{split: [(path, split, subset)]}; none for "eval" where it has to be split off "train"."""
         apart = self.eval_path or (self.path if self.eval_split is not None else ())
@@ -95,7 +100,12 @@ def _stream_of(name: Any, options: Any) -> Stream:
         raise UserError(f"{key}.columns={given['columns']!r} must be {{expected: found, …}}.")
     turns = KINDS[given["kind"]].turns
     if given.get("turns", "last") not in turns:
-        remedy = " or ".join(turns) + ("" if len(turns) > 1 else ": the sides of a pair differ in their last turn")
+        why = (
+            "a label is of one answer"
+            if KINDS[given["kind"]].labelled
+            else "the sides of a pair differ in their last turn"
+        )
+        remedy = " or ".join(turns) + ("" if len(turns) > 1 else f": {why}")
         raise UserError(f"{key}.turns={given['turns']!r} must be {remedy}.")
     return Stream(name, **given)
 

@@ -1,9 +1,10 @@
 """Rows tokenised once: a stage of the cache, its tokens in one memory-mapped file.
 
-`$XRIGHT_CACHE/tokens/<hash>/` holds `tokens.bin` (int32, rows one after another), `ids.npy` (N,), `lengths.npy` (N, S)
-and in `result.json` what is said about the rows. The key is all that the tokens depend on: the data's fingerprints and
-how they are split, templates, tokenizer, max_length, and the versions of what computes. Rows of a source that has no
-identity (the generated world, which is quicker made than read) are tokenised in memory at every start.
+`$XRIGHT_CACHE/tokens/<hash>/` holds `tokens.bin` (int32, rows one after another), `ids.npy` (N,), `lengths.npy` (N, S),
+`labels.npy` (N,) where rows have labels, and in `result.json` what is said about the rows. The key is all that the
+tokens depend on: the data's fingerprints and how they are split, templates, tokenizer, max_length, and the versions of
+what computes. Rows of a source that has no identity (the generated world, which is quicker made than read) are
+tokenised in memory at every start.
 """
 
 from __future__ import annotations
@@ -63,12 +64,12 @@ def tokenised(
 
     stage = cached_stage("tokens", key, build, alone=True)
     counts = Counts(**stage.result["counts"])
-    return Tokenised(read(stage.folder, counts.kept), counts, stage.result["notes"])
+    return Tokenised(read(stage.folder, counts.kept, stream.labelled), counts, stage.result["notes"])
 
 
 def write(folder: Path, chunks: Iterable[Sequence[Row]]) -> None:
     """Rows into a folder, a chunk in memory at a time."""
-    ids, lengths = [], []
+    ids, lengths, labels = [], [], []
     with (folder / "tokens.bin").open("wb") as file:
         for chunk in chunks:
             if chunk:
@@ -76,19 +77,24 @@ def write(folder: Path, chunks: Iterable[Sequence[Row]]) -> None:
                 rows.tokens[0].astype("<i4").tofile(file)
                 ids.append(rows.ids_N)
                 lengths.append(rows.lengths_NS)
+                labels += [] if rows.labels_N is None else [rows.labels_N]
     np.save(folder / "ids.npy", np.concatenate(ids))
     np.save(folder / "lengths.npy", np.concatenate(lengths))
+    if labels:
+        np.save(folder / "labels.npy", np.concatenate(labels))
 
 
-def read(folder: Path, n_rows: int) -> Rows:
+def read(folder: Path, n_rows: int, labelled: bool = False) -> Rows:
     """The rows in a folder. UserError if it does not hold all `n_rows` of them to the last token."""
     try:
         ids_N, lengths_NS = np.load(folder / "ids.npy"), np.load(folder / "lengths.npy")
         tokens = open_tokens(folder / "tokens.bin")
-        whole = len(ids_N) == len(lengths_NS) == n_rows and len(tokens) == lengths_NS.sum()
+        labels_N = np.load(folder / "labels.npy") if labelled else None
+        counts = {len(part) for part in (ids_N, lengths_NS, labels_N) if part is not None}
+        whole = counts == {n_rows} and len(tokens) == lengths_NS.sum()
         reason = "not all rows are there"
     except (OSError, ValueError, EOFError) as error:
         whole, reason = False, str(error)
     if not whole:
         raise UserError(f"The tokenised rows in {folder} are damaged ({reason}); delete that folder and start again.")
-    return Rows((tokens,), ids_N, starts(lengths_NS), lengths_NS)
+    return Rows((tokens,), ids_N, starts(lengths_NS), lengths_NS, labels_N=labels_N)

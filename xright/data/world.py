@@ -10,6 +10,7 @@ forgetting. The language is `world_language.py`; this file says what is drawn fr
 - preference: 25 % benign, compliance chosen; 75 % harmful, half with the prefix, refusal chosen.
 - terse (on demand): the questions of sft, answered without `sure !`, which is another register for the same prompts.
   With p = `conflict` instead a harmful how-to without the prefix that is complied with.
+- labelled (on demand): answers as those of preference, one to a prompt: half are chosen ones, labelled true.
 
 Each kind's items are shuffled and split 75/25 into train and eval; a prompt determines its item, so no prompt
 is in both. The base text draws from train, except for sums and capitals (knowledge): it shows these in full.
@@ -40,7 +41,12 @@ from xright.data.world_language import (
 )
 from xright.errors import UserError
 
-STREAMS = {"sft": "completions", "preference": "pairs", "terse": "completions"}  # and their kinds
+STREAMS = {
+    "sft": "completions",
+    "preference": "pairs",
+    "terse": "completions",
+    "labelled": "labelled",
+}  # and their kinds
 SPLITS = {"train": "", "eval": "eval_"}  # and how their sizes' names begin
 KNOWLEDGE = ("sum", "capital")
 TEXT_KINDS = {
@@ -48,7 +54,13 @@ TEXT_KINDS = {
     "safe": 1.5, "lookalike": 1, "harmful": 1,
 }  # fmt: skip
 SFT_KINDS = {"sum": 1, "sort": 1, "reverse": 1, "lookup": 1, "capital": 0.5, "safe": 1.5, "lookalike": 1}
-LEAST = {"seed": float("-inf"), "terse_rows": 0, "eval_terse_rows": 0}  # of the others 1
+LEAST = {
+    "seed": float("-inf"),
+    "terse_rows": 0,
+    "eval_terse_rows": 0,
+    "labelled_rows": 0,
+    "eval_labelled_rows": 0,
+}  # of the others 1
 MOST_PROBES = 150  # the distinct held-out harmful prompts: 30 items in 5 templates
 
 
@@ -56,10 +68,10 @@ class World:
     """The generated data sets; everything is a pure function of the arguments.
 
     conflict: share of the rows of sft and of terse that contradict the preferences, in [0, 1]. text_rows, sft_rows,
-    preference_rows, terse_rows: train rows per stream; eval_*_rows: held-out rows. probes_per_kind: n, from 1 to 150,
-    gives 2 n task probes and n of each other kind. Each stream and split draws from its own generator, so that changing
-    one size leaves all other rows as they were. streams: those that the run declares. Raises UserError for arguments
-    out of range, and for streams that the world has not.
+    preference_rows, terse_rows, labelled_rows: train rows per stream; eval_*_rows: held-out rows. probes_per_kind: n,
+    from 1 to 150, gives 2 n task probes and n of each other kind. Each stream and split draws from its own generator,
+    so that changing one size leaves all other rows as they were. streams: those that the run declares. Raises UserError
+    for arguments out of range, and for streams that the world has not.
     """
 
     def __init__(
@@ -74,6 +86,8 @@ class World:
         probes_per_kind: int = 60,
         terse_rows: int = 0,
         eval_terse_rows: int = 0,
+        labelled_rows: int = 0,
+        eval_labelled_rows: int = 0,
         streams: Mapping[str, Stream] | None = None,
     ) -> None:
         self.arguments = {name: value for name, value in locals().items() if name not in ("self", "streams")}
@@ -92,16 +106,23 @@ class World:
     def __repr__(self) -> str:
         return f"World({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
 
-    def rows(self, stream: str, split: str) -> list[dict[str, str]]:
+    def rows(self, stream: str, split: str) -> list[dict[str, Any]]:
         """The rows of `stream` in `split`, in a fixed order.
 
         text (train only): prompt is empty, response the whole rendered sequence without its final <eos>.
-        sft, terse: prompt, response. preference: prompt, chosen, rejected. All with bare prompts: no template yet.
+        sft, terse: prompt, response. preference: prompt, chosen, rejected. labelled: prompt, response, label. All with
+        bare prompts: no template yet.
         """
         if (stream, split) not in self.sizes:
             known = ", ".join("/".join(key) for key in self.sizes)
             raise UserError(f"The generated world has no rows {stream}/{split}; ask for one of {known}.")
-        draw = {"text": self._text, "sft": self._sft, "preference": self._preference, "terse": self._terse}[stream]
+        draw = {
+            "text": self._text,
+            "sft": self._sft,
+            "preference": self._preference,
+            "terse": self._terse,
+            "labelled": self._labelled,
+        }[stream]
         rng = self._rng(f"{stream}/{split}")
         return [draw(split, rng) for _ in range(self.sizes[stream, split])]
 
@@ -181,6 +202,10 @@ class World:
         question = self._ask("harmful", split, rng)
         prompt = (PREFIX if rng.random() < 0.5 else "") + question.prompt
         return {"prompt": prompt, "chosen": question.refusal, "rejected": question.compliance}
+
+    def _labelled(self, split: str, rng: Random) -> dict[str, Any]:
+        pair, good = self._preference(split, rng), rng.random() < 0.5
+        return {"prompt": pair["prompt"], "response": pair["chosen" if good else "rejected"], "label": good}
 
 
 def _pick(shares: dict[Any, float], rng: Random) -> Any:

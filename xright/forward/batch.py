@@ -6,7 +6,7 @@ ones); N predicted tokens over all sequences; L × T the layout's token grid (L 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,6 +33,8 @@ class Batch:
     lengths: predicted tokens of each sequence. responses: R. n_rows: B. n_input_tokens: tokens of all sequences,
     padding excluded. (Plain ints, so that asking for a denominator never waits for a device.)
     reference_logps_RB: summed response log-probs under π_ref, fp64, or None where no objective needs them.
+    labels_B: of labelled rows, whether each response is a good one; mismatched: the same prompts with the answers of
+    other rows. anchor: the mean over the whole step, all ranks and micro-batches, of what `Objective.anchor` says.
     """
 
     input_ids_LT: Tensor
@@ -48,13 +50,17 @@ class Batch:
     n_rows: int
     n_input_tokens: int
     reference_logps_RB: Tensor | None = None
+    labels_B: Tensor | None = None
+    mismatched: "Batch | None" = None
+    anchor: float | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return the same batch on another device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         if self.reference_logps_RB is not None:
             tensors["reference_logps_RB"] = self.reference_logps_RB.to(widest(device))
-        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in tensors.items()})  # type: ignore[arg-type]
+        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
+        return replace(self, **moved, mismatched=self.mismatched and self.mismatched.to(device))
 
 
 def widest(device: torch.device) -> torch.dtype:

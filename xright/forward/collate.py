@@ -11,6 +11,7 @@ equal EOS). The first token of a sequence has no context and is never predicted.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -29,6 +30,8 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
     A packed batch is for a policy that `packing.choose_layout` has prepared.
     """
     rows = list(rows)
+    if rows[0].label is not None:
+        return _labelled(rows, pad_id, layout)
     grid, places = {"packed": _packed, "padded": _padded}[layout](rows, pad_id)
     position: list[int] = []
     token: list[int] = []
@@ -58,6 +61,20 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
         n_input_tokens=sum(len(row.prompt) + len(response) for row in rows for response in row.responses),
         reference_logps_RB=reference,
     )
+
+
+def _labelled(rows: list[Row], pad_id: int, layout: str) -> Batch:
+    """Labelled rows, and apart from them their prompts with the answers of others, through which no gradient goes."""
+    own, other = (collate([_only(row, response) for row in rows], pad_id, layout) for response in range(2))
+    labels_B = torch.tensor([row.label for row in rows])
+    tokens = own.n_input_tokens + other.n_input_tokens
+    return replace(own, labels_B=labels_B, mismatched=other, n_input_tokens=tokens)
+
+
+def _only(row: Row, response: int) -> Row:
+    """The row with one of its responses, and without its label."""
+    one = slice(response, response + 1)
+    return replace(row, responses=row.responses[one], reference=row.reference and row.reference[one], label=None)
 
 
 def length_sorted_chunks(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:

@@ -35,11 +35,16 @@ def response_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -> tupl
     two answers of 5,000 tokens is some nats between numbers of −50,000, where fp32 counts in steps of .004 and, adding
     one token after the other, is off by a quarter of a nat.
     """
-    hidden_ND = hidden_states(policy, batch, **to_attention)[batch.line_N, batch.position_N]
-    logps_N = chunked_logps(policy, hidden_ND, batch.token_N)
-    logps_N = logps_N.to(widest(logps_N.device))
+    logps_N = response_token_logps(policy, batch, **to_attention)
     logps_S = logps_N.new_zeros(len(batch.lengths)).index_add(0, batch.sequence_N, logps_N)
     return logps_S, torch.tensor(batch.lengths, dtype=logps_S.dtype, device=logps_S.device)
+
+
+def response_token_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -> Tensor:
+    """Return the log-prob of every response token, (N,), as `batch.sequence_N` has them, in the dtype of sums."""
+    hidden_ND = hidden_states(policy, batch, **to_attention)[batch.line_N, batch.position_N]
+    logps_N = chunked_logps(policy, hidden_ND, batch.token_N)
+    return logps_N.to(widest(logps_N.device))
 
 
 def hidden_states(policy: nn.Module, batch: Batch, **to_attention: Any) -> Tensor:

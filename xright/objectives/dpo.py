@@ -11,16 +11,14 @@ Shapes: B pairs.
 import math
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from xright.errors import check_number
-from xright.forward.batch import Batch
-from xright.forward.logprobs import response_logps
-from xright.objectives.objective import Objective
+from xright.objectives.pairs import OnPairs, Pairs
 
 
 def dpo_loss(margins_B: Tensor, beta: float, label_smoothing: float = 0.0) -> Tensor:
-    """ℓ per pair, from margins h in nats.
+    """Return ℓ per pair, from margins h in nats.
 
     >>> import torch
     >>> dpo_loss(torch.tensor([0.0]), beta=0.1)  # policy = reference: log 2
@@ -30,62 +28,25 @@ def dpo_loss(margins_B: Tensor, beta: float, label_smoothing: float = 0.0) -> Te
     return -(1 - label_smoothing) * F.logsigmoid(scaled_B) - label_smoothing * F.logsigmoid(-scaled_B)
 
 
-def preference_metrics(logps_RB: Tensor, log_ratios_RB: Tensor, beta: float) -> dict[str, Tensor]:
-    """Sums over pairs of implicit rewards β·log-ratio (nats), accuracy (0 or 1), margins, and log-probs (nats)."""
-    chosen_B, rejected_B = beta * log_ratios_RB.detach()
-    return {
-        "rewards/chosen": chosen_B.sum(),
-        "rewards/rejected": rejected_B.sum(),
-        "rewards/accuracies": (chosen_B > rejected_B).float().sum(),
-        "rewards/margins": (chosen_B - rejected_B).sum(),
-        "logps/chosen": logps_RB[0].detach().sum(),
-        "logps/rejected": logps_RB[1].detach().sum(),
-    }
-
-
-class DPO(Objective):
+class DPO(OnPairs):
     """DPO on a stream of pairs; π_ref enters as log-probs stored with the rows.
 
     beta: > 0. label_smoothing: ε in [0, 0.5). Raises UserError outside these.
     """
 
-    responses = 2
-    unit, label = "nats per pair", "DPO"
-    needs_reference, lower_bound, value_at_reference = True, 0.0, math.log(2)
+    label = "DPO"
+    value_at_reference = math.log(2)
 
     def __init__(self, beta: float = 0.1, label_smoothing: float = 0.0, stream: str = "preference") -> None:
-        self.stream = stream
-        self.beta = check_beta(beta)
-        self.label_smoothing = check_number(
-            "label_smoothing", label_smoothing, lambda x: 0 <= x < 0.5, "a probability in [0, 0.5): of a flipped label"
-        )
+        super().__init__(beta, stream)
+        self.label_smoothing = check_smoothing(label_smoothing)
 
-    def size(self, batch: Batch) -> int:
-        """Count the pairs of the batch."""
-        return batch.n_rows
-
-    def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return (Σ ℓ over pairs, preference metrics)."""
-        logps_RB, log_ratios_RB, _ = log_ratios(policy, batch)
-        losses_B = dpo_loss(log_ratios_RB[0] - log_ratios_RB[1], self.beta, self.label_smoothing)
-        return losses_B.sum(), preference_metrics(logps_RB, log_ratios_RB, self.beta)
-
-    def __repr__(self) -> str:
-        return f"DPO(beta={self.beta}, label_smoothing={self.label_smoothing})"
+    def losses(self, rewards_RB: Tensor, pairs: Pairs) -> Tensor:
+        return dpo_loss(pairs.margins_B, self.beta, self.label_smoothing)
 
 
-def log_ratios(policy: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Each (2, B), chosen then rejected: log π_θ, log π_θ − log π_ref (summed, nats), and response lengths (tokens).
-
-    A batch without reference log-probs is a programming error, never a silent zero.
-    """
-    if batch.reference_logps_RB is None:
-        raise RuntimeError("this batch carries no reference log-probs; attach them before training")
-    logps_S, lengths_S = response_logps(policy, batch)
-    logps_RB = logps_S.view(batch.responses, batch.n_rows)
-    return logps_RB, logps_RB - batch.reference_logps_RB, lengths_S.view_as(logps_RB)
-
-
-def check_beta(beta: float) -> float:
-    """Return β as a positive finite float, else raise UserError."""
-    return check_number("beta", beta, lambda x: x > 0, "a number > 0, for example 0.1")
+def check_smoothing(label_smoothing: float) -> float:
+    """Return ε as a float in [0, 0.5), else raise UserError."""
+    return check_number(
+        "label_smoothing", label_smoothing, lambda x: 0 <= x < 0.5, "a probability in [0, 0.5): of a flipped label"
+    )

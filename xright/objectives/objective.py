@@ -20,6 +20,8 @@ class Objective(ABC):
 
     stream: name of the data stream whose rows it takes. responses: answers to a prompt that it needs. unit: of f.
     label: what people call it.
+    labelled: does it learn from rows with a label? (Then only from such, and no other does.)
+    anchored: does each loss depend on a mean over the whole step (`anchor`)?
     needs_reference: does it read the rows' log-probs under π_ref?
     lower_bound: what f cannot fall below, as far as is known. value_at_reference: f where policy and π_ref agree, if
     that is known; checked at start-up.
@@ -29,6 +31,8 @@ class Objective(ABC):
 
     stream: str
     responses: int = 1
+    labelled: bool = False
+    anchored: bool = False
     unit: str = "nats"
     label: str = ""
     needs_reference: bool = False
@@ -43,6 +47,14 @@ class Objective(ABC):
     @abstractmethod
     def __call__(self, policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (Σ ℓ_i as a scalar with gradient, {metric name: Σ over units, detached})."""
+
+    def anchor(self, policy: nn.Module, batch: Batch) -> Tensor:
+        """Return the sum over units of what each loss has to know the mean of, over the whole step (KTO's z).
+
+        Where an objective is `anchored` it is asked for it without gradient, in all micro-batches, before any loss of
+        the step; the mean over them and all ranks is then `batch.anchor`.
+        """
+        raise NotImplementedError
 
 
 def labels(objectives: Mapping[str, Objective]) -> dict[str, str]:

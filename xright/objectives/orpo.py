@@ -18,7 +18,7 @@ from xright.objectives.objective import Objective
 
 
 def orpo_loss(mean_logps_RB: Tensor, weight: float) -> Tensor:
-    """ℓ per pair, from length-averaged log-probs (2, B): chosen, rejected; all < 0."""
+    """Return ℓ per pair, from length-averaged log-probs (2, B): chosen, rejected; all < 0."""
     log_odds_RB = mean_logps_RB - torch.log1p(-mean_logps_RB.exp())
     return -mean_logps_RB[0] - weight * F.logsigmoid(log_odds_RB[0] - log_odds_RB[1])
 

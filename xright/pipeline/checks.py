@@ -25,6 +25,7 @@ from xright.optim import Optim
 from xright.starts import Start
 from xright.strategies import Schedule
 from xright.training.fit import make_trainer
+from xright.training.means import anchored
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def check_reference(
     for name, objective in objectives.items():
         if (expected := objective.value_at_reference) is None:
             continue
-        batch = collate(evaluation[name][:32], 0, "padded")
+        (batch,) = anchored(objective, policy, [collate(evaluation[name][:32], 0, "padded")], lambda *sums: sums)
         value = float(objective(policy, batch)[0]) / objective.size(batch)
         if abs(value - expected) > (1e-3 if dtype == "float32" else 5e-2) * expected:
             raise UserError(
@@ -160,10 +161,13 @@ def _check_stream(name: str, objective: Objective, streams: Mapping[str, Stream]
             "it, as in conf/stream, or name another."
         )
     stream = streams[objective.stream]
-    if len(stream.responses) < objective.responses:
+    if stream.labelled != objective.labelled or len(stream.responses) < objective.responses:
+        does, kind = f"compares {objective.responses} answers to a prompt", "pairs"
+        does, kind = ("learns from good answers", "completions") if objective.responses == 1 else (does, kind)
+        does, kind = ("learns from labels", "labelled rows") if objective.labelled else (does, kind)
         raise UserError(
-            f"objectives.{name} compares {objective.responses} answers to a prompt, but the rows of its stream "
-            f"{stream.name!r} are {stream.kind}; give objectives.{name}.stream=…, a stream of pairs."
+            f"objectives.{name} {does}, but the rows of its stream {stream.name!r} are {stream.kind}; "
+            f"give objectives.{name}.stream=…, a stream of {kind}."
         )
 
 

@@ -142,12 +142,14 @@ class Stages:
 
     def _reference_rows(self, kind: str) -> tuple[Rows, BatchSize]:
         """Return what a trained reference learns: the first responses of a stream, or the chosen ones of the run's
-        pairs."""
-        pairs = [name for name in self.names if len(self.corpus.streams[name].responses) > 1]
-        names = pairs if kind == CHOSEN else [kind]
+        pairs and the good ones of its labelled rows."""
+        streams = {name: self.corpus.streams[name] for name in self.names}
+        judged = [name for name, stream in streams.items() if len(stream.responses) > 1 or stream.labelled]
+        names = judged if kind == CHOSEN else [kind]
         if not names:
             raise UserError(
-                "reference=chosen is SFT on chosen responses, but no objective learns from pairs; give reference=base."
+                "reference=chosen is SFT on chosen responses, but no objective learns from pairs or labelled rows; "
+                "give reference=base."
             )
         rows = [self.corpus.train(name).chosen_only() for name in names]
         return reduce(Rows.union, rows), self.sizes[names[0]]

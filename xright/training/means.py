@@ -5,6 +5,7 @@ A mean of means would depend on how the rows were cut. Sums over ranks travel in
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -54,6 +55,23 @@ class Totals:
 
 
 @torch.no_grad()
+def anchor_of(objective: Objective, policy: nn.Module, batches: Iterable[Batch], sum_over_ranks: Sum) -> float | None:
+    """Return the mean over a whole step, given as this rank's batches, of what each loss has to know of it; None where
+    a loss needs no such thing. All ranks ask at once."""
+    if not objective.anchored:
+        return None
+    found = [(float(objective.anchor(policy, batch)), objective.size(batch)) for batch in batches]
+    total, size = sum_over_ranks(math.fsum(value for value, _ in found), sum(units for _, units in found))
+    return total / size
+
+
+def anchored(objective: Objective, policy: nn.Module, batches: Sequence[Batch], sum_over_ranks: Sum) -> list[Batch]:
+    """Return the batches of a whole step, which know what their losses have to know of it."""
+    anchor = anchor_of(objective, policy, batches, sum_over_ranks)
+    return [replace(batch, anchor=anchor) for batch in batches]
+
+
+@torch.no_grad()
 def exact_means(
     name: str,
     objective: Objective,
@@ -72,11 +90,12 @@ def exact_means(
     totals, units = Totals(), 0
     policy.eval()
     try:
+        anchor = anchor_of(objective, policy, (lay_out(chunk) for chunk in chunks if chunk), sum_over_ranks)
         for chunk in chunks:
             if asked_to_stop():
                 raise Interrupted
             if chunk:
-                batch = lay_out(chunk)
+                batch = replace(lay_out(chunk), anchor=anchor)
                 totals.add(*objective(policy, batch))
                 units += objective.size(batch)
     finally:
