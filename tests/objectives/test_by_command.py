@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ CONF = Path(__file__).resolve().parents[2] / "conf" / "objective"
 OTHERS = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem not in ("dpo", "dpo_embedded", "sft", "orpo"))
 PLAIN = ["debug=fast", "trainer=cpu", "threads=1", "strategy=mix", "logger=csv", "callbacks.samples=null"]
 REPLACES = {"dft": "sft"}  # all others take DPO's place
+LABELLED = "{kind: labelled, template: '${data.streams.sft.template}', batch_size: 16}"
+ALSO = {"kto": [f"+data.streams.labelled={LABELLED}"]}  # what an objective needs besides
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def known(name):
 @pytest.mark.parametrize("name", OTHERS)
 def test_in_the_place_of_another(name, run):
     replaced = REPLACES.get(name, "dpo")
-    result, _ = run(f"objective@objectives.{replaced}={name}")
+    result, _ = run(f"objective@objectives.{replaced}={name}", *ALSO.get(name, []))
     assert list(result["objectives"]) == ["dpo", "sft"]
     found, objective = result["objectives"][replaced], known(name)
     assert (found["unit"], found["label"], found["steps"]) == (objective.unit, objective.label, 12)
@@ -50,7 +53,7 @@ def test_in_the_place_of_another(name, run):
 
 
 def test_all_together_under_names_of_their_own(run):
-    result, _ = run(*(f"+objective@objectives.{name}={name}" for name in OTHERS))
+    result, _ = run(*(f"+objective@objectives.{name}={name}" for name in OTHERS), *chain(*ALSO.values()))
     assert list(result["objectives"]) == ["dpo", "sft", *OTHERS]
     for name in OTHERS:
         objective = known(name)
@@ -64,7 +67,7 @@ def test_all_together_under_names_of_their_own(run):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_beside_the_others_under_its_own_name(name, run):
-    result, _ = run(f"+objective@objectives.{name}={name}")
+    result, _ = run(f"+objective@objectives.{name}={name}", *ALSO.get(name, []))
     assert list(result["objectives"]) == ["dpo", "sft", name]
     assert result["objectives"][name]["steps"] == 12
     assert (result["objectives"][name]["optimum"] is None) == known(name).surrogate

@@ -21,7 +21,7 @@ from xright.optim import Optim
 from xright.strategies import Selector
 from xright.strategies.schedule import Current, current
 from xright.training.gradients import Gradients
-from xright.training.means import Interrupted, Rows, Totals, exact_means
+from xright.training.means import Interrupted, Rows, Totals, anchored, exact_means
 from xright.training.part import Part
 
 
@@ -177,6 +177,7 @@ class JointModule(L.LightningModule):
         """Lay out an objective's rows."""
         objective, rows = self.objectives[name], batch[self.objectives[name].stream]
         batches = [self._lay_out(chunk) for chunk in self._chunks(rows)]
+        batches = anchored(objective, self.policy, batches, self._sum_over_ranks)
         own = sum(map(objective.size, batches)), sum(batch.n_input_tokens for batch in batches)
         size, tokens = self._sum_over_ranks(*own)
         return Part(name, rows, batches, size, tokens=int(tokens))
