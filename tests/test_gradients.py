@@ -14,6 +14,7 @@ from xright.strategies import FAMO, MGDA, PCD, RACO, CAGrad, Mix, NashMTL, Only,
 from xright.strategies.compared import Compared
 from xright.theory.problems import trade_off
 from xright.training.gradients import Gradients
+from xright.training.means import NonFinite
 
 PLAIN = SGD(lr=0.1, clip=None)
 RULES = [MGDA, UPGrad, PCGrad, NashMTL, CAGrad, RACO, PCD]
@@ -114,6 +115,23 @@ def test_between_comparisons_only_what_is_drawn_is_computed(fit):  # noqa: F811
     rule = MGDA(HALVES, k=4, sample=True)
     _, watch = fit(rule, steps=9)
     assert [len(outputs["losses"]) for outputs in watch.outputs] == [2, 1, 1, 1, 2, 1, 1, 1, 2]
+
+
+def test_a_gradient_that_is_not_finite_is_named(fit):  # noqa: F811
+    """The loss is finite, its gradient is not: √0 has no slope."""
+
+    class Cliff(SFT):
+        def __call__(self, policy, batch):
+            loss, metrics = super().__call__(policy, batch)
+            return loss + (loss - loss.detach()).abs().sqrt(), metrics
+
+    with pytest.raises(NonFinite, match="the sft gradient of step 0 is not finite"):
+        fit(MGDA(HALVES), objectives={"sft": Cliff(), "dpo": DPO()})
+
+
+def test_rules_that_compare_nothing_collect_nothing(fit, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("xright.training.module.Gradients", None)
+    fit(Mix(HALVES), steps=1)
 
 
 def test_a_review_is_of_the_same_rows_after_the_update(fit, tiny_model):  # noqa: F811

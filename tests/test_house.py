@@ -38,7 +38,7 @@ MAY = {
     },
     "training/means": {"objectives", "forward.batch"},
     "training/part": {"forward.batch", "training.means"},
-    "training/gradients": set(),
+    "training/gradients": {"training.means"},
     "training/module": {"objectives", "strategies", "forward.batch", "optim", "training"},
     "training": {
         *("training", "strategies", "objectives", "forward", "data", "optim", "tracking.trajectory"),

@@ -22,7 +22,7 @@ from xright.optim import Optim
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Phase, Schedule, Sequential
 from xright.theory.problems import NAMES, trade_off
 from xright.training.fit import Plan, make_trainer, train
-from xright.training.means import NonFiniteLoss
+from xright.training.means import NonFinite
 from xright.training.module import JointModule
 
 ROWS, BATCH_SIZE = 5, {"sft": 5, "preference": 5}  # each step takes all rows: a seed is only their order
@@ -349,12 +349,12 @@ def bad_streams(streams):
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(fit, tiny_model, bad_streams):
     policy = tiny_model()
-    with pytest.raises(NonFiniteLoss, match="the dpo loss of step 2 is not finite"):
+    with pytest.raises(NonFinite, match="the dpo loss of step 2 is not finite"):
         fit(Sequential("sft", (1, 1), NAMES), steps=2, policy=policy, rows=bad_streams)
     assert difference(policy, fit(Only("sft"), steps=2)[0]) == 0
-    with pytest.raises(NonFiniteLoss, match="the dpo loss of step 0"):
+    with pytest.raises(NonFinite, match="the dpo loss of step 0"):
         fit(MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 0.0}), policy=policy, rows=bad_streams)  # in a look
-    with pytest.raises(NonFiniteLoss, match="the dpo loss of step 0"):
+    with pytest.raises(NonFinite, match="the dpo loss of step 0"):
         fit(Mix(trade_off(0.5)), policy=policy, rows=bad_streams)
     assert difference(policy, fit(Only("sft"), steps=2)[0]) == 0
 

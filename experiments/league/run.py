@@ -101,6 +101,8 @@ def final(runs: Runs) -> pd.DataFrame:
 def standings(table: pd.DataFrame, chosen: Mapping[str, str]) -> Grid:
     """Rules by their mean distance; each seed's difference to Mix; and the mean rank over seeds that all have run."""
     wide = table.pivot_table(index="seed", columns="strategy", values="distance")
+    if "mix" not in wide:
+        raise SystemExit("every rule is compared with mix, and runs/league holds none of it; give --rule mix first.")
     ranks = wide.dropna().rank(axis=1)
     names, lines = dict(zip(table["strategy"], table["method"], strict=True)), []
     for rule in wide.mean().sort_values().index:

@@ -198,6 +198,14 @@ def test_drawing_leaves_the_expected_direction_as_it_is():
     assert drawn == [rule.weights(step) for step in range(1, 4001)]  # a pure function of (seed, step)
 
 
+def test_where_no_objective_has_a_share_none_is_drawn():
+    """PCD's first objective has no gradient, so there is no update: all α are 0, and there is nothing to draw by."""
+    rule = PCD(HALVES, k=2, sample=True)
+    assert rule.combine(0, np.array([[0.0, 0.0], [0.0, 1.0]]))["sft"] == 0
+    rule.alpha = {"dpo": 0.0, "sft": 0.0}
+    assert rule.weights(1) == {"dpo": 0.0, "sft": 0.0}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

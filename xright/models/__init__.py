@@ -32,7 +32,7 @@ from xright.errors import UserError
 from xright.machine import files
 from xright.machine.paths import place
 from xright.machine.told import told
-from xright.models.adapters import base_of, carry, is_adapter, is_tied, load_adapter, merged, untie, with_adapter
+from xright.models.adapters import base_of, carry, is_adapter, load_adapter, merged, side_by_side, with_adapter
 
 log = logging.getLogger(__name__)
 
@@ -152,11 +152,8 @@ def average(weights: Mapping[Path, float], dtype: str = "float32", trust_remote_
             parameter.mul_(weight)
         for folder, weight in rest:
             other = load_merged(folder, dtype, trust_remote_code=trust_remote_code)
-            if is_tied(model) and not is_tied(other):
-                untie(model)
-            others = dict(other.named_parameters(remove_duplicate=False))
-            for name, parameter in model.named_parameters():
-                parameter.add_(others[name], alpha=weight)
+            for parameter, (theirs,) in side_by_side(model, [other]):
+                parameter.add_(theirs, alpha=weight)
     return model
 
 

@@ -7,7 +7,7 @@ after the folder has moved.
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,16 @@ def _say_untied(model: Any) -> None:
     for config in {id(c): c for c in (model.config, model.config.get_text_config())}.values():
         config.tie_word_embeddings = False
     model.all_tied_weights_keys = {}
+
+
+def side_by_side(model: Any, others: Sequence[Any]) -> Iterator[tuple[nn.Parameter, list[nn.Parameter]]]:
+    """Yield each parameter of a model with those of its name in the others. Tied embeddings stay tied where they are in
+    all of the models; else the model is untied first."""
+    if is_tied(model) and not all(map(is_tied, others)):
+        untie(model)
+    theirs = [dict(other.named_parameters(remove_duplicate=False)) for other in others]
+    for name, parameter in model.named_parameters():
+        yield parameter, [named[name] for named in theirs]
 
 
 def base_of(adapter: Path) -> tuple[str, str | None]:

@@ -23,7 +23,7 @@ from xright.machine.paths import place
 from xright.objectives import Objective, labels
 from xright.optim import Optim
 from xright.starts import Start
-from xright.strategies import Schedule
+from xright.strategies import Schedule, Selector
 from xright.training.fit import make_trainer
 from xright.training.means import anchored
 
@@ -187,7 +187,7 @@ def _check_start(start: Start, schedule: Schedule, objectives: Mapping[str, Obje
 
 def _check_comparing(schedule: Schedule, optim: Optim, trainer: L.Trainer) -> None:
     """Rules that compare gradients need them whole, and AdamW's metric needs AdamW's moments."""
-    for rule in (phase.rule for phase in schedule.phases if phase.rule.compares(0)):
+    for rule in (phase.rule for phase in schedule.phases if type(phase.rule).compares is not Selector.compares):
         if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy):
             raise UserError(
                 f"{rule.name} compares the gradients of whole objectives, and this trainer keeps a shard of each on "

@@ -48,11 +48,8 @@ class Merge(Start):
         folders = [stages.optimum(name).folder / "model" for name in self.importance]
         tasks = [models.load_merged(folder, trust_remote_code=code) for folder in folders]
         merged = models.merged(stages.base.load("float32", code), stages.base.path)
-        if models.is_tied(merged) and not all(map(models.is_tied, tasks)):
-            models.untie(merged)
-        trained = [dict(task.named_parameters(remove_duplicate=False)) for task in tasks]
         with torch.no_grad():
-            for name, parameter in merged.named_parameters():
-                vectors = [parameters[name] - parameter for parameters in trained]
+            for parameter, trained in models.side_by_side(merged, tasks):
+                vectors = [theirs - parameter for theirs in trained]
                 parameter.add_(self.added(vectors, [*self.importance.values()], draw), alpha=self.scale)
         return models.trainable(merged, models.FULL, settings.gradient_checkpointing, seed)

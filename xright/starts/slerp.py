@@ -41,12 +41,10 @@ class SLERP(Start):
         code = settings.trust_remote_code
         folders = [stages.optimum(name).folder / "model" for name in self.importance]
         first, second = (models.load_merged(folder, trust_remote_code=code) for folder in folders)
-        if models.is_tied(first) and not models.is_tied(second):
-            models.untie(first)
-        others, (_, share) = dict(second.named_parameters(remove_duplicate=False)), self.importance.values()
+        _, share = self.importance.values()
         with torch.no_grad():
-            for name, parameter in first.named_parameters():
-                parameter.copy_(slerp(parameter, others[name], share))
+            for parameter, (other,) in models.side_by_side(first, [second]):
+                parameter.copy_(slerp(parameter, other, share))
         return models.trainable(first, models.FULL, settings.gradient_checkpointing, seed)
 
 

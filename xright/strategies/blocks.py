@@ -21,7 +21,7 @@ class Blocks(Selector):
 
     def __init__(self, steps: Mapping[str, int]) -> None:
         if not steps:
-            raise UserError("strategy.steps must give the length of each objective's block: {dpo: 100, sft: 900}.")
+            raise UserError("strategy.steps must give the length of each objective's block: {NAME: 100, OTHER: 900}.")
         self.steps = {
             name: int(check_number(f"strategy.steps.{name}", count, is_count, "a whole number of steps >= 1"))
             for name, count in steps.items()

@@ -47,7 +47,7 @@ class Compared(Weighted):
                 "none; give a larger strategy.k, such as 10."
             )
         self.sample, self.metric, self.seed = sample, metric, seed
-        self.names = tuple(name for name, weight in self.importance.items() if weight > 0)
+        self.names = self.weighed
         self.alpha: dict[str, float] = {}
 
     @abstractmethod
@@ -77,9 +77,9 @@ class Compared(Weighted):
         if len(self.names) == 1:
             return {self.names[0]: 1.0}
         used = {name: alpha for name, alpha in self.alpha.items() if alpha > 0} or dict(self.alpha)
-        if not self.sample or len(used) == 1:
-            return used
         total = sum(used.values())
+        if not self.sample or len(used) == 1 or not total:
+            return used
         drawn = np.random.default_rng((self.seed, step)).choice(len(used), p=np.array([*used.values()]) / total)
         return {[*used][drawn]: total}
 

@@ -28,7 +28,7 @@ class DWA(Weighted):
         super().__init__(weights)
         self.temperature = check_number("strategy.temperature", temperature, lambda x: x > 0, "a number > 0")
         self.window = int(check_number("strategy.window", window, is_count, "a whole number of steps >= 1"))
-        self.names = tuple(name for name, weight in self.importance.items() if weight > 0)
+        self.names = self.weighed
         self.sums = dict.fromkeys(self.names, 0.0)
         self.count = 0
         self.means: list[dict[str, float]] = []  # of the last two windows

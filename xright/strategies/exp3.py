@@ -34,7 +34,7 @@ class EXP3(WeightedGaps):
         self.seed = seed
         self.gamma = check_number("strategy.gamma", gamma, lambda x: 0 < x <= 1, "a number in (0, 1]")
         self.eta = check_number("strategy.eta", eta, lambda x: x > 0, "a number > 0")
-        self.logits = {name: 0.0 for name, weight in self.importance.items() if weight > 0}
+        self.logits = dict.fromkeys(self.weighed, 0.0)
 
     @property
     def settings(self) -> dict[str, Any]:

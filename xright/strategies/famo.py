@@ -34,7 +34,7 @@ class FAMO(Weighted):
         super().__init__(weights)
         self.lr = check_number("strategy.lr", lr, lambda x: x >= 0, "a number >= 0")
         self.decay = check_number("strategy.decay", decay, lambda x: x >= 0, "a number >= 0")
-        self.names = tuple(name for name, weight in self.importance.items() if weight > 0)
+        self.names = self.weighed
         self.bounds = {name: float((bounds or {}).get(name) or 0.0) for name in self.names}
         self.v_K = np.log([self.importance[name] for name in self.names])
         self.moments_2K = np.zeros((2, len(self.names)))

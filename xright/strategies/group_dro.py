@@ -33,7 +33,7 @@ class GroupDRO(WeightedGaps):
     ) -> None:
         super().__init__(weights, optima)
         self.eta = check_number("strategy.eta", eta, lambda x: x > 0, "a number > 0")
-        self.logits = {name: 0.0 for name, weight in self.importance.items() if weight > 0}
+        self.logits = dict.fromkeys(self.weighed, 0.0)
         self.asked = -1
 
     @property

@@ -14,4 +14,4 @@ class Mix(Weighted):
 
     def weights(self, step: int) -> dict[str, float]:
         """The same in every step."""
-        return {name: weight for name, weight in self.importance.items() if weight > 0}
+        return {name: self.importance[name] for name in self.weighed}

@@ -49,8 +49,7 @@ class PCD(Compared):
     @property
     def settings(self) -> dict[str, Any]:
         """Who comes first, and τ."""
-        usual = next(name for name, weight in self.importance.items() if weight > 0)
-        return {"primary": (self.primary, usual), "tau": (self.tau, USUAL_TAU), **super().settings}
+        return {"primary": (self.primary, self.weighed[0]), "tau": (self.tau, USUAL_TAU), **super().settings}
 
     def combine(self, step: int, gramian_KK: np.ndarray) -> dict[str, float]:
         """Average the squared norms, then solve."""

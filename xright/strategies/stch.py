@@ -41,7 +41,7 @@ class STCH(WeightedGaps):
 
     def looks(self, step: int) -> tuple[str, ...]:
         """All that have a weight: they are all trained, so a look costs nothing."""
-        return tuple(name for name, weight in self.importance.items() if weight > 0)
+        return self.weighed
 
     def weights(self, step: int) -> dict[str, float]:
         """w_i times the softmax of the weighted gaps."""

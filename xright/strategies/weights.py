@@ -44,6 +44,11 @@ class Weighted(Selector):
         """Those that have a weight."""
         return tuple(self.importance)
 
+    @property
+    def weighed(self) -> tuple[str, ...]:
+        """Those whose weight is above 0: a rule that trains all objectives leaves out the others."""
+        return tuple(name for name, weight in self.importance.items() if weight > 0)
+
     def __repr__(self) -> str:
         told = "".join(f", {name}={value}" for name, (value, _) in self.settings.items())
         return f"{self.name}({self.importance}{told})"

@@ -38,7 +38,7 @@ from xright.objectives import Objective
 from xright.optim import Optim
 from xright.strategies import Selector
 from xright.training.checkpoint import Checkpoint
-from xright.training.means import NonFiniteLoss
+from xright.training.means import NonFinite
 from xright.training.module import JointModule
 
 log = logging.getLogger(__name__)
@@ -108,11 +108,11 @@ def train(
     try:
         with preemption.deferred():
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    except NonFiniteLoss as error:
+    except NonFinite as error:
         prompts = [tokenizer.decode(row.prompt)[-60:] for row in error.rows[:3]]
         raise UserError(
-            f"the {error.objective} loss became NaN or infinite at step {error.step} (its rows end their prompts with "
-            f"{prompts}…); lower optim.lr, or look at these rows. The last checkpoint before it is kept."
+            f"the {error.objective} {error.what} became NaN or infinite at step {error.step} (its rows end their "
+            f"prompts with {prompts}…); lower optim.lr, or look at these rows. The last checkpoint before it is kept."
         ) from error
     if module.interrupted:
         raise preemption.Preempted("another rank")

@@ -5,11 +5,13 @@ and the ranks have exchanged it; it is taken from there, so a step keeps one gra
 one, of the trainable parameters only. The last one taken is what the combination is made in.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from xright.training.means import NonFinite, Rows
 
 Gradient = list[Tensor | None]
 
@@ -60,6 +62,13 @@ class Gradients:
                         made.add_(gradient, alpha=weight)
                 parameter.grad = made
         self.taken.clear()
+
+
+def check_finite(gramian_KK: np.ndarray, names: Sequence[str], step: int, rows: Mapping[str, Rows]) -> None:
+    """NonFinite for the first objective whose gradient is not, though its loss may be: no rule can weigh it."""
+    for name, square in zip(names, np.diag(gramian_KK), strict=True):
+        if not np.isfinite(square):
+            raise NonFinite(name, step, rows[name], what="gradient")
 
 
 def adam_scales(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> Gradient | None:

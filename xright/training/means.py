@@ -18,12 +18,12 @@ Rows = Sequence[Any]
 Sum = Callable[..., tuple[float, ...]]  # over ranks, of each of its arguments
 
 
-class NonFiniteLoss(Exception):
-    """A loss became NaN or infinite. objective, step (from 0) and this rank's rows."""
+class NonFinite(Exception):
+    """A loss or a gradient became NaN or infinite. objective, step (from 0) and this rank's rows."""
 
-    def __init__(self, objective: str, step: int, rows: Rows) -> None:
-        super().__init__(f"the {objective} loss of step {step} is not finite")
-        self.objective, self.step, self.rows = objective, step, rows
+    def __init__(self, objective: str, step: int, rows: Rows, what: str = "loss") -> None:
+        super().__init__(f"the {objective} {what} of step {step} is not finite")
+        self.objective, self.step, self.rows, self.what = objective, step, rows, what
 
 
 class Interrupted(Exception):
@@ -46,11 +46,11 @@ class Totals:
     def means(
         self, size: float, sum_over_ranks: Sum, name: str, step: int, rows: Rows
     ) -> tuple[float, dict[str, float]]:
-        """f and metrics over all ranks; NonFiniteLoss where f is none. All ranks have the same metrics."""
+        """f and metrics over all ranks; NonFinite where f is none. All ranks have the same metrics."""
         sums = sum_over_ranks(math.fsum(self.losses), *(float(found) for found in self.metrics.values()))
         value, *means = (total / size for total in sums)
         if not math.isfinite(value):
-            raise NonFiniteLoss(name, step, rows)
+            raise NonFinite(name, step, rows)
         return value, dict(zip(self.metrics, means, strict=True))
 
 
@@ -67,6 +67,8 @@ def anchor_of(objective: Objective, policy: nn.Module, batches: Iterable[Batch],
 
 def anchored(objective: Objective, policy: nn.Module, batches: Sequence[Batch], sum_over_ranks: Sum) -> list[Batch]:
     """Return the batches of a whole step, which know what their losses have to know of it."""
+    if not objective.anchored:
+        return list(batches)
     anchor = anchor_of(objective, policy, batches, sum_over_ranks)
     return [replace(batch, anchor=anchor) for batch in batches]
 

@@ -20,7 +20,7 @@ from xright.objectives import Objective
 from xright.optim import Optim
 from xright.strategies import Selector
 from xright.strategies.schedule import Current, current
-from xright.training.gradients import Gradients
+from xright.training.gradients import Gradients, check_finite
 from xright.training.means import Interrupted, Rows, Totals, anchored, exact_means
 from xright.training.part import Part
 
@@ -86,16 +86,19 @@ class JointModule(L.LightningModule):
             rule.observe({name: self._look(part, step) for name, part in parts.items()})
         compared = rule.compares(own_step)
         weights = dict.fromkeys(compared, 1.0) or rule.weights(own_step)
-        losses, metrics, tokens, gradients = {}, {}, 0, Gradients(self.policy.parameters())
+        losses, metrics, tokens = {}, {}, 0
+        gradients = Gradients(self.policy.parameters()) if compared else None
         *_, last = weights
         for name, weight in weights.items():
             part = parts[name] = parts.get(name) or self._part(name, batch)
-            losses[name], metrics[name] = self._backward(part, weight, step, last=bool(compared) or name == last)
+            losses[name], metrics[name] = self._backward(part, weight, step, last=gradients is not None or name == last)
             tokens += part.tokens
-            if compared:
+            if gradients:
                 gradients.take(name)
-        if compared:
-            weights = rule.combine(own_step, gradients.gramian(optimizer if rule.metric == "adam" else None))
+        if gradients:
+            gramian = gradients.gramian(optimizer if rule.metric == "adam" else None)
+            check_finite(gramian, compared, step, {name: parts[name].rows for name in compared})
+            weights = rule.combine(own_step, gramian)
             gradients.put(weights)
         for part in parts.values():
             part.forwards = None  # the graphs of what was not chosen
