@@ -22,8 +22,8 @@ from xright import models
 from xright.forward.logprobs import language_model
 from xright.run import CONF
 
-OURS = ("real_rows", "smollm2", "smollm2_three", "three_objectives")  # not the paper's
-NAMES = tuple(sorted(file.stem for file in (CONF / "experiment").glob("*.yaml") if file.stem not in OURS))
+MODELS = ("pythia1b", "llama3_8b", "opt1_3b")  # the paper's: its experiments' names begin with them
+NAMES = tuple(sorted(file.stem for model in MODELS for file in (CONF / "experiment").glob(f"{model}_*.yaml")))
 USUAL = {"lam": 0.5, "strategy.k": 10, "strategy.first": "dpo"}  # in conf/, where a command does not say
 # As published with the weights.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
