@@ -75,7 +75,7 @@ def started(*options: str) -> None:
 def ends(seed: int) -> tuple[dict[str, float], dict[str, float]]:
     """Of a world, for each objective: f*, the lowest that training on it alone reaches with any of RATES; and the gap
     of the base, from which every run starts."""
-    name = f"league_optima/{seed}"
+    name = f"league_optima_{seed}"
     world = (f"seed={seed}", f"data.source.seed={seed}")
     started(*world, "strategy=merge", "start=base", f"name={name}", f"optim.lr={','.join(RATES)}")
     found = [json.loads(file.read_text())["objectives"] for file in sorted(Path("runs", name).glob("*/result.json"))]
@@ -95,7 +95,7 @@ def tune(rule: str, trials: Sequence[str]) -> str:
     """The configuration with the smallest mean ideal distance over the worlds of TUNED."""
     found = {}
     for place, settings in enumerate(trials):
-        name = f"league_tuning/{rule}_{place}"
+        name = f"league_tuning_{rule}_{place}"
         for seed in TUNED:
             sweep(name, rule, seed, *settings.split(), "lam=0.5")
         found[settings] = read_runs([Path("runs") / name]).table["ideal_distance"].mean()
@@ -124,7 +124,7 @@ def play(rule: str, settings: str, seed: int) -> list[dict]:
     rows = []
     fits = fitting(rule, settings)
     for budget, epochs in (("steps", EPOCHS), ("time", fits)):
-        name = f"league/{rule}_{epochs}"
+        name = f"league_{rule}_{epochs}"
         sweep(name, rule, seed, *trade_offs(settings), f"epochs={epochs}")
         runs = read_runs([Path("runs") / name]).table.query(f"seed == {seed}")
         _, base = ends(seed)
