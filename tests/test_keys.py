@@ -92,6 +92,7 @@ ON_WORLD = {
     "optim.final": ("0.5", LATER),
     "optim.lr": ("0.1", OPTIMA),  # the embedded recipe gives the reference a learning rate of its own
     "optim.schedule": ("constant", LATER),
+    "optim.l2_sp": (1.0, LATER),
     "optim.warmup": ("0.5", LATER),
     "reference": ("chosen", TRAINED),
     "reference_training.epochs": ("2", TRAINED),

@@ -41,9 +41,10 @@ class Gradients:
             used = [gradient for gradient in own if gradient is not None]
             if used:  # else it is a parameter that no objective uses
                 full = [torch.zeros_like(used[0]) if gradient is None else gradient for gradient in own]
-                scale = scales[place] if scales else None
-                products.append(torch.stack([_product(full[i], full[j], scale) for i, j in pairs]))
-        sums = torch.stack(products).double().sum(dim=0).tolist()
+                flat = [gradient.float().flatten() for gradient in full]
+                scaled = [gradient * scales[place].flatten() for gradient in flat] if scales else flat
+                products += [torch.dot(scaled[i], flat[j]) for i, j in pairs]
+        sums = torch.stack(products).view(-1, len(pairs)).double().sum(dim=0).tolist()
         gramian_KK = np.zeros((len(self.taken), len(self.taken)))
         for (i, j), value in zip(pairs, sums, strict=True):
             gramian_KK[i, j] = gramian_KK[j, i] = value
@@ -71,19 +72,14 @@ def check_finite(gramian_KK: np.ndarray, names: Sequence[str], step: int, rows: 
             raise NonFinite(name, step, rows[name], what="gradient")
 
 
-def adam_scales(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> Gradient | None:
+def adam_scales(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> list[Tensor] | None:
     """1 / (√v̂ + ε) of each parameter, from the optimizer's second moments v; None before its first step."""
     settings = {p: (group["betas"][1], group["eps"]) for group in optimizer.param_groups for p in group["params"]}
-    scales: Gradient = []
+    scales = []
     for parameter in parameters:
         state = optimizer.state.get(parameter)
         if not state:
             return None
         beta, eps = settings[parameter]
-        scales.append(1 / ((state["exp_avg_sq"] / (1 - beta ** float(state["step"]))).sqrt() + eps))
+        scales.append(1 / ((state["exp_avg_sq"].float() / (1 - beta ** float(state["step"]))).sqrt() + eps))
     return scales
-
-
-def _product(first: Tensor, second: Tensor, scale: Tensor | None) -> Tensor:
-    left = first.float().flatten()
-    return torch.dot(left if scale is None else left * scale.float().flatten(), second.float().flatten())
