@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m xright.run
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks three-objectives league real-rows theory data-similarity data-scale artefacts claims step-times bench costs smollm2 families clean
+.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds certificate embedded-benchmarks three-objectives league real-rows theory data-similarity data-scale artefacts claims step-times bench costs smollm2 families clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -48,6 +48,9 @@ embedded-benchmarks: .venv/run  ## experiments/embedded_benchmarks: those models
 
 league: .venv/run  ## experiments/league: every rule, tuned alike, on ten worlds; goes on where it was
 	$(BIN)/python experiments/league/run.py
+
+certificate: .venv/run  ## experiments/certificate: how often certificates hold, over 200 short runs; a quarter of an hour
+	$(BIN)/python experiments/certificate/run.py
 
 three-objectives: .venv/run  ## experiments/three_objectives: three losses that pull apart, in three worlds; and a known front
 	$(BIN)/python experiments/three_objectives/run.py
