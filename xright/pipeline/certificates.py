@@ -1,7 +1,9 @@
 """The certificates of a run: which gaps it promises to keep below ε, and what the held-out rows say of that at its end.
 
 What the numbers mean: `evaluation/certificate.py`. The rows must not have decided anything of the run: so they are
-refused where they are training rows, and where a stopping rule has looked at them.
+refused where they are training rows, and where a stopping rule has looked at them. Rules see losses of training rows
+only. What those that measure gaps know of these rows is one number, f*; the runs of `experiments/certificate` know it,
+too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
