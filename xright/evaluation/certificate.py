@@ -6,8 +6,8 @@
     bounds: g − s·h(±q),   q = t_{C−1, 1−α/K},   h(y) = 3/d ((1 + d (y − d/6))^⅓ − 1),   d = skewness of e / √C
 
 Each bound is one-sided; α = .05 is shared by the run's K certificates (Bonferroni). h (Hall 1992, JRSS B 54:221) is y
-where nothing is skewed. A few rows of large loss are the rule, and without h upper bounds would be too low: of 30 rows,
-86 % would hold in the place of 95 (`experiments/certificate`).
+where nothing is skewed. A few rows of large loss are the rule, and without h upper bounds would be too low: from 30 to
+100 rows, as few as 89 to 91 % would hold (`experiments/certificate`).
 
 A prompt counts once, with all its rows and those of later turns: they vary together, as the tokens of a row do, and
 data are split into training and held-out rows by prompt. What x is depends on where f* comes from:
