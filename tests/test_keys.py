@@ -143,6 +143,7 @@ ON_FILES = {
 # In no stage's key, but a run's folder with other values is refused: the joint run's own settings.
 OF_THE_RUN = {
     "lam", "weights.dpo", "weights.sft", "seed", "optima", "look", "strategy.weights", "strategy.seed",
+    "certificate",
     "eval_batch_size", "checkpoint_every",
 }  # fmt: skip
 WATCHES = ("callbacks.",)  # the same holds of these, whatever they are

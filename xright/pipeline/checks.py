@@ -22,6 +22,7 @@ from xright.forward.collate import LAYOUTS, collate
 from xright.machine.paths import place
 from xright.objectives import Objective, labels
 from xright.optim import Optim
+from xright.pipeline.certificates import check_certificate
 from xright.starts import Start
 from xright.strategies import Schedule, Selector
 from xright.training.fit import make_trainer
@@ -96,6 +97,7 @@ def check_config(cfg: DictConfig) -> None:
     for node in filter(None, probe.logger.values()):
         build(node, _partial_=True)  # what it names is there; nothing is opened yet
     _check_comparing(schedule, build(probe.optim), trainer)
+    check_certificate(probe, schedule, objectives, callbacks)
     _check_start(build(probe.start), schedule, objectives, cfg.model.lora.r)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
     if unknown := [name for name in schedule.objectives if name not in objectives]:
