@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m xright.run
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks three-objectives league rule-costs real-rows theory data-similarity data-scale artefacts claims step-times bench costs smollm2 families clean
+.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks three-objectives league rule-costs conflict real-rows theory data-similarity data-scale artefacts claims step-times bench costs smollm2 families clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -51,6 +51,9 @@ league: .venv/run  ## experiments/league: every rule, tuned alike, on ten worlds
 
 rule-costs: .venv/dev  ## experiments/rule_costs: what a step of each rule takes beside Mix's (XRIGHT_DATA=folder)
 	$(BIN)/python experiments/rule_costs/run.py
+
+conflict: .venv/run  ## experiments/conflict: what each step does to each loss, beside what gradients foretell (XRIGHT_DATA=folder)
+	$(BIN)/python experiments/conflict/run.py
 
 three-objectives: .venv/run  ## experiments/three_objectives: three losses that pull apart, in three worlds; and a known front
 	$(BIN)/python experiments/three_objectives/run.py
