@@ -4,10 +4,10 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m xright.run
 
 .DEFAULT_GOAL := help
-.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*/\1/p' Makefile)
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
 
 demo: .venv/run  ## the embedded comparison: a few minutes to a table and a report page
 	@$(RUN) name=demo strategy=alright,maxright,model_average lam=0.25,0.5,0.75 -m & half=$$!; \
@@ -54,6 +54,9 @@ rule-costs: .venv/dev  ## experiments/rule_costs: what a step of each rule takes
 
 certificate: .venv/run  ## experiments/certificate: how often certificates hold, over 200 short runs; a quarter of an hour
 	$(BIN)/python experiments/certificate/run.py
+
+conflict: .venv/run  ## experiments/conflict: what each step does to each loss, beside what gradients foretell (XRIGHT_DATA=folder)
+	$(BIN)/python experiments/conflict/run.py
 
 three-objectives: .venv/run  ## experiments/three_objectives: three losses that pull apart, in three worlds; and a known front
 	$(BIN)/python experiments/three_objectives/run.py
