@@ -20,7 +20,21 @@ from xright.forward.packing import choose_layout
 from xright.machine import ranks
 from xright.objectives import DPO, ORPO, SFT
 from xright.optim import Optim
-from xright.strategies import ALRIGHT, FAMO, MAXRIGHT, MGDA, PCD, RACO, Mix, Only, Phase, Schedule, Sequential
+from xright.strategies import (
+    ALRIGHT,
+    FAMO,
+    MAXRIGHT,
+    MGDA,
+    PCD,
+    RACO,
+    Mix,
+    MoCo,
+    MoDo,
+    Only,
+    Phase,
+    Schedule,
+    Sequential,
+)
 from xright.theory.problems import NAMES, trade_off
 from xright.training.fit import evaluation_chunks, make_trainer
 from xright.training.module import JointModule
@@ -45,6 +59,9 @@ CASES = {
     "mgda": (MGDA(trade_off(0.5)), {}),
     "pcd, micro-batches, packed": (PCD(trade_off(0.5), tau=0.1), {"micro_batch": 2, "layout": "packed"}),
     "raco by adam's metric, drawn": (RACO(trade_off(0.3), k=3, sample=True, metric="adam"), {}),
+    "moco": (MoCo(trade_off(0.3)), {}),
+    "modo": (MoDo(trade_off(0.3), gamma=0.01), {}),
+    "modo, micro-batches": (MoDo(trade_off(0.5), gamma=0.01), {"micro_batch": 1}),
     "famo": (FAMO(trade_off(0.5)), {}),
     "by tokens": (Mix(trade_off(0.5)), {"sizes": {"sft": TokenBudget(40), "preference": TokenBudget(80)}}),
 }

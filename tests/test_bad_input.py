@@ -166,6 +166,17 @@ CASES = {
     "bad last cell of a sweep": configuration("lam=7 must be a number in [0, 1]", "lam=0.25,0.5,7", "-m"),
     "interpolation of nothing": configuration("Interpolation key 'nope' not found", "name=${nope}"),
     "negative epochs": configuration("epochs=-1 must be a whole number >= 1", "epochs=-1"),
+    "halves of one row": configuration(
+        "data.streams.sft.batch_size=1 is too small for MoDo, which needs a row in each half of a step on every "
+        "process; give at least 2",
+        "strategy=modo",
+        "data.streams.sft.batch_size=1",
+    ),
+    "halves of a token budget": configuration(
+        "data.streams.sft.batch_tokens=200 leaves open how many rows a step has, and MoDo halves them",
+        "strategy=modo",
+        "data.streams.sft.batch_tokens=200",
+    ),
     "half of the optima": configuration(
         "optima={'dpo': 1} must be auto, null, or a number for each objective", "optima={dpo: 1}"
     ),

@@ -10,14 +10,29 @@ from torch import nn
 from tests.test_module import SGD, adapter, difference, fit, streams  # noqa: F401  (fixtures)
 from xright.objectives import DPO, SFT
 from xright.optim import Optim
-from xright.strategies import FAMO, MGDA, PCD, RACO, CAGrad, Mix, NashMTL, Only, PCGrad, UPGrad
+from xright.strategies import (
+    FAMO,
+    MGDA,
+    PCD,
+    RACO,
+    CAGrad,
+    Mix,
+    MoCo,
+    MoDo,
+    NashMTL,
+    Only,
+    PCGrad,
+    Phase,
+    Schedule,
+    UPGrad,
+)
 from xright.strategies.compared import Compared
 from xright.theory.problems import trade_off
 from xright.training.gradients import Gradients
 from xright.training.means import NonFinite
 
 PLAIN = SGD(lr=0.1, clip=None)
-RULES = [MGDA, UPGrad, PCGrad, NashMTL, CAGrad, RACO, PCD]
+RULES = [MGDA, UPGrad, PCGrad, NashMTL, CAGrad, RACO, PCD, MoCo, MoDo]
 HALVES = trade_off(0.5)
 
 
@@ -97,8 +112,13 @@ def test_a_parameter_that_one_objective_does_not_use():
 
 
 @pytest.mark.parametrize(
-    "rule", [PCD(HALVES, tau=0.3), MGDA(HALVES, k=2), RACO(HALVES, k=2, sample=True), FAMO(HALVES)], ids=repr
-)
+    "rule",
+    [
+        PCD(HALVES, tau=0.3), MGDA(HALVES, k=2), RACO(HALVES, k=2, sample=True), FAMO(HALVES), MoCo(HALVES),
+        MoCo(HALVES, k=2), MoDo(HALVES, gamma=0.1), Schedule([Phase(MoCo(HALVES)), Phase(MoCo(trade_off(0.3)))]),
+    ],
+    ids=repr,
+)  # fmt: skip
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(fit, adapter, tmp_path, rule, stop):  # noqa: F811
     def save(trainer, _):
@@ -109,6 +129,66 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(fit, adapter, tmp_
     resumed, rest = fit(second, steps=5, policy=adapter(dropout=0.2), checkpoint=tmp_path / f"{stop}.ckpt")
     assert [o["weights"] for o in rest.outputs] == [o["weights"] for o in seen.outputs[stop:]]
     assert difference(whole, resumed) == 0
+
+
+@pytest.mark.parametrize("cut", [{}, {"micro_batch": 1}, {"micro_batch": 2}, {"micro_batch": 2, "layout": "packed"}])
+def test_halves_are_of_the_rows_and_make_the_whole(fit, tiny_model, streams, cut):  # noqa: F811
+    """Of plain steps on the first three and the last two of five rows: ⟨g of these, g of those⟩, each g twice its share
+    of the step; and together they are Mix's update."""
+    rule = Halved(HALVES)
+    both, _ = fit(rule, steps=1, optim=PLAIN, **cut)
+    assert difference(both, fit(Mix(HALVES), steps=1, optim=PLAIN)[0]) < 1e-6
+    order = [int(i) for i in np.random.default_rng((0, 0)).permutation(5)]  # a step takes all rows, in this order
+    moves, shares = {}, {}
+    for half, places in (("first", order[:3]), ("second", order[3:])):
+        rows = {stream: [own[i] for i in places] for stream, own in streams.items()}
+        sizes = dict.fromkeys(rows, len(places))
+        alone = [fit(Only(name), steps=1, optim=PLAIN, rows=rows, sizes=sizes)[0] for name in ("dpo", "sft")]
+        tokens = [sum(len(row.responses[0]) for row in own["sft"]) for own in (rows, streams)]
+        shares[half] = np.array([len(places) / 5, tokens[0] / tokens[1]])  # of pairs, and of answers' tokens
+        moves[half] = torch.stack([moved(policy, tiny_model()) for policy in alone]).double().numpy() / 0.1
+    first, second = (2 * shares[half][:, None] * moves[half] for half in ("first", "second"))
+    assert rule.gramians[0] == pytest.approx(first @ second.T, rel=2e-3)
+
+
+class Halved(Seen):
+    halves = True
+
+
+def test_means_take_the_gradients_place():
+    """From 0 by ½: g = (2, 0) gives (1, 0); then g = (0, 4) gives (½, 2); a parameter that one never uses stays out."""
+    weight, unused = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
+    means = {}
+    for gradient, expected in (([2.0, 0.0], [1.0, 0.0]), ([0.0, 4.0], [0.5, 2.0]), (None, [0.25, 1.0])):
+        gradients = Gradients([weight, unused], means, share=0.5)
+        weight.grad = None if gradient is None else torch.tensor(gradient)
+        gradients.take("one")
+        assert gradients.gramian().tolist() == [[np.dot(expected, expected)]]
+        gradients.put({"one": 3.0})
+        assert weight.grad.tolist() == [3 * x for x in expected]
+        assert means["one"][0].tolist() == expected  # not changed by the update that was made of it
+        assert means["one"][1] is None
+
+
+def test_moco_descends_its_means(fit, tiny_model):  # noqa: F811
+    """The first of plain steps is half as long as Mix's; a share of 1 makes no means."""
+    start, mixed = tiny_model(), fit(Mix(HALVES), steps=1, optim=PLAIN)[0]
+    whole, half = (fit(MoCo(HALVES, beta=b, gamma=0.0), steps=1, optim=PLAIN)[0] for b in (1.0, 0.5))
+    assert difference(whole, mixed) < 1e-6
+    assert (moved(half, start) - moved(mixed, start) / 2).abs().max() < 1e-6
+
+
+def test_a_phase_begins_with_means_of_nothing(fit):  # noqa: F811
+    def seen(_, module):
+        return {name: [mean.clone() for mean in own] for name, own in module.means.items()}
+
+    def norms(means):
+        return [float(torch.cat([part.flatten() for part in own]).norm()) for own in means.values()]
+
+    twice = Schedule([Phase(MoCo(HALVES, beta=1.0)), Phase(MoCo(HALVES, beta=0.01))])
+    _, watch = fit(twice, steps=2, optim=SGD(lr=1e-6), watch=seen)
+    before, after = norms(watch.seen[1]), norms(watch.seen[2])
+    assert after == pytest.approx([0.01 * norm for norm in before], rel=1e-3)
 
 
 def test_between_comparisons_only_what_is_drawn_is_computed(fit):  # noqa: F811

@@ -61,7 +61,7 @@ def train(
         for name in NAMES:
             loss(theta, rows[name]).backward()
             gradients.take(name)
-        own = {name: [gradient.clone() for gradient in taken] for name, taken in gradients.taken.items()}
+        own = {name: [gradient.clone() for gradient in taken] for name, (taken,) in gradients.taken.items()}
         measured = Step([theta], descent, own) if step % every == every // 2 else None
         before = {name: _both(theta, rows[name], held[name]) for name in NAMES}
         compared = rule.compares(step)

@@ -62,6 +62,8 @@ TRIALS: Mapping[str, list[str]] = {
     "nash_mtl": rates(),
     "cagrad": rates("strategy.c=0.5", "strategy.c=0.2"),
     "raco": rates("strategy.c=0.4", "strategy.c=0.8"),
+    "moco": rates("strategy.gamma=0.1", "strategy.gamma=0.01"),
+    "modo": rates("strategy.gamma=0.001", "strategy.gamma=0.01"),
     "pcd": rates("strategy.primary=dpo", "strategy.primary=sft"),
 }
 

@@ -20,8 +20,13 @@ FILES = (
     f"model.tokenizer={ROWS}/tokenizer", "callbacks.steps.every=3", "callbacks.samples.every=2",
 )  # fmt: skip
 LORA = ("model.lora.r=4", "model.lora.dropout=0.1", "model.lora.target_modules=[query_key_value,dense]")
-OTHERS = ("stch", "group_dro", "constrained", "exp3", "dwa", "famo", "upgrad", "pcgrad", "nash_mtl", "cagrad")
-VARIED = ("blocks", "scheduled mix", "pcd, micro-batches", "mgda, draws in between", "raco, by adam's metric")
+OTHERS = (
+    *("stch", "group_dro", "constrained", "exp3", "dwa", "famo", "upgrad", "pcgrad", "nash_mtl", "cagrad", "moco"),
+)
+VARIED = (
+    *("blocks", "scheduled mix", "pcd, micro-batches", "mgda, draws in between", "raco, by adam's metric"),
+    "modo, micro-batches",
+)
 CONFIGURATIONS = {
     "sequential, SFT first, streams of different lengths": (
         "strategy=sequential", "strategy.first=sft", "strategy.epochs=[1,2]", "data.source.preference_rows=45",
@@ -49,6 +54,7 @@ CONFIGURATIONS = {
     "pcd, micro-batches": ("strategy=pcd", "model.micro_batch=3"),
     "mgda, draws in between": ("strategy=mgda", "strategy.k=3", "strategy.sample=true"),
     "raco, by adam's metric": ("strategy=raco", "strategy.metric=adam"),
+    "modo, micro-batches": ("strategy=modo", "model.micro_batch=3"),
     "ties": ("strategy=merge", "start=ties"),
     **{name: (f"strategy={name}",) for name in OTHERS},
 }  # fmt: skip

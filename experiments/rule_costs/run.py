@@ -40,7 +40,7 @@ from xright.strategies import Schedule
 HERE = Path(__file__).parent
 PLAIN = (
     "mix", "alright", "maxright", "exp3", "stch", "group_dro", "constrained", "dwa", "famo", "mgda", "upgrad", "pcgrad",
-    "nash_mtl", "cagrad", "raco", "pcd",
+    "nash_mtl", "cagrad", "raco", "pcd", "moco", "modo",
 )  # fmt: skip
 EVERY = {name: [f"strategy={name}"] for name in PLAIN} | {
     "maxright k=1": ["strategy=maxright", "strategy.k=1"],

@@ -147,7 +147,7 @@ class Turns(Selector):
 
     def looks(self, step: int) -> tuple[str, ...]:
         self.number, self.current = self.turns[step]
-        self.metric, self.gaps = self.current.metric, self.current.gaps
+        self.metric, self.gaps, self.halves = self.current.metric, self.current.gaps, self.current.halves
         return self.current.looks(self.number)
 
     def weights(self, step: int) -> dict[str, float]:
@@ -158,6 +158,9 @@ class Turns(Selector):
 
     def compares(self, step: int) -> tuple[str, ...]:
         return self.current.compares(self.number)
+
+    def tracks(self, step: int) -> float | None:
+        return self.current.tracks(self.number)
 
     def combine(self, step: int, gramian_KK: np.ndarray) -> dict[str, float]:
         return self.current.combine(self.number, gramian_KK)

@@ -35,7 +35,7 @@ STEPS_PER_EPOCH, EPOCHS = 10, 6
 def test_these_are_all():
     known = {"alright", "maxright", "mix", "sequential", "sft", "dpo", "only", "model_average", "orpo"}
     known |= {"blocks", "constrained", "dwa", "exp3", "famo", "group_dro", "merge", "scheduled_mix", "stch"}
-    known |= {"cagrad", "mgda", "nash_mtl", "pcd", "pcgrad", "raco", "upgrad"}
+    known |= {"cagrad", "mgda", "moco", "modo", "nash_mtl", "pcd", "pcgrad", "raco", "upgrad"}
     assert set(NAMES) == known
 
 

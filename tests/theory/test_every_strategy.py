@@ -82,11 +82,12 @@ def test_joint_methods_end_nearer_than_sequential_in_either_order(lam, problem, 
     nearest = min(distance(problem, sequential) for sequential in both_orders)
     joint = {name: selector(name, f"lam={lam}") for name in NAMES}
     joint = {name: rule for name, rule in joint.items() if is_joint(rule)}
-    assert len(joint) == 18
+    assert len(joint) == 20
     far = {name: distance(problem, rule) / nearest for name, rule in joint.items()}
-    # MGDA follows the smallest gradient, here that of what is learnt already; PCD puts one objective
-    # first; STCH's step on objective i is only w_i as long.
-    assert {name for name, ratio in far.items() if ratio >= 0.95} == {"mgda", "pcd", "stch"}
+    # MGDA follows the smallest gradient, here that of what is learnt already, and MoCo and MoDo learn to, from unequal
+    # weights; PCD puts one objective first; STCH's step on objective i is only w_i as long.
+    learnt = set() if lam == 0.5 else {"moco", "modo"}
+    assert {name for name, ratio in far.items() if ratio >= 0.95} == {"mgda", "pcd", "stch"} | learnt
 
 
 def is_joint(method: Method) -> bool:

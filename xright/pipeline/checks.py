@@ -6,9 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
@@ -21,10 +19,10 @@ from xright.errors import UserError, check_number
 from xright.forward.collate import LAYOUTS, collate
 from xright.machine.paths import place
 from xright.objectives import Objective, labels
-from xright.optim import Optim
 from xright.pipeline.certificates import check_certificate
+from xright.pipeline.comparing import check_comparing
 from xright.starts import Start
-from xright.strategies import Schedule, Selector
+from xright.strategies import Schedule
 from xright.training.fit import make_trainer
 from xright.training.means import anchored
 
@@ -96,7 +94,8 @@ def check_config(cfg: DictConfig) -> None:
     schedule = Schedule.of(build(probe.strategy))
     for node in filter(None, probe.logger.values()):
         build(node, _partial_=True)  # what it names is there; nothing is opened yet
-    _check_comparing(schedule, build(probe.optim), trainer)
+    own = {name: streams[objective.stream] for name, objective in objectives.items()}
+    check_comparing(schedule, build(probe.optim), trainer, streams=own)
     check_certificate(probe, schedule, objectives, callbacks)
     _check_start(build(probe.start), schedule, objectives, cfg.model.lora.r)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
@@ -185,22 +184,6 @@ def _check_start(start: Start, schedule: Schedule, objectives: Mapping[str, Obje
         raise UserError(
             f"start.weights names {', '.join(unknown)}, but the models to merge are of {', '.join(trained)}."
         )
-
-
-def _check_comparing(schedule: Schedule, optim: Optim, trainer: L.Trainer) -> None:
-    """Rules that compare gradients need them whole, and AdamW's metric needs AdamW's moments."""
-    for rule in (phase.rule for phase in schedule.phases if type(phase.rule).compares is not Selector.compares):
-        if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy):
-            raise UserError(
-                f"{rule.name} compares the gradients of whole objectives, and this trainer keeps a shard of each on "
-                "every rank; give trainer=ddp, or a strategy that compares none, such as mix."
-            )
-        settings = optim.build([torch.nn.Parameter(torch.zeros(1))]).defaults
-        if rule.metric == "adam" and "betas" not in settings:
-            raise UserError(
-                "strategy.metric=adam weighs gradients by the second moments of AdamW, and optim.optimizer keeps none; "
-                "give strategy.metric=euclid."
-            )
 
 
 def _check_trainer(trainer: DictConfig) -> None:

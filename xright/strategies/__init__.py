@@ -3,7 +3,7 @@
     one objective a step             ALRIGHT, MAXRIGHT, EXP3, Blocks; Only
     weights without a look           Mix, ScheduledMix, DWA
     weights from losses              STCH, GroupDRO, Constrained, FAMO
-    weights from gradients           MGDA, UPGrad, PCGrad, NashMTL, CAGrad, RACO, PCD (`compared.py`)
+    weights from gradients           MGDA, UPGrad, PCGrad, NashMTL, CAGrad, RACO, PCD, MoCo, MoDo (`compared.py`)
     one rule after another           Schedule, Sequential
 
 Lightning's `Trainer(strategy=…)` is parallelism; here a strategy chooses objectives.
@@ -20,6 +20,8 @@ from xright.strategies.group_dro import GroupDRO
 from xright.strategies.maxright import MAXRIGHT
 from xright.strategies.mgda import MGDA
 from xright.strategies.mix import Mix
+from xright.strategies.moco import MoCo
+from xright.strategies.modo import MoDo
 from xright.strategies.nash_mtl import NashMTL
 from xright.strategies.only import Only
 from xright.strategies.pcd import PCD
@@ -47,6 +49,8 @@ __all__ = [
     "Constrained",
     "GroupDRO",
     "Mix",
+    "MoCo",
+    "MoDo",
     "NashMTL",
     "Only",
     "PCGrad",

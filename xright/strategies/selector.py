@@ -8,8 +8,9 @@ The loop asks, for step t: `looks(t)` -> losses it should see first; `weights(t)
 a pure function of (seed, t): nothing to save, the same after a resume.
 
 Two more questions cost nothing where they are not asked. `compares(t)` -> objectives whose gradients the rule compares:
-then it is asked `combine(t, gramian)` in the place of `weights(t)`. `reviews(t)` -> objectives whose loss it wants to
-know after the update, on the same rows: it is told `review(losses)`.
+then it is asked `combine(t, gramian)` in the place of `weights(t)`, and before that `tracks(t)` -> the share of these
+gradients in running means that take their place, or None. `reviews(t)` -> objectives whose loss it wants to know after
+the update, on the same rows: it is told `review(losses)`.
 """
 
 from abc import ABC, abstractmethod
@@ -24,14 +25,15 @@ class Selector(ABC):
 
     importance: the trade-off it is asked for, {objective: weight}, where it takes one. gaps: last-seen optimality gaps,
     where it keeps any (for `steps.csv`). metric: of the inner products it is given: `euclid`, or `adam`, those after
-    AdamW's preconditioner, ⟨g_i, D⁻¹ g_j⟩ with D = √v̂ + ε. phase_steps: the length of its phase, told before its first
-    step. promised: ε of the gaps that it means to end below, {objective: ε}, in the unit of each loss; the run says
-    whether they do.
+    AdamW's preconditioner, ⟨g_i, D⁻¹ g_j⟩ with D = √v̂ + ε. halves: they are of g_i of the first half of the step's rows
+    and g_j of the second half. phase_steps: the length of its phase, told before its first step. promised: ε of the
+    gaps that it means to end below, {objective: ε}, in the unit of each loss; the run says whether they do.
     """
 
     importance: Mapping[str, float] | None = None
     gaps: Mapping[str, float] = {}
     metric: str = "euclid"
+    halves: bool = False
     phase_steps: int = 0
     promised: Mapping[str, float] = {}
 
@@ -65,6 +67,11 @@ class Selector(ABC):
     def compares(self, step: int) -> tuple[str, ...]:
         """Objectives whose gradients the rule compares in this step; each of them is computed."""
         return ()
+
+    def tracks(self, step: int) -> float | None:
+        """β, in (0, 1], of the means y_i ← y_i + β (g_i − y_i), from 0, that are compared and descended in the place of
+        the compared gradients g_i; None: of no means."""
+        return None
 
     def combine(self, step: int, gramian_KK: np.ndarray) -> dict[str, float]:
         """Weight per objective for this step's update, from G_ij = ⟨g_i, g_j⟩ in the order of `compares(step)`; g_i is

@@ -3,7 +3,7 @@
     θ_{t+1} = Π_Θ(θ_t − α_t (Σ_i w_i(t) ∇f_i(θ_t) + decay · θ_t))         (arXiv 2410.15483, algs 1-2, eq 10)
 
 The loop is that of `JointModule.training_step`: look if asked; get weights; step; observe. Gradients are exact, so the
-selector's choice is the only chance there is.
+selector's choice is the only chance there is, and those of two halves of a step are the same.
 
 >>> from xright.strategies import Mix
 >>> from xright.theory.problems import table_1, trade_off
@@ -63,6 +63,7 @@ def descend(
         theta = sum((weight * ends[name] for name, weight in average.items()), np.zeros_like(theta))
     taken, visited = 0, {0: theta} if 0 in visit else {}
     for selector, length in Schedule.of(method).steps(steps, epochs):
+        means = np.zeros(1)  # of gradients, where the selector tracks them
         for step in range(length):
             if looked := selector.looks(step):
                 if theta.ndim > 1:
@@ -74,14 +75,17 @@ def descend(
                         f"{selector} compares gradients, so it drives one run, not {len(theta)} step sizes"
                     )
                 gradients = np.stack([problem.objectives[name].gradient(theta) for name in compared])
+                if (share := selector.tracks(step)) is not None:
+                    gradients = means = means + share * (gradients - means)
                 weights = selector.combine(step, gradients @ gradients.T)
+                direction = np.array([weights.get(name, 0.0) for name in compared]) @ gradients
             else:
                 weights = selector.weights(step)
+                direction = problem.mixture(weights).gradient(theta)
             losses = {name: problem.objectives[name].loss(theta) for name in compared or weights}
             if stage_ends_below is not None and all(np.all(loss < stage_ends_below) for loss in losses.values()):
                 break
-            direction = problem.mixture(weights).gradient(theta) + decay * theta
-            theta = theta - size(step) * direction
+            theta = theta - size(step) * (direction + decay * theta)
             theta = project(theta) if project else theta
             if theta.ndim == 1:
                 selector.observe({name: float(loss) for name, loss in losses.items()})

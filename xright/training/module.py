@@ -20,9 +20,10 @@ from xright.objectives import Objective
 from xright.optim import Optim
 from xright.strategies import Selector
 from xright.strategies.schedule import Current, current
-from xright.training.gradients import Gradients, check_finite
+from xright.training.dropout import seed_dropout
+from xright.training.gradients import Gradients, Means, check_finite
 from xright.training.means import Interrupted, Rows, Totals, anchored, exact_means
-from xright.training.part import Part
+from xright.training.part import Part, halfway, micro_batches
 
 
 class JointModule(L.LightningModule):
@@ -74,6 +75,7 @@ class JointModule(L.LightningModule):
         self.stop_requested = stop_requested
         self.total_steps = sum(steps for _, steps in schedule)
         self.interrupted, self.steps_done, self.owes_evaluation = False, 0, not self.total_steps
+        self.means: Means = {}  # of gradients, where a rule tracks them
 
     def training_step(self, batch: Mapping[str, Rows], batch_idx: int) -> dict[str, Any]:
         """One optimizer step on {stream: rows}."""
@@ -87,14 +89,12 @@ class JointModule(L.LightningModule):
         compared = rule.compares(own_step)
         weights = dict.fromkeys(compared, 1.0) or rule.weights(own_step)
         losses, metrics, tokens = {}, {}, 0
-        gradients = Gradients(self.policy.parameters()) if compared else None
+        gradients = Gradients(self.policy.parameters(), self.means, rule.tracks(own_step)) if compared else None
         *_, last = weights
         for name, weight in weights.items():
-            part = parts[name] = parts.get(name) or self._part(name, batch)
-            losses[name], metrics[name] = self._backward(part, weight, step, last=gradients is not None or name == last)
+            part = parts[name] = parts.get(name) or self._part(name, batch, rule.halves and bool(compared))
+            losses[name], metrics[name] = self._backward(part, weight, step, name == last, gradients=gradients)
             tokens += part.tokens
-            if gradients:
-                gradients.take(name)
         if gradients:
             gramian = gradients.gramian(optimizer if rule.metric == "adam" else None)
             check_finite(gramian, compared, step, {name: parts[name].rows for name in compared})
@@ -107,7 +107,7 @@ class JointModule(L.LightningModule):
         optimizer.zero_grad()
         rule.observe(losses)
         if reviewed := rule.reviews(own_step):
-            rule.review({name: self._exact_means(name, self._chunks(parts[name].rows), step)[0] for name in reviewed})
+            rule.review({name: self._exact_means(name, parts[name].chunks, step)[0] for name in reviewed})
         watched = {"step": step, "weights": weights, "losses": losses, "metrics": metrics, "tokens": tokens}
         watched |= {"seen_gaps": dict(rule.gaps), "seconds": time.perf_counter() - started}
         self.steps_done, self.owes_evaluation = step + 1, self._evaluation_due(step + 1)
@@ -152,57 +152,61 @@ class JointModule(L.LightningModule):
         trainable = {f"policy.{name.replace('_fsdp_wrapped_module.', '')}" for name in names}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trainable}
         checkpoint["rules"] = [rule.state_dict() for rule, _ in self.schedule]
-        checkpoint["owes_evaluation"] = self.owes_evaluation
+        checkpoint |= {"gradient_means": self.means, "owes_evaluation": self.owes_evaluation}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for (rule, _), state in zip(self.schedule, checkpoint["rules"], strict=True):
             rule.load_state_dict(state)
+        self.means = checkpoint.get("gradient_means", {})  # an older one knew none
         self.steps_done, self.owes_evaluation = checkpoint["global_step"], checkpoint["owes_evaluation"]
 
     def _begin_step(self, step: int, phase: Current) -> Any:
-        """Seed dropout for this step, set the learning rate, and forget the moments where a phase begins."""
-        self._seed_dropout(step)
+        """Seed dropout for this step, set the learning rate, and forget moments and means where a phase begins."""
+        seed_dropout(self.seed, step, self.global_rank, device=self.device)
         optimizer: Any = self.optimizers()
         if step == phase.start and step > 0:
             optimizer.state.clear()
+            self.means.clear()
         for group in optimizer.param_groups:
             group["lr"] = self.optim.lr_at(step - phase.start, phase.steps)
         return optimizer
 
-    def _seed_dropout(self, step: int) -> None:
-        """A pure function of (seed, step, rank): nothing to save. `torch.manual_seed` would take half a millisecond."""
-        seed = hash((self.seed, step, self.global_rank))
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-
-    def _part(self, name: str, batch: Mapping[str, Rows]) -> Part:
-        """Lay out an objective's rows."""
+    def _part(self, name: str, batch: Mapping[str, Rows], halved: bool = False) -> Part:
+        """Lay out an objective's rows; halved: the step's first half of them, then its second."""
         objective, rows = self.objectives[name], batch[self.objectives[name].stream]
-        batches = [self._lay_out(chunk) for chunk in self._chunks(rows)]
+        whole = int(self._sum_over_ranks(len(rows))[0]) if halved else 0
+        cut = halfway(whole, self.global_rank, self.trainer.world_size) if halved else len(rows)
+        first, second = (micro_batches(half, self.micro_batch) for half in (rows[:cut], rows[cut:]))
+        batches = [self._lay_out(chunk) for chunk in first + second]
         batches = anchored(objective, self.policy, batches, self._sum_over_ranks)
-        own = sum(map(objective.size, batches)), sum(batch.n_input_tokens for batch in batches)
-        size, tokens = self._sum_over_ranks(*own)
-        return Part(name, rows, batches, size, tokens=int(tokens))
+        size, tokens = self._sum_over_ranks(sum(map(objective.size, batches)), sum(b.n_input_tokens for b in batches))
+        return Part(
+            name, rows, first + second, batches=batches, size=size, tokens=int(tokens), ends={len(first), len(batches)}
+        )
 
     def _look(self, part: Part, step: int) -> float:
         """f of this step's rows, before the choice."""
         if self.look == "no_grad" or (self.look == "auto" and len(part.batches) > 1):
-            return self._exact_means(part.name, self._chunks(part.rows), step)[0]
+            return self._exact_means(part.name, part.chunks, step)[0]
         part.forwards = [self.objectives[part.name](self.policy, batch) for batch in part.batches]
         totals = Totals(loss for loss, _ in part.forwards)
         return self._means(totals, part, step)[0]
 
-    def _backward(self, part: Part, weight: float, step: int, last: bool) -> tuple[float, dict[str, float]]:
+    def _backward(
+        self, part: Part, weight: float, step: int, last: bool, gradients: Gradients | None
+    ) -> tuple[float, dict[str, float]]:
         """Accumulate the gradient of weight × f over the step's micro-batches; (f, metrics). Ranks exchange gradients
-        once a step: in the last backward of its last objective."""
+        once a step: in the last backward of its last objective; or else whenever one is whole and taken."""
         totals = Totals()
         for index, batch in enumerate(part.batches):
             loss, metrics = part.forwards[index] if part.forwards else self.objectives[part.name](self.policy, batch)
-            with nullcontext() if last and index == len(part.batches) - 1 else self._no_exchange():
+            whole = index + 1 in part.ends
+            with nullcontext() if whole and (last or gradients) else self._no_exchange():
                 # Data parallelism averages gradients over ranks; the world size turns that into the sum we divide.
                 self.manual_backward(loss * (weight * self.trainer.world_size / part.size))
             totals.add(loss, metrics)
+            if gradients and whole:
+                gradients.take(part.name)
         part.forwards = None
         return self._means(totals, part, step)
 
@@ -226,10 +230,6 @@ class JointModule(L.LightningModule):
 
     def _lay_out(self, rows: Rows) -> Batch:
         return self.collate(rows).to(self.device)
-
-    def _chunks(self, rows: Rows) -> list[Rows]:
-        size = self.micro_batch or len(rows)
-        return [rows[i : i + size] for i in range(0, len(rows), size)]
 
     def _evaluation_due(self, steps_done: int) -> bool:
         return steps_done == 1 or steps_done % self.eval_every == 0 or steps_done == self.total_steps
