@@ -13,9 +13,16 @@ from xright.config.build import build
 CONF = Path(__file__).resolve().parents[2] / "conf" / "objective"
 OTHERS = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem not in ("dpo", "dpo_embedded", "sft", "orpo"))
 PLAIN = ["debug=fast", "trainer=cpu", "threads=1", "strategy=mix", "logger=csv", "callbacks.samples=null"]
-REPLACES = {"dft": "sft"}  # all others take DPO's place
+REPLACES = {"dft": "sft", "memory": "sft"}  # all others take DPO's place
 LABELLED = "{kind: labelled, template: '${data.streams.sft.template}', batch_size: 16}"
-ALSO = {"kto": [f"+data.streams.labelled={LABELLED}"]}  # what an objective needs besides
+ALSO = {
+    "kto": [f"+data.streams.labelled={LABELLED}"],
+    "memory": [
+        "data.streams.memory.opening='<user>'",
+        "data.streams.memory.rows=64",
+        "data.streams.memory.eval_rows=16",
+    ],
+}  # what an objective needs besides
 
 
 @pytest.fixture(scope="module")
