@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m xright.run
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks three-objectives league real-rows theory data-similarity data-scale artefacts claims step-times bench costs smollm2 families clean
+.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks three-objectives league memory real-rows theory data-similarity data-scale artefacts claims step-times bench costs smollm2 families clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -51,6 +51,9 @@ league: .venv/run  ## experiments/league: every rule, tuned alike, on ten worlds
 
 three-objectives: .venv/run  ## experiments/three_objectives: three losses that pull apart, in three worlds; and a known front
 	$(BIN)/python experiments/three_objectives/run.py
+
+memory: .venv/run  ## experiments/memory: does the memory gap tell what was forgotten, and does training on it keep it?
+	$(BIN)/python experiments/memory/run.py
 
 real-rows: .venv/run  ## experiments/real_rows: real text (XRIGHT_DATA=folder with sft/, pref/, tokenizer_gptneox/)
 	$(BIN)/python experiments/real_rows/run.py

@@ -102,11 +102,11 @@ def test_held_out_rows_are_others(entries):
     [
         ("data.streams.memory.seed=1", 2),
         ("data.streams.memory.max_new_tokens=9", 2),
-        ("optim.lr=1e-3", 0),
         ("data.streams.memory.rows=49", 1),
         ("data.streams.memory.batch_size=3", 0),
         ("model.pretrain.steps=4", 2),
-    ],  # fmt: skip
+        ("optim.lr=1e-3", 0),
+    ],
 )
 def test_what_decides_the_rows(override, built, run, sweep):
     run("keys", override, "strategy=merge", "start=base", "optima=null")

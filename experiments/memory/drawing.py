@@ -2,9 +2,10 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from ranking import PARTS
 
-from xright.analysis.style import LOOKS, new_figure, styled
+from xright.analysis.style import LOOKS, new_figure, plain_ticks, styled
 
 METHODS = {
     "ALRIGHT": "alright",
@@ -27,6 +28,9 @@ def figure(table: pd.DataFrame) -> Figure:
         left.plot(own["memory_gap"], own["nats_lost"], marker, color=colour, markersize=5, label=start)
     left.set(xlabel="memory gap (nats per token)", ylabel="nats per token lost on held-back tasks")
     left.set(xscale="log", yscale="log")
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        plain_ticks(axis)
     left.legend(frameon=False)
     shown = [part for part in PARTS if (table["part"] == part).any()]
     for place, part in enumerate(shown):

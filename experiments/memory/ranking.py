@@ -1,7 +1,5 @@
 """What the runs say: Spearman's rank correlation with forgetting, and the third parts side by side."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
@@ -13,7 +11,7 @@ from xright.analysis.text.tables import Grid
 
 PREDICTORS = {"memory_gap": "memory gap", "moved": "distance of the weights", "f_sft": "f_SFT", "f_dpo": "f_DPO"}
 LOST = {"nats_lost": "nats per token on its text", "right_lost": "right answers"}
-DRAWS = 2000
+DRAWS = 1000
 PARTS = {
     "nothing": "nothing", "replay_1": "1 % of the base's text", "replay_10": "10 % of the base's text",
     "memory_1": "memory, as many rows as 1 %", "memory_10": "memory, as many rows as 10 %",
@@ -21,21 +19,20 @@ PARTS = {
 }  # fmt: skip
 
 
-def within(table: pd.DataFrame, one: str, other: str) -> float:
-    """The mean over worlds of Spearman's ρ over the runs of a world."""
-    found = [spearmanr(part[one], part[other]).statistic for _, part in table.groupby("seed")]
-    return float(np.mean(found))
+def within(groups: list[np.ndarray]) -> float:
+    """The mean over groups of runs of Spearman's ρ between their two columns."""
+    return float(np.mean([spearmanr(*group.T).statistic for group in groups]))
 
 
-def bootstrapped(table: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]) -> tuple[float, float]:
-    """The 95 % percentile interval of a statistic over runs drawn again within each world."""
-    draw = np.random.default_rng(0)
-    worlds = [part.to_numpy() for _, part in table.groupby("seed")]
-    found = []
+def bootstrapped(groups: list[np.ndarray]) -> tuple[float, float]:
+    """The 95 % percentile interval of the same, over runs drawn again within each group; draws in which a column of a
+    group is constant are left out."""
+    draw, found = np.random.default_rng(0), []
     for _ in range(DRAWS):
-        again = np.concatenate([part[draw.integers(len(part), size=len(part))] for part in worlds])
-        found.append(statistic(pd.DataFrame(again, columns=table.columns)))
-    return tuple(np.nanpercentile(found, [2.5, 97.5]))
+        again = [group[draw.integers(len(group), size=len(group))] for group in groups]
+        found += [within(again)] if all(np.ptp(group, axis=0).all() for group in again) else []
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def ranking(table: pd.DataFrame) -> Grid:
@@ -43,13 +40,14 @@ def ranking(table: pd.DataFrame) -> Grid:
     runs, lines = table[table["part"] == "watched"], []
     for predictor, name in PREDICTORS.items():
         cells = []
-        for lost in LOST:
-            own = runs[["seed", predictor, lost]].astype(float)
-            low, high = bootstrapped(own, lambda part, one=predictor, other=lost: within(part, one, other))
-            cells.append(f"{within(own, predictor, lost):.2f} [{low:.2f}, {high:.2f}]")
+        for alike in (["seed"], ["seed", "lr"]):
+            for lost in LOST:
+                groups = [part[[predictor, lost]].to_numpy(dtype=float) for _, part in runs.groupby(alike)]
+                low, high = bootstrapped(groups)
+                cells.append(f"{within(groups):.2f} [{low:.2f}, {high:.2f}]")
         lines.append([name, *cells])
-    worlds = runs["seed"].nunique()
-    return Grid([f"{len(runs)} runs of {worlds} worlds: ρ with what is lost, in", *LOST.values()], lines, 1)
+    heads = [*LOST.values(), *(f"{lost}, at equal learning rate" for lost in LOST.values())]
+    return Grid([f"{len(runs)} runs, {runs['seed'].nunique()} worlds: ρ with the loss of", *heads], lines, 1)
 
 
 def third_parts(table: pd.DataFrame) -> Grid:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from drawing import figure
@@ -27,18 +28,18 @@ HERE, RUNS = Path(__file__).parent, Path("runs/memory")
 SEEDS = range(3)  # with seed s, world s too
 RATES = "optim.lr=1e-4,4e-4"  # below and above the recipe's 2e-4, at which (ii) is run
 COMMON = [
-    "experiment=memory", "logger=csv", "epochs=4", f"data.source.held_back=[{','.join(HELD_BACK)}]",
-    "callbacks.samples=null", "eval_every=60",
+    "experiment=memory", "logger=csv", "epochs=2", f"data.source.held_back=[{','.join(HELD_BACK)}]",
+    "callbacks.samples=null", "eval_every=30",
 ]  # fmt: skip
 WATCHED = ["data.streams.memory.rows=320", "data.streams.memory.batch_size=8"]  # evaluated, not trained
 TWO = "weights={dpo:.25,sft:.75,memory:null},{dpo:.75,sft:.25,memory:null}"
 PAIR = "strategy.objectives=[dpo,sft]"
 PART = "weights={{dpo:.4,sft:.4,{}:.2}}"
-TOKENS = 1100  # of the third part in a step: so many rows that 10 % of the base's text are one of the four passes
+TOKENS = 1100  # of the third part in a step: so many rows that 10 % of the base's text make one epoch
 FEW, MANY = 320, 3200  # 1 % and 10 % of the base's 32,000 rows
 REPLAY = [
     "+objective@objectives.replay=sft", "objectives.replay.stream=replay", "data.source.eval_replay_rows=320",
-    f"+data.streams.replay={{kind: completions, template: raw, batch_tokens: {TOKENS}}}",
+    f"+data.streams.replay={{kind: completions, template: '{{instruction}} ', batch_tokens: {TOKENS}}}",
 ]  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def world(seed: int) -> None:
     goals = "optima={{{}}}".format(",".join(f"{name}:{value!r}" for name, value in best.items()))
     watched = [*WATCHED, goals, RATES]
     command(seed, "watched", *watched, "strategy=alright,maxright", TWO)
-    command(seed, "watched", *watched, "strategy=sequential", PAIR, "strategy.first=dpo,sft", "strategy.epochs=[2,2]")
+    command(seed, "watched", *watched, "strategy=sequential", PAIR, "strategy.first=dpo,sft", "strategy.epochs=[1,1]")
     command(seed, "watched", *watched, "strategy=only", "strategy.objective=dpo,sft")
     command(seed, "nothing", *WATCHED, goals, "strategy=mix", "weights={dpo:.5,sft:.5,memory:null}")
     pool = f"data.streams.memory.batch_tokens={TOKENS}"
@@ -85,8 +86,10 @@ def rows(seeds: range) -> pd.DataFrame:
         for part in sorted(folder.name for folder in RUNS.iterdir()):
             for run in results(part, seed):
                 result, now = json.loads((run / "result.json").read_text()), measure(run, base)
+                settings = yaml.safe_load((run / "config.yaml").read_text())
                 found.append({
                     "part": part, "seed": seed, "label": result["label"], "run": run.name,
+                    "lr": settings["optim"]["lr"],
                     "memory_gap": result["f_memory"] - best, "nats_lost": now["nats"] - before["nats"],
                     "right_lost": before["right"] - now["right"], "right_before": before["right"],
                     "moved": now["moved"], "f_dpo": result["f_dpo"], "f_sft": result["f_sft"],

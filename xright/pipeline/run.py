@@ -47,7 +47,8 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if cfg.stage == "prepare":
-        prepare(cfg)
+        stages, _ = prepare(cfg)
+        _ = stages.rows  # where optima are not asked for, nothing has needed them yet
         return None
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(run_path(config, strategy, overrides))
