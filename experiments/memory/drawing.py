@@ -37,6 +37,6 @@ def figure(table: pd.DataFrame) -> Figure:
         own = table.loc[table["part"] == part, "nats_lost"]
         right.plot(own, [place] * len(own), "o", color=LOOKS["mix"][0], markersize=4)
         right.plot([own.mean()] * 2, [place - 0.3, place + 0.3], color=LOOKS["sequential"][0])
-    right.set_yticks(range(len(shown)), [PARTS[part].replace(", MAXRIGHT", ",\nMAXRIGHT") for part in shown])
+    right.set_yticks(range(len(shown)), [PARTS[part].replace("10 %, ", "10 %,\n") for part in shown])
     right.set(ylim=(len(shown) - 0.5, -0.5), xlabel="nats per token lost on held-back tasks")
     return made

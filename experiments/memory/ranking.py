@@ -16,7 +16,13 @@ PARTS = {
     "nothing": "nothing", "replay_1": "1 % of the base's text", "replay_10": "10 % of the base's text",
     "memory_1": "memory, as many rows as 1 %", "memory_10": "memory, as many rows as 10 %",
     "memory_maxright": "memory, as many rows as 10 %, MAXRIGHT with equal weights",
+    "memory_bound": "memory, as many rows as 10 %, bound to .03 nats (DPO to .1)",
 }  # fmt: skip
+
+PAIRS = [
+    *((part, "nothing") for part in ("replay_1", "replay_10", "memory_1", "memory_10")),
+    *((f"memory_{size}", f"replay_{size}") for size in ("1", "10")),
+]
 
 
 def within(groups: list[np.ndarray]) -> float:
@@ -61,3 +67,15 @@ def third_parts(table: pd.DataFrame) -> Grid:
     before = number(table.loc[table["part"] == "base", "right_before"].mean())
     heads = ["third part", "nats lost", f"right answers lost (of {before})", "memory gap", "f_DPO", "f_SFT", "worlds"]
     return Grid(heads, lines, 1)
+
+
+def paired(table: pd.DataFrame) -> Grid:
+    """What one third part lost less than another in the same world: means of the differences, with t intervals."""
+    lines = []
+    for one, other in PAIRS:
+        cells = []
+        for lost in LOST:
+            wide = table.pivot_table(index="seed", columns="part", values=lost)
+            cells.append(with_interval(mean_interval(wide[one] - wide[other])))
+        lines.append([f"{PARTS[one]} minus {PARTS[other]}", *cells])
+    return Grid(["in the same world", "nats lost", "right answers lost"], lines, 1)

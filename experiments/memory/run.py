@@ -2,8 +2,8 @@
 
 In each world two kinds of task are held back: the base knows them, and neither SFT nor preferences ask them. (i) Runs
 of several methods, λ and learning rates, in which memory is only evaluated. (ii) Mix with a third part: nothing,
-memory, or real rows of the base's text, at equal tokens a step; and MAXRIGHT with memory. Finished runs are not made
-again, and what is finished is published after every world.
+memory, or real rows of the base's text, at equal tokens a step; MAXRIGHT and the ε-constraint with memory. Finished
+runs are not made again, and what is finished is published after every world.
 """
 
 import json
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from drawing import figure
 from measure import HELD_BACK, measure
 from publish import DPI, between_markers, shrink, write_rows
-from ranking import ranking, third_parts
+from ranking import paired, ranking, third_parts
 
 from xright.analysis.read.runs import read_runs
 from xright.analysis.report import machines
@@ -35,6 +35,7 @@ WATCHED = ["data.streams.memory.rows=320", "data.streams.memory.batch_size=8"]  
 TWO = "weights={dpo:.25,sft:.75,memory:null},{dpo:.75,sft:.25,memory:null}"
 PAIR = "strategy.objectives=[dpo,sft]"
 PART = "weights={{dpo:.4,sft:.4,{}:.2}}"
+BOUNDS = "strategy.epsilon={dpo:.1,memory:.03}"  # nats; SFT is what is minimised
 TOKENS = 1100  # of the third part in a step: so many rows that 10 % of the base's text make one epoch
 FEW, MANY = 320, 3200  # 1 % and 10 % of the base's 32,000 rows
 REPLAY = [
@@ -72,7 +73,9 @@ def world(seed: int) -> None:
         command(seed, f"memory_{name}", pool, size, goals, "strategy=mix", PART.format("memory"))
         share = [*WATCHED, *REPLAY, f"data.source.replay_rows={rows}", "optima=null"]
         command(seed, f"replay_{name}", *share, "strategy=mix", PART.format("replay").replace("}", ",memory:null}"))
-    command(seed, "memory_maxright", pool, f"data.streams.memory.rows={MANY}", goals, "strategy=maxright")
+    adaptive = [pool, f"data.streams.memory.rows={MANY}", goals]
+    command(seed, "memory_maxright", *adaptive, "strategy=maxright")
+    command(seed, "memory_bound", *adaptive, "strategy=constrained", BOUNDS)
 
 
 def rows(seeds: range) -> pd.DataFrame:
@@ -106,8 +109,8 @@ def publish(table: pd.DataFrame) -> None:
     shrink(HERE / "figure.png", HERE / "figure.png")
     seen = machines(read_runs([RUNS / "watched"]).table)
     measured = "".join(f"Measured on {device}, {versions}.\n" for device, versions, _ in seen)
-    grids = [markdown(ranking(table)), markdown(third_parts(table))]
-    between_markers(HERE / "README.md", "\n\n".join(grids) + f"\n{measured}")
+    grids = [markdown(ranking(table)), markdown(third_parts(table)), markdown(paired(table))]
+    between_markers(HERE / "README.md", "\n".join([*grids, measured]))
 
 
 if __name__ == "__main__":

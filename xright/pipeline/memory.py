@@ -29,6 +29,7 @@ from xright.data.corpus import Corpus
 from xright.data.prompts import Row, row_id
 from xright.data.rows import Rows
 from xright.data.stream import Stream
+from xright.data.templates import with_line_breaks
 from xright.data.tokenised import read, write
 from xright.data.tokenizer_identity import chat_identity, tokenizer_identity
 from xright.data.tokens import Tokens
@@ -60,7 +61,7 @@ def begun(stream: Stream, split: str, corpus: Corpus) -> Begun:
         order = np.random.default_rng((stream.seed, SPLITS.index(split))).permutation(len(rows))
         prompts = [rows[int(order[i % len(rows)])].prompt for i in range(n)]
     elif stream.opening is not None:
-        prompts = [tokens.begin(tokens.ids([stream.opening])[0])] * n
+        prompts = [tokens.begin(tokens.ids([with_line_breaks(stream.opening, "opening")])[0])] * n
     else:
         bos = corpus.tokenizer.bos_token_id
         prompts = [tokens.bos or ([] if bos is None else [bos])] * n
