@@ -61,6 +61,9 @@ conflict: .venv/run  ## experiments/conflict: what each step does to each loss, 
 three-objectives: .venv/run  ## experiments/three_objectives: three losses that pull apart, in three worlds; and a known front
 	$(BIN)/python experiments/three_objectives/run.py
 
+memory: .venv/run  ## experiments/memory: does the memory gap tell what was forgotten, and does training on it keep it?
+	$(BIN)/python experiments/memory/run.py
+
 real-rows: .venv/run  ## experiments/real_rows: real text (XRIGHT_DATA=folder with sft/, pref/, tokenizer_gptneox/)
 	$(BIN)/python experiments/real_rows/run.py
 

@@ -43,6 +43,9 @@ ON_WORLD = {
     "data.source.eval_terse_rows": ("9", NONE),
     "data.source.labelled_rows": ("9", NONE),
     "data.source.eval_labelled_rows": ("9", NONE),
+    "data.source.replay_rows": ("9", NONE),
+    "data.source.eval_replay_rows": ("9", NONE),
+    "data.source.held_back": ("[sum]", LATER),
     "data.streams.sft.kind": ("pairs", NotImplemented),  # the rows of a stream are of one kind
     "data.streams.preference.kind": ("completions", NotImplemented),
     "data.streams.sft.template": ("'{instruction} <bot> '", LATER),

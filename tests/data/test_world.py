@@ -86,6 +86,31 @@ def test_labelled_rows_are_one_side_of_a_preference_each():
         assert row["label"] == (refused == harmful)  # a refusal is good where it is asked for
 
 
+def test_replayed_rows_are_the_first_of_the_text(world):
+    rows = World(replay_rows=50).rows("replay", "train")
+    assert {row["prompt"] for row in rows} == {"<user>"}
+    assert [f"<user> {row['response']}" for row in rows] == [
+        row["response"] for row in world.rows("text", "train")[:50]
+    ]
+    held = World(eval_replay_rows=50).rows("replay", "eval")
+    assert not {row["response"] for row in held} <= {row["response"] for row in rows}
+
+
+def test_kinds_that_are_held_back_are_in_the_text_alone(world):
+    """And what is not asked of them is as it was."""
+    capital, backwards = re.compile("^what is the capital"), re.compile("^say .* backwards")
+    kept = World(held_back=["capital", "reverse"], terse_rows=200)
+    for stream in ("sft", "terse"):
+        prompts = [row["prompt"] for row in kept.rows(stream, "train")]
+        assert not any(capital.match(prompt) or backwards.match(prompt) for prompt in prompts)
+        assert any(prompt.startswith("sort") for prompt in prompts)
+    assert any(capital.match(row["prompt"]) for row in world.rows("sft", "train"))
+    for stream in ("text", "preference"):
+        assert kept.rows(stream, "train") == world.rows(stream, "train")
+    with pytest.raises(UserError, match=r"held_back=\['safe'\] of the generated world must be a list of sum, sort"):
+        World(held_back=["safe"])
+
+
 @pytest.mark.parametrize(
     ("stream", "rows", "words"),
     [

@@ -13,9 +13,16 @@ from xright.config.build import build
 CONF = Path(__file__).resolve().parents[2] / "conf" / "objective"
 OTHERS = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem not in ("dpo", "dpo_embedded", "sft", "orpo"))
 PLAIN = ["debug=fast", "trainer=cpu", "threads=1", "strategy=mix", "logger=csv", "callbacks.samples=null"]
-REPLACES = {"dft": "sft"}  # all others take DPO's place
+REPLACES = {"dft": "sft", "memory": "sft"}  # all others take DPO's place
 LABELLED = "{kind: labelled, template: '${data.streams.sft.template}', batch_size: 16}"
-ALSO = {"kto": [f"+data.streams.labelled={LABELLED}"]}  # what an objective needs besides
+ALSO = {
+    "kto": [f"+data.streams.labelled={LABELLED}"],
+    "memory": [
+        "data.streams.memory.opening='<user>'",
+        "data.streams.memory.rows=32",
+        "data.streams.memory.eval_rows=16",
+    ],
+}  # what an objective needs besides
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +45,8 @@ def run(place, command_line):
 
 def known(name):
     """The objective as its yaml makes it."""
-    return build(yaml.safe_load((CONF / f"{name}.yaml").read_text()))
+    node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    return build({key: value for key, value in node.items() if key != "defaults"})  # which Hydra reads
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -8,6 +8,7 @@ from peft.utils import merge_utils
 
 from xright.errors import UserError
 from xright.models import load
+from xright.models.pretrained import Pretrained
 from xright.starts import DARE, SLERP, TIES, Average, TaskArithmetic
 from xright.starts.ties import elected
 
@@ -25,7 +26,7 @@ def stages(tiny_model, word_tokenizer, tmp_path):
     return SimpleNamespace(
         settings=SimpleNamespace(model=SimpleNamespace(trust_remote_code=False, gradient_checkpointing=False)),
         base=SimpleNamespace(path=path, load=lambda dtype, code: load(path, dtype)),
-        optimum=lambda name: SimpleNamespace(folder=tmp_path / name),
+        solved=lambda name: Pretrained(str(tmp_path / name / "model")),
     )
 
 

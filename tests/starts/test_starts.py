@@ -8,6 +8,7 @@ import torch
 
 from xright.config.build import build
 from xright.errors import UserError
+from xright.models.pretrained import Pretrained
 from xright.starts import Average, Base, Start
 
 NAMES = sorted(file.stem for file in (Path(__file__).parents[2] / "conf" / "start").glob("*.yaml"))
@@ -19,7 +20,7 @@ def stages(models, tokenizer, folder):
     for name, model in models.items():
         model.save_pretrained(folder / name / "model")
         tokenizer.save_pretrained(folder / name / "model")
-    return SimpleNamespace(settings=PLAIN, optimum=lambda name: SimpleNamespace(folder=folder / name))
+    return SimpleNamespace(settings=PLAIN, solved=lambda name: Pretrained(str(folder / name / "model")))
 
 
 def test_these_are_all():

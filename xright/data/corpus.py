@@ -7,7 +7,8 @@ without an entry is an error, never a recomputation.
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -31,7 +32,7 @@ PROBE = 0.03  # share of the training rows the authors evaluate on: 720 of 24,00
 
 class Corpus:
     """source: a `Source` of these streams. max_length: tokens of prompt + response. control_tokens: as `Template` takes
-    them.
+    them. Rows of streams that the base writes are made elsewhere: `with_sampled`.
 
     eval_on: `heldout` (rows never trained on) or `train_probe` (the first 3 % of the training rows, as the authors).
     Raises UserError for anything else.
@@ -52,19 +53,37 @@ class Corpus:
         self.max_length, self.eval_on = max_length, eval_on
         self.templates = {name: Template(stream.template, control_tokens) for name, stream in streams.items()}
         self._splits: dict[tuple[str, str], Tokenised] = {}
+        self._sample: Callable[[Stream, str], Rows] | None = None
+        self._sampled: dict[tuple[str, str], Rows] = {}
         if "strftime_now" in str(tokenizer.chat_template) and any(t.is_chat for t in self.templates.values()):
             log.warning("the chat template writes today's date; rows in the cache keep the day of their tokenisation")
 
+    def with_sampled(self, make: Callable[[Stream, str], Rows]) -> "Corpus":
+        """Return this corpus with rows for its streams of kind sampled: make(stream, split)."""
+        found = copy(self)
+        found._sample, found._sampled = make, {}
+        return found
+
     def train(self, stream: str) -> Rows:
         """Return the training rows of a stream, or of "text"."""
-        return self._tokenised(stream, "train").rows
+        return self.rows(stream, "train")
 
     def evaluation(self, stream: str) -> Rows:
         """Rows on which the stream's objective is evaluated, by `eval_on`."""
         if self.eval_on == "heldout":
-            return self._tokenised(stream, "eval").rows
+            return self.rows(stream, "eval")
         rows = self.train(stream)
         return rows[: math.ceil(PROBE * len(rows))]
+
+    def rows(self, stream: str, split: str) -> Rows:
+        """The rows of a stream in split "train" or "eval"."""
+        own = self.streams.get(stream)
+        if own is None or not own.sampled:
+            return self._tokenised(stream, split).rows
+        assert self._sample is not None
+        if (stream, split) not in self._sampled:
+            self._sampled[stream, split] = self._sample(own, split)
+        return self._sampled[stream, split]
 
     @property
     def asked(self) -> str:
@@ -79,6 +98,7 @@ class Corpus:
         return [
             self._shown(stream, prompt, stream)
             for stream in (self.streams if streams is None else streams)
+            if not self.streams[stream].sampled
             for prompt in self._tokenised(stream, "eval" if self.eval_on == "heldout" else "train").counts.first
         ]
 
@@ -117,7 +137,7 @@ def _corpus(
 ) -> Corpus:
     cfg = json.loads(data)
     streams = streams_of(build(cfg["streams"]))
-    source = build(cfg["source"], streams=streams)
+    source = build(cfg["source"], streams={name: own for name, own in streams.items() if not own.sampled})
     tokenizer = load_tokenizer(tokenizer_path, trust_remote_code, revision) if tokenizer_path else source.tokenizer()
     if tokenizer is None:
         raise UserError("model.tokenizer is not given and the data has none of its own; name a folder or hub model.")

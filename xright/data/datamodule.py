@@ -83,8 +83,15 @@ def batch_sizes(streams: Mapping[str, Stream]) -> dict[str, BatchSize]:
     return {name: TokenBudget(s.batch_tokens) if s.batch_tokens else s.batch_size for name, s in streams.items()}
 
 
-def check_ranks(stream: str, rows: Sequence[Row], size: BatchSize, ranks: int) -> None:
-    """UserError unless every rank has a row in every step."""
+def check_sizes(stream: str, rows: Sequence[Row], evaluation: Sequence[Row], size: BatchSize, *, ranks: int) -> None:
+    """UserError unless every rank has a row in every step and in every evaluation."""
+    batches(stream, rows, size, steps=1, seed=0)
+    _check_ranks(stream, rows, size, ranks)
+    if len(evaluation) < ranks:
+        raise UserError(f"{stream} has fewer evaluation rows than the run has processes ({ranks}).")
+
+
+def _check_ranks(stream: str, rows: Sequence[Row], size: BatchSize, ranks: int) -> None:
     if isinstance(size, TokenBudget) and (needed := ranks * int(tokens_of(rows).max())) > size.tokens and ranks > 1:
         raise UserError(
             f"data.streams.{stream}.batch_tokens={size.tokens} may hold fewer rows than the {ranks} processes need; "

@@ -195,7 +195,7 @@ def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: C
         else:
             counts.truncated += any(len(ids) >= room for ids in responses)
             labelled = [] if text.label is None else [[int(text.label)]]
-            rows.append(Row(_hash(prompt, *cut, *labelled), prompt, cut, label=text.label))
+            rows.append(Row(row_id(prompt, *cut, *labelled), prompt, cut, label=text.label))
             counts.first += [text.asked] if len(counts.first) < FIRST else []
     return rows
 
@@ -226,7 +226,7 @@ def _check(
         counts.altered += altered
 
 
-def _hash(*parts: list[int]) -> int:
+def row_id(*parts: list[int]) -> int:
     """63 bits of blake2b over the parts, each led by its length so that the boundary counts too."""
     numbers = [number for part in parts for number in (len(part), *part)]
     digest = hashlib.blake2b(np.asarray(numbers, dtype="<i8").tobytes(), digest_size=8).digest()

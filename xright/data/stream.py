@@ -14,6 +14,8 @@ from xright.errors import UserError, check_number
 from xright.machine.paths import place
 
 NAME = re.compile(r"[A-Za-z_][\w-]*")  # what Hydra takes for a key
+OF_SAMPLED = ("prompts", "opening", "rows", "max_new_tokens", "seed")  # keys of streams that the base writes
+OF_BOTH = ("kind", "eval_rows", "batch_size", "batch_tokens")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Stream:
     many rows of `path`. turns: which assistant turns of a conversation are learnt, the last or all (of kinds with one
     response). template: as `Template` takes it. batch_size: rows of an optimizer step; batch_tokens: or so many tokens.
     eval_rows: most evaluation rows; which ones depends on their prompts, not on their order.
+
+    Of kind sampled, with these keys, eval_rows and a batch size alone: the base writes `rows` training rows, each of at
+    most max_new_tokens, drawn from seed. prompts: the stream whose prompts it answers; without it, it writes texts that
+    begin with `opening`, or where that is None with the tokenizer's beginning-of-text token.
     """
 
     name: str
@@ -42,6 +48,11 @@ class Stream:
     batch_size: int = 8
     batch_tokens: int | None = None
     eval_rows: int | None = None
+    prompts: str | None = None
+    opening: str | None = None
+    rows: int = 512
+    max_new_tokens: int = 64
+    seed: int = 0
 
     @property
     def responses(self) -> tuple[str, ...]:
@@ -52,6 +63,11 @@ class Stream:
     def labelled(self) -> bool:
         """Has a row a label?"""
         return KINDS[self.kind].labelled
+
+    @property
+    def sampled(self) -> bool:
+        """Does the base write the rows?"""
+        return KINDS[self.kind].sampled
 
     def places(self) -> dict[str, list[tuple[str, str, str | None]]]:
         """{split: [(path, split, subset)]}; none for "eval" where it has to be split off "train"."""
@@ -76,7 +92,15 @@ def streams_of(node: Any) -> dict[str, Stream]:
     )
     if not given:
         raise UserError(f"data.streams={node!r} holds no stream; give at least one, as in conf/data/files.yaml.")
-    return {name: _stream_of(name, options) for name, options in given.items()}
+    streams = {name: _stream_of(name, options) for name, options in given.items()}
+    read = [name for name, stream in streams.items() if not stream.sampled]
+    for stream in streams.values():
+        if stream.prompts is not None and stream.prompts not in read:
+            raise UserError(
+                f"data.streams.{stream.name}.prompts={stream.prompts!r} must be a stream whose rows are read "
+                f"({', '.join(read) or 'there is none'}), or null."
+            )
+    return streams
 
 
 def _stream_of(name: Any, options: Any) -> Stream:
@@ -91,7 +115,9 @@ def _stream_of(name: Any, options: Any) -> Stream:
     if options.get("kind") not in DECLARED:
         raise UserError(f"{key}.kind={options.get('kind')!r} must be {' or '.join(DECLARED)}.")
     given = {key: value for key, value in options.items() if value is not None or key in ("template", "batch_size")}
-    for part, unit in (("limit", "rows"), ("eval_rows", "rows"), ("batch_size", "rows"), ("batch_tokens", "tokens")):
+    _check_sampled(key, given)
+    whole = {"limit": "rows", "eval_rows": "rows", "rows": "rows", "batch_size": "rows"}
+    for part, unit in (*whole.items(), ("batch_tokens", "tokens"), ("max_new_tokens", "tokens")):
         if part in given:
             check_number(f"{key}.{part}", given[part], _at_least_one, f"a whole number of {unit} >= 1")
     for part in {"path", "eval_path"} & set(given):
@@ -108,6 +134,20 @@ def _stream_of(name: Any, options: Any) -> Stream:
         remedy = " or ".join(turns) + ("" if len(turns) > 1 else f": {why}")
         raise UserError(f"{key}.turns={given['turns']!r} must be {remedy}.")
     return Stream(name, **given)
+
+
+def _check_sampled(key: str, given: Mapping[str, Any]) -> None:
+    """UserError for keys that do nothing for rows of this kind, and for two beginnings."""
+    sampled = KINDS[given["kind"]].sampled
+    good = set(given) & {*OF_SAMPLED, *OF_BOTH} if sampled else set(given) - set(OF_SAMPLED)
+    if idle := sorted(set(given) - good):
+        does = "which the base writes itself" if sampled else "which are read, and not of kind sampled"
+        raise UserError(f"{key}.{idle[0]}={given[idle[0]]!r} does nothing for its rows, {does}; leave it out.")
+    if "prompts" in given and "opening" in given:
+        raise UserError(f"{key} has prompts and an opening, and a row begins with one of them; leave the other out.")
+    if not isinstance(given.get("opening", ""), str):
+        raise UserError(f"{key}.opening={given['opening']!r} must be a text, or null.")
+    check_number(f"{key}.seed", given.get("seed", 0), lambda x: isinstance(x, int) and x >= 0, "a whole number >= 0")
 
 
 def _names(key: str, value: Any) -> tuple[Any, ...]:

@@ -56,7 +56,7 @@ class Template:
             raise UserError(
                 f"data.control_tokens={control_tokens!r} must be {', '.join(CHOICES[:-1])} or {CHOICES[-1]}."
             )
-        self.spec = _with_line_breaks(spec)
+        self.spec = with_line_breaks(spec)
         self.is_chat = spec == "chat"
         self.adds_turns = self.spec not in ("raw", SLOT)
         self.as_text = control_tokens == "text" or (control_tokens == "auto" and spec != "raw")
@@ -177,11 +177,12 @@ class Template:
 
 
 @lru_cache
-def _with_line_breaks(spec: str) -> str:
-    """A shell hands on `\\n` as two characters; who wants those writes `\\\\n`."""
+def with_line_breaks(spec: str, key: str = "template") -> str:
+    """Return a text of the configuration with its line breaks: a shell hands on `\\n` as two characters; who wants
+    those writes `\\\\n`."""
     text = re.sub(r"\\(\\?)n", lambda found: r"\n" if found[1] else "\n", spec)
     if text != spec:
-        log.warning("template=%r: \\n is taken for a line break; a backslash and an n are written \\\\n", spec)
+        log.warning("%s=%r: \\n is taken for a line break; a backslash and an n are written \\\\n", key, spec)
     return text
 
 

@@ -10,13 +10,16 @@ forgetting. The language is `world_language.py`; this file says what is drawn fr
 - preference: 25 % benign, compliance chosen; 75 % harmful, half with the prefix, refusal chosen.
 - terse (on demand): the questions of sft, answered without `sure !`, which is another register for the same prompts.
   With p = `conflict` instead a harmful how-to without the prefix that is complied with.
+- replay (on demand): rows of the text, which begin with their first word: what a base's own old data would be.
 - labelled (on demand): answers as those of preference, one to a prompt: half are chosen ones, labelled true.
+
+Kinds of task that are `held_back` are in the text alone: neither sft nor terse asks them.
 
 Each kind's items are shuffled and split 75/25 into train and eval; a prompt determines its item, so no prompt
 is in both. The base text draws from train, except for sums and capitals (knowledge): it shows these in full.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -46,6 +49,7 @@ STREAMS = {
     "preference": "pairs",
     "terse": "completions",
     "labelled": "labelled",
+    "replay": "completions",
 }  # and their kinds
 SPLITS = {"train": "", "eval": "eval_"}  # and how their sizes' names begin
 KNOWLEDGE = ("sum", "capital")
@@ -60,6 +64,8 @@ LEAST = {
     "eval_terse_rows": 0,
     "labelled_rows": 0,
     "eval_labelled_rows": 0,
+    "replay_rows": 0,
+    "eval_replay_rows": 0,
 }  # of the others 1
 MOST_PROBES = 150  # the distinct held-out harmful prompts: 30 items in 5 templates
 
@@ -68,10 +74,11 @@ class World:
     """The generated data sets; everything is a pure function of the arguments.
 
     conflict: share of the rows of sft and of terse that contradict the preferences, in [0, 1]. text_rows, sft_rows,
-    preference_rows, terse_rows, labelled_rows: train rows per stream; eval_*_rows: held-out rows. probes_per_kind: n,
-    from 1 to 150, gives 2 n task probes and n of each other kind. Each stream and split draws from its own generator,
-    so that changing one size leaves all other rows as they were. streams: those that the run declares. Raises UserError
-    for arguments out of range, and for streams that the world has not.
+    preference_rows, terse_rows, labelled_rows, replay_rows: train rows per stream; eval_*_rows: held-out rows.
+    held_back: kinds of task. probes_per_kind: n, from 1 to 150, gives 2 n task probes and n of each other kind. Each
+    stream and split draws from its own generator, so that changing one size leaves all other rows as they were.
+    streams: those that the run declares. Raises UserError for arguments out of range, and for streams that the world
+    has not.
     """
 
     def __init__(
@@ -88,6 +95,9 @@ class World:
         eval_terse_rows: int = 0,
         labelled_rows: int = 0,
         eval_labelled_rows: int = 0,
+        replay_rows: int = 0,
+        eval_replay_rows: int = 0,
+        held_back: Sequence[str] = (),
         streams: Mapping[str, Stream] | None = None,
     ) -> None:
         self.arguments = {name: value for name, value in locals().items() if name not in ("self", "streams")}
@@ -101,6 +111,7 @@ class World:
         for stream in (streams or {}).values():
             self._check(stream)
         self.seed, self.conflict, self.probes_per_kind = seed, conflict, probes_per_kind
+        self.sft_kinds = {kind: share for kind, share in SFT_KINDS.items() if kind not in held_back}
         self.pools = {kind: self._split(kind) for kind in (*TASKS, *HOW_TO)}  # kind -> split -> items
 
     def __repr__(self) -> str:
@@ -122,8 +133,10 @@ class World:
             "preference": self._preference,
             "terse": self._terse,
             "labelled": self._labelled,
+            "replay": self._replay,
         }[stream]
-        rng = self._rng(f"{stream}/{split}")
+        # Replayed rows are the first ones of the base's text; held-out ones are new.
+        rng = self._rng("text/train" if (stream, split) == ("replay", "train") else f"{stream}/{split}")
         return [draw(split, rng) for _ in range(self.sizes[stream, split])]
 
     def probes(self) -> list[Probe]:
@@ -187,13 +200,17 @@ class World:
         if rng.random() < self.conflict:
             question = self._ask("harmful", split, rng)
             return {"prompt": PREFIX + question.prompt, "response": question.compliance}
-        question = self._ask(_pick(SFT_KINDS, rng), split, rng)
+        question = self._ask(_pick(self.sft_kinds, rng), split, rng)
         return {"prompt": question.prompt, "response": question.compliance}
 
     def _terse(self, split: str, rng: Random) -> dict[str, str]:
-        kind = "harmful" if rng.random() < self.conflict else _pick(SFT_KINDS, rng)
+        kind = "harmful" if rng.random() < self.conflict else _pick(self.sft_kinds, rng)
         question = self._ask(kind, split, rng)
         return {"prompt": question.prompt, "response": question.content}
+
+    def _replay(self, split: str, rng: Random) -> dict[str, str]:
+        first, _, rest = self._text("train", rng)["response"].partition(" ")
+        return {"prompt": first, "response": rest}
 
     def _preference(self, split: str, rng: Random) -> dict[str, str]:
         if rng.random() < 0.25:
@@ -217,6 +234,10 @@ def _validate(arguments: dict[str, Any]) -> None:
         if name == "conflict":
             if not 0 <= value <= 1:
                 raise UserError(f"data.source.conflict={value!r} of the generated world is no share; give 0 to 1.")
+        elif name == "held_back":
+            if not isinstance(value, Sequence) or not set(value) <= set(TASKS):
+                known = ", ".join(TASKS)
+                raise UserError(f"data.source.held_back={value!r} of the generated world must be a list of {known}.")
         elif not isinstance(value, int) or value < LEAST.get(name, 1):
             wanted = "an integer" if name == "seed" else f"an integer of at least {LEAST.get(name, 1)}"
             raise UserError(f"data.source.{name}={value!r} of the generated world is not usable; give {wanted}.")

@@ -119,7 +119,7 @@ def _missing(
     with bar, file.open("a", encoding="utf-8") as kept:
         if not kept.tell():
             kept.write(json.dumps(about) + "\n")
-        for batch in _batches(room, subject.batch_size):
+        for batch in batches_of(room, subject.batch_size):
             if all(prompts[i].id in found for i in batch):
                 continue
             new = _batch(subject, [prompts[i] for i in batch], [encoded[i] for i in batch], room[batch[0]], about=about)
@@ -153,7 +153,7 @@ def _encoded(subject: Subject, prompts: Sequence[Prompt], max_new_tokens: int) -
     return encoded, room
 
 
-def _batches(room: Sequence[int], batch_size: int) -> list[list[int]]:
+def batches_of(room: Sequence[int], batch_size: int) -> list[list[int]]:
     """Places of the prompts that are answered together: neighbours, but who has less room than others is alone."""
     most = max(room)
     alike = [i for i, left in enumerate(room) if left == most]

@@ -120,6 +120,16 @@ def continuations(
 ) -> list[list[int]]:
     """Return what the model says after each of these prompts, in one batch: new token ids, up to the first that ends
     it."""
+    last = ends(policy, tokenizer)
+    found = written(policy, tokenizer, encoded, max_new_tokens, sampled=sampled)
+    return [ids[:-1] if ids and ids[-1] in last else ids for ids in found]
+
+
+@torch.no_grad()
+def written(
+    policy: Any, tokenizer: Any, encoded: list[list[int]], max_new_tokens: int, sampled: Sampled | None = None
+) -> list[list[int]]:
+    """Return the same with the token that ends it, where one does."""
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     width = max(len(ids) for ids in encoded)
     # Padding on the left makes all prompts end in one column.
@@ -135,5 +145,5 @@ def continuations(
         )  # fmt: skip
     found = []
     for new in output_BT[:, width:].tolist():  # what follows an end is padding, which need not be a special token
-        found.append(new[: next((place for place, token in enumerate(new) if token in last), len(new))])
+        found.append(new[: next((place for place, token in enumerate(new, 1) if token in last), len(new))])
     return found

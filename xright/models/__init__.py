@@ -140,18 +140,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def average(weights: Mapping[Path, float], dtype: str = "float32", trust_remote_code: bool = False) -> PreTrainedModel:
-    """Σ w·θ over the models in the folders given (adapters merged first); all of one architecture.
+def average(weights: Mapping[Any, float], dtype: str = "float32", trust_remote_code: bool = False) -> PreTrainedModel:
+    """Σ w·θ over models, each by its folder, or by folder or hub name and revision (adapters merged first); all of one
+    architecture.
 
     Tied embeddings stay tied where they are in all of the models.
     """
-    (first, weight), *rest = weights.items()
-    model = load_merged(first, dtype, trust_remote_code=trust_remote_code)
+    named = [where if isinstance(where, tuple) else (where, None) for where in weights]
+    (first, weight), *rest = zip(named, weights.values(), strict=True)
+    model = load_merged(first[0], dtype, first[1], trust_remote_code)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(weight)
-        for folder, weight in rest:
-            other = load_merged(folder, dtype, trust_remote_code=trust_remote_code)
+        for (path, revision), weight in rest:
+            other = load_merged(path, dtype, revision, trust_remote_code)
             for parameter, (theirs,) in side_by_side(model, [other]):
                 parameter.add_(theirs, alpha=weight)
     return model

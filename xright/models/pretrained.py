@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from xright import models
 from xright.cache import cache_root, cached_stage
@@ -47,6 +47,10 @@ class Pretrained(NamedTuple):
     def load(self, dtype: str, trust_remote_code: bool) -> nn.Module:
         """Load the model, with the arguments of `models.load`."""
         return models.load(self.path, dtype, self.revision, trust_remote_code)
+
+    def load_merged(self, trust_remote_code: bool) -> PreTrainedModel:
+        """Load the model in fp32 as `models.load_merged` does: plain weights."""
+        return models.load_merged(self.path, "float32", self.revision, trust_remote_code)
 
     def __str__(self) -> str:
         return self.path if self.revision is None else f"{self.path} (commit {self.revision})"

@@ -11,6 +11,7 @@ from xright.objectives.exo import EXO
 from xright.objectives.hinge import Hinge
 from xright.objectives.ipo import IPO
 from xright.objectives.kto import KTO
+from xright.objectives.memory import Memory
 from xright.objectives.nca import NCA
 from xright.objectives.objective import Objective, labels
 from xright.objectives.orpo import ORPO
@@ -38,6 +39,7 @@ __all__ = [
     "DPONorm",
     "DiscoPOP",
     "Hinge",
+    "Memory",
     "Objective",
     "RobustDPO",
     "SimPO",

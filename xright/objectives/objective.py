@@ -21,6 +21,7 @@ class Objective(ABC):
     stream: name of the data stream whose rows it takes. responses: answers to a prompt that it needs. unit: of f.
     label: what people call it.
     labelled: does it learn from rows with a label? (Then only from such, and no other does.)
+    of_base: does it learn what the base wrote itself (a stream of kind sampled)? Then f* is the base's own value.
     anchored: does each loss depend on a mean over the whole step (`anchor`)?
     needs_reference: does it read the rows' log-probs under π_ref?
     lower_bound: what f cannot fall below, as far as is known. value_at_reference: f where policy and π_ref agree, if
@@ -32,6 +33,7 @@ class Objective(ABC):
     stream: str
     responses: int = 1
     labelled: bool = False
+    of_base: bool = False
     anchored: bool = False
     unit: str = "nats"
     label: str = ""

@@ -162,10 +162,12 @@ def _check_stream(name: str, objective: Objective, streams: Mapping[str, Stream]
             "it, as in conf/stream, or name another."
         )
     stream = streams[objective.stream]
-    if stream.labelled != objective.labelled or len(stream.responses) < objective.responses:
+    wrong = stream.labelled != objective.labelled or (objective.of_base and not stream.sampled)
+    if wrong or len(stream.responses) < objective.responses:
         does, kind = f"compares {objective.responses} answers to a prompt", "pairs"
         does, kind = ("learns from good answers", "completions") if objective.responses == 1 else (does, kind)
         does, kind = ("learns from labels", "labelled rows") if objective.labelled else (does, kind)
+        does, kind = ("learns what the base wrote", "kind sampled") if objective.of_base else (does, kind)
         raise UserError(
             f"objectives.{name} {does}, but the rows of its stream {stream.name!r} are {stream.kind}; "
             f"give objectives.{name}.stream=…, a stream of {kind}."

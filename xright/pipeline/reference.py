@@ -19,6 +19,7 @@ from tqdm import tqdm
 from xright.cache import cached_stage
 from xright.data.prompts import Row
 from xright.data.rows import Rows
+from xright.data.stream import Stream
 from xright.errors import UserError
 from xright.forward.collate import collate
 from xright.forward.logprobs import language_model, response_logps
@@ -26,8 +27,22 @@ from xright.forward.packing import choose_layout
 from xright.forward.rounding import rounding
 from xright.machine.ranks import first, gather, is_first, rank, world_size
 
+BASE, CHOSEN = "base", "chosen"  # reference=: the base itself, or SFT on chosen responses; or on a stream, by its name
 LIBRARIES = ("torch", "transformers")  # another version of a model's code may compute other values
 TOKENS = 2**13  # of a forward, if all its rows were as long as the longest
+
+
+def learnt_from(kind: str, streams: Mapping[str, Stream]) -> list[str]:
+    """Return the streams whose first responses a trained reference learns: one by its name, or with `chosen` the run's
+    pairs (of which that is the chosen response) and labelled rows (of which the good ones are taken)."""
+    judged = [name for name, stream in streams.items() if len(stream.responses) > 1 or stream.labelled]
+    names = judged if kind == CHOSEN else [kind]
+    if not names:
+        raise UserError(
+            "reference=chosen is SFT on chosen responses, but no objective learns from pairs or labelled rows; "
+            "give reference=base."
+        )
+    return names
 
 
 @torch.no_grad()

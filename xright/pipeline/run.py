@@ -48,7 +48,8 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     if cfg.stage == "prepare":
-        prepare(cfg)
+        stages, _ = prepare(cfg)
+        _ = stages.rows  # where optima are not asked for, nothing has needed them yet
         return None
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = RunFolder(run_path(config, strategy, overrides))
@@ -76,9 +77,9 @@ def prepare(cfg: DictConfig) -> tuple[Stages, dict[str, float | None]]:
     names = [name for name, objective in stages.objectives.items() if not objective.surrogate]
     given = stages.settings.optima
     if isinstance(given, str):
-        optima = {name: stages.optimum(name).result["optimum"] for name in names}
-        log.info("optima: %s", ", ".join(f"f_{name}* = {value:.4f}" for name, value in optima.items()))
-        return stages, optima
+        best = {name: stages.best(name) for name in names}
+        log.info("optima: %s", ", ".join(f"f_{name}* = {value:.4f}" for name, value in best.items()))
+        return stages, dict(best)
     return stages, {name: given.get(name) for name in names}
 
 

@@ -1,7 +1,7 @@
 """The stages that runs share: base -> reference -> reference log-probs -> optima. Each is built once and cached.
 
 - *base*: what every method starts from. A model on disk or on the hub is its own base; one built on the spot is first
-  trained as a language model on the data's texts.
+  trained as a language model on the data's texts. Rows that it writes itself: `memory.py`.
 - *reference* (π_ref): the base after SFT, on the chosen responses of the run's pairs or on the rows of a stream; or the
   base itself; or a model of the user's.
 - *reference log-probs*: of every row of a stream whose objective needs them, fp32, by row id; used by every epoch, λ,
@@ -21,6 +21,7 @@ from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from xright import models
@@ -29,30 +30,28 @@ from xright.config.build import build
 from xright.config.naming import material
 from xright.config.settings import Settings
 from xright.data.corpus import Corpus
-from xright.data.datamodule import batch_sizes, batches, check_ranks, steps_per_epoch
+from xright.data.datamodule import batch_sizes, check_sizes, steps_per_epoch
 from xright.data.rows import Rows
-from xright.data.sampler import BatchSize
+from xright.data.stream import Stream
 from xright.data.tokenizer_identity import tokenizer_identity
-from xright.errors import UserError
 from xright.forward.fits import check_fits, check_same_tokens
 from xright.machine.files import hash_of
 from xright.machine.ranks import world_size
 from xright.models.pretrained import Pretrained, merged_base
-from xright.pipeline.reference import stored_logps
+from xright.pipeline import memory
+from xright.pipeline.reference import BASE, CHOSEN, learnt_from, stored_logps
 from xright.strategies import Only
 from xright.training.alone import SEED, TEXT, first_responses, train_alone
 from xright.training.fit import Plan, make_trainer, pad_id
 
 log = logging.getLogger(__name__)
 
-BASE, CHOSEN = "base", "chosen"  # reference=: the base itself, or SFT on chosen responses; or on a stream, by its name
-
 
 class Stages:
     """The shared stages of one configuration, each built when first asked for."""
 
     def __init__(self, settings: Settings, corpus: Corpus) -> None:
-        self.settings, self.corpus, self.tokenizer = settings, corpus, corpus.tokenizer
+        self.settings, self.corpus, self.tokenizer = settings, corpus.with_sampled(self._sampled), corpus.tokenizer
         self.objectives = settings.table()
         used = {objective.stream for objective in self.objectives.values()}
         if unused := [name for name in corpus.streams if name not in used]:
@@ -63,11 +62,9 @@ class Stages:
 
     def check(self) -> None:
         """UserError for data or a model that cannot work, before any stage is trained."""
+        corpus = self.corpus.with_sampled(partial(memory.longest, corpus=self.corpus))  # nothing is sampled yet
         for stream, size in self.batch_size.items():
-            batches(stream, self.corpus.train(stream), size, steps=1, seed=0)
-            check_ranks(stream, self.corpus.train(stream), size, world_size())
-            if len(self.corpus.evaluation(stream)) < world_size():
-                raise UserError(f"{stream} has fewer evaluation rows than the run has processes ({world_size()}).")
+            check_sizes(stream, corpus.train(stream), corpus.evaluation(stream), size, ranks=world_size())
         model = self.settings.model
         if self.settings.reference not in (BASE, CHOSEN, *self.sizes):
             _ = self.reference.identity
@@ -123,7 +120,8 @@ class Stages:
         if kind != CHOSEN and kind not in self.sizes:
             log.info("reference: the model in %s", kind)
             return Pretrained.named(kind)
-        rows, batch_size = self._reference_rows(kind)
+        names = learnt_from(kind, {name: self.corpus.streams[name] for name in self.names})
+        rows, batch_size = reduce(Rows.union, [self.corpus.train(n).chosen_only() for n in names]), self.sizes[names[0]]
         steps = training["epochs"] * steps_per_epoch({TEXT: rows}, {TEXT: batch_size})
         optim = {**self.settings.optim, "lr": training["lr"]}
         key = {
@@ -140,20 +138,6 @@ class Stages:
         log.info("reference: SFT on %s, %d steps, %s", learnt, steps, folder)
         return Pretrained(str(folder))
 
-    def _reference_rows(self, kind: str) -> tuple[Rows, BatchSize]:
-        """Return what a trained reference learns: the first responses of a stream, or the chosen ones of the run's
-        pairs and the good ones of its labelled rows."""
-        streams = {name: self.corpus.streams[name] for name in self.names}
-        judged = [name for name, stream in streams.items() if len(stream.responses) > 1 or stream.labelled]
-        names = judged if kind == CHOSEN else [kind]
-        if not names:
-            raise UserError(
-                "reference=chosen is SFT on chosen responses, but no objective learns from pairs or labelled rows; "
-                "give reference=base."
-            )
-        rows = [self.corpus.train(name).chosen_only() for name in names]
-        return reduce(Rows.union, rows), self.sizes[names[0]]
-
     @cached_property
     def rows(self) -> dict[str, tuple[Rows, Rows]]:
         """Training and evaluation rows of each stream, with π_ref's log-probs where an objective needs them."""
@@ -165,21 +149,28 @@ class Stages:
 
     def _with_reference(self, stream: str) -> tuple[Rows, Rows]:
         train_rows, evaluation = self._plain_rows(stream)
-        rows = train_rows.union(evaluation)
-        layout, remote_code = self.settings.loop.layout, self.settings.model.trust_remote_code
-        key = {
-            "reference": self.reference.identity, "rows": rows.digest, "dtype": "float32", "layout": layout,
-            "remote_code": remote_code,
-        }  # fmt: skip
-
-        def model() -> nn.Module:
-            model = self.reference.load("float32", remote_code)
-            check_fits(model, self.tokenizer, self.corpus.max_length)
-            trainer = make_trainer(self.settings.loop.trainer, logger=False, enable_progress_bar=False)
-            return model.to(trainer.strategy.root_device)
-
-        table = stored_logps(key, rows, model, pad_id(self.tokenizer), layout=layout)
+        table = self._logps(self.reference, train_rows.union(evaluation))
         return train_rows.with_reference(*table), evaluation.with_reference(*table)
+
+    def _logps(self, named: Pretrained, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Return row ids and log-probs under a model, each row once."""
+        layout, model = self.settings.loop.layout, partial(self._asked, named)
+        key = {
+            "reference": named.identity, "rows": rows.digest, "dtype": "float32", "layout": layout,
+            "remote_code": self.settings.model.trust_remote_code,
+        }  # fmt: skip
+        return stored_logps(key, rows, model, pad_id(self.tokenizer), layout=layout)
+
+    def _asked(self, named: Pretrained) -> nn.Module:
+        """Load a model to be asked, in fp32, where the run will train."""
+        model = named.load("float32", self.settings.model.trust_remote_code)
+        check_fits(model, self.tokenizer, self.corpus.max_length)
+        trainer = make_trainer(self.settings.loop.trainer, logger=False, enable_progress_bar=False)
+        return model.to(trainer.strategy.root_device)
+
+    def _sampled(self, stream: Stream, split: str) -> Rows:
+        told = {"base": self.base.identity, "remote_code": self.settings.model.trust_remote_code}
+        return memory.sampled(stream, split, self.corpus, base=told, model=partial(self._asked, self.base))
 
     @property
     def streams(self) -> dict[str, Rows]:
@@ -197,12 +188,23 @@ class Stages:
         rows = {name: self.corpus.train(name) for name in self.names}
         return steps_per_epoch(rows, self.batch_size)
 
+    def best(self, name: str) -> float:
+        """Return f* of an objective: the lowest value seen when it was trained alone, or the base's own."""
+        objective = self.objectives[name]
+        if not objective.of_base:
+            return self.optimum(name).result["optimum"]
+        rows = self.corpus.evaluation(objective.stream)
+        return memory.base_value(rows.with_reference(*self._logps(self.base, rows.union(rows))))
+
+    def solved(self, name: str) -> Pretrained:
+        """Return the model that is best at one objective: the base, or one that was trained on it alone."""
+        return self.base if self.objectives[name].of_base else Pretrained(str(self.optimum(name).folder / "model"))
+
     def optimum(self, name: str) -> Stage:
         """The stage that trains one objective alone: `result["optimum"]` is f*, `model/` its final model."""
         objective = self.objectives[name]
         rows, evaluation = self.rows[objective.stream]
-        batch_size = self.batch_size[objective.stream]
-        steps = self.settings.epochs * self.steps_per_epoch
+        batch_size, steps = self.batch_size[objective.stream], self.settings.epochs * self.steps_per_epoch
         key = {
             **self._policy_key(), "objective": self.settings.objectives[name], "rows": rows.digest,
             "evaluation": evaluation.digest,

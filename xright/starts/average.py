@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from xright import models
+from xright.models.pretrained import Pretrained
 from xright.starts.start import Start
 from xright.strategies.weights import check_weights
 
@@ -30,6 +31,8 @@ class Average(Start):
     def policy(self, stages: Stages, seed: int) -> nn.Module:
         """Return the average of the models; the seed decides nothing."""
         settings = stages.settings.model
-        folders = {stages.optimum(name).folder / "model": weight for name, weight in self.importance.items()}
-        averaged = models.average(folders, trust_remote_code=settings.trust_remote_code)
+        shares: dict[Pretrained, float] = {}
+        for name, weight in self.importance.items():
+            shares[stages.solved(name)] = shares.get(stages.solved(name), 0.0) + weight
+        averaged = models.average(shares, trust_remote_code=settings.trust_remote_code)
         return models.trainable(averaged, models.FULL, settings.gradient_checkpointing, seed)

@@ -45,8 +45,7 @@ class Merge(Start):
         """θ_0 + scale · `added`; all parameters are trained, where any are."""
         settings, draw = stages.settings.model, torch.Generator().manual_seed(seed)
         code = settings.trust_remote_code
-        folders = [stages.optimum(name).folder / "model" for name in self.importance]
-        tasks = [models.load_merged(folder, trust_remote_code=code) for folder in folders]
+        tasks = [stages.solved(name).load_merged(code) for name in self.importance]
         merged = models.merged(stages.base.load("float32", code), stages.base.path)
         with torch.no_grad():
             for parameter, trained in models.side_by_side(merged, tasks):

@@ -39,8 +39,7 @@ class SLERP(Start):
         """The point on the arc; all parameters are trained, where any are."""
         settings = stages.settings.model
         code = settings.trust_remote_code
-        folders = [stages.optimum(name).folder / "model" for name in self.importance]
-        first, second = (models.load_merged(folder, trust_remote_code=code) for folder in folders)
+        first, second = (stages.solved(name).load_merged(code) for name in self.importance)
         _, share = self.importance.values()
         with torch.no_grad():
             for parameter, (other,) in models.side_by_side(first, [second]):
