@@ -4,10 +4,10 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m xright.run
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-slurm chaos reliability audit docs benchmarks seeds embedded-benchmarks three-objectives league real-rows theory data-similarity data-scale artefacts claims step-times bench costs smollm2 families clean
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*/\1/p' Makefile)
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
 
 demo: .venv/run  ## the embedded comparison: a few minutes to a table and a report page
 	@$(RUN) name=demo strategy=alright,maxright,model_average lam=0.25,0.5,0.75 -m & half=$$!; \
@@ -48,6 +48,15 @@ embedded-benchmarks: .venv/run  ## experiments/embedded_benchmarks: those models
 
 league: .venv/run  ## experiments/league: every rule, tuned alike, on ten worlds; goes on where it was
 	$(BIN)/python experiments/league/run.py
+
+rule-costs: .venv/dev  ## experiments/rule_costs: what a step of each rule takes beside Mix's (XRIGHT_DATA=folder)
+	$(BIN)/python experiments/rule_costs/run.py
+
+certificate: .venv/run  ## experiments/certificate: how often certificates hold, over 200 short runs; a quarter of an hour
+	$(BIN)/python experiments/certificate/run.py
+
+conflict: .venv/run  ## experiments/conflict: what each step does to each loss, beside what gradients foretell (XRIGHT_DATA=folder)
+	$(BIN)/python experiments/conflict/run.py
 
 three-objectives: .venv/run  ## experiments/three_objectives: three losses that pull apart, in three worlds; and a known front
 	$(BIN)/python experiments/three_objectives/run.py

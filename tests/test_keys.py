@@ -92,6 +92,7 @@ ON_WORLD = {
     "optim.final": ("0.5", LATER),
     "optim.lr": ("0.1", OPTIMA),  # the embedded recipe gives the reference a learning rate of its own
     "optim.schedule": ("constant", LATER),
+    "optim.l2_sp": (1.0, LATER),
     "optim.warmup": ("0.5", LATER),
     "reference": ("chosen", TRAINED),
     "reference_training.epochs": ("2", TRAINED),
@@ -142,6 +143,7 @@ ON_FILES = {
 # In no stage's key, but a run's folder with other values is refused: the joint run's own settings.
 OF_THE_RUN = {
     "lam", "weights.dpo", "weights.sft", "seed", "optima", "look", "strategy.weights", "strategy.seed",
+    "certificate",
     "eval_batch_size", "checkpoint_every",
 }  # fmt: skip
 WATCHES = ("callbacks.",)  # the same holds of these, whatever they are

@@ -86,3 +86,54 @@ def test_values_outside_their_domain(setting, value):
 
 def test_clip_may_be_off():
     assert Optim(lr=1.0, clip=None).clip is None
+
+
+def sgd(l2_sp, **more):
+    return Optim(0.1, partial(torch.optim.SGD, **more), clip=None, l2_sp=l2_sp)
+
+
+def stepped(optimizer, parameter, *gradients):
+    for gradient in gradients:
+        parameter.grad = torch.tensor(gradient)
+        optimizer.step()
+    return parameter.tolist()
+
+
+def test_l2_sp_is_the_gradient_of_its_penalty_under_sgd(parameter):
+    with torch.no_grad():
+        parameter.copy_(torch.tensor([1.0, -2.0]))
+    found = stepped(sgd(l2_sp=0.5).build([parameter]), parameter, [1.0, 0.0], [1.0, 0.0])
+    # first step: θ = 1 − .1 = .9, then .9 − .1·.5·(.9 − 1) = .905; second: .805, then .805 + .05·.195
+    assert found == pytest.approx([0.81475, -2.0])
+
+
+def test_l2_sp_goes_on_from_a_checkpoint_and_begins_anew_with_a_phase(parameter):
+    adam = Optim(0.1, clip=None, l2_sp=2.0)
+    straight = stepped(adam.build([parameter]), parameter, [1.0, 1.0], [-1.0, 2.0], [0.5, 1.0])
+    with torch.no_grad():
+        parameter.zero_()
+    first = adam.build([parameter])
+    stepped(first, parameter, [1.0, 1.0], [-1.0, 2.0])
+    resumed = adam.build([parameter])
+    resumed.load_state_dict(first.state_dict())
+    assert stepped(resumed, parameter, [0.5, 1.0]) == straight  # though the parameter is not where it began
+    resumed.state.clear()
+    began = parameter.detach().clone()
+    stepped(resumed, parameter, [1.0, 1.0])
+    assert torch.equal(resumed.state[parameter]["start"], began)
+
+
+def test_l2_sp_leaves_a_parameter_alone_that_has_no_gradient(parameter):
+    other = torch.nn.Parameter(torch.ones(1))
+    optimizer = Optim(0.1, l2_sp=1.0).build([parameter, other])
+    stepped(optimizer, parameter, [1.0, 1.0])
+    other.grad = torch.ones(1)
+    assert stepped(optimizer, parameter, [1.0, 1.0])
+    assert other.item() < 1
+    assert {*optimizer.state[other]} == {"step", "exp_avg", "exp_avg_sq", "start"}
+
+
+@pytest.mark.parametrize("value", [-1.0, 11.0, "x"])
+def test_l2_sp_that_is_none_is_refused(value):
+    with pytest.raises(UserError, match=r"optim\.l2_sp=.* must be a number in \[0, 10\]"):
+        Optim(0.1, l2_sp=value)

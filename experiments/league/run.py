@@ -1,9 +1,10 @@
 """The league: every rule on the embedded world, tuned alike, then on ten worlds that nobody tuned on. `make league`.
 
 Each rule gets as many configurations (TRIALS), tried on the worlds of TUNED at λ = .5; the one with the smallest ideal
-distance, averaged over them, is what is reported, on the worlds of SEEDS. Finished runs are not run again, and what is
-finished is published, so the command may be stopped and given again. A rule of yours:
-`python experiments/league/run.py --rule mine --trials "strategy.c=1 optim.lr=1e-3" …`, with conf/strategy/mine.yaml.
+distance, averaged over them, is what is reported, on the worlds of SEEDS: at equal steps, and at equal time, for which
+a rule trains as many epochs as fit into the time of Mix's, by what experiments/rule_costs has measured. Finished runs
+are not run again, and what is finished is published, so the command may be stopped and given again. A rule of yours:
+`python experiments/league/run.py --rule mine --trials "strategy.c=1 optim.lr=4e-4" …`, with conf/strategy/mine.yaml.
 """
 
 import argparse
@@ -11,24 +12,32 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
+import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from publish import between_markers, write_rows
 
 from xright.analysis.numbers.statistics import mean_interval
-from xright.analysis.read.runs import Runs, read_runs
+from xright.analysis.read.runs import read_runs
 from xright.analysis.text.seed_tables import with_interval
 from xright.analysis.text.tables import Grid, markdown
+from xright.metrics import hypervolume
 
 HERE = Path(__file__).parent
 TUNED, SEEDS = (100, 101), range(10)  # with seed s, world s too
 LAMS = "lam=0.25,0.5,0.75"
-RECIPE = "2e-4"  # AdamW's learning rate in the embedded recipe: with it reference and optima are made, for all alike
-RATES = ("1e-4", RECIPE, "4e-4", "8e-4")
+TIGHTER = (2, 1, 0.5)  # times the ε that was tuned, in the place of λ
+EPOCHS = 6
+RATES = ("1e-4", "2e-4", "4e-4", "8e-4")  # AdamW's learning rate; the embedded recipe has the second
+# Of a run, that costs time and changes nothing of its result.
+QUICK = ("logger=csv", "callbacks.samples=null", "callbacks.device=null", "eval_every=180")
+LOCK = Lock()
 
 
 def rates(*settings: str) -> list[str]:
@@ -59,82 +68,127 @@ TRIALS: Mapping[str, list[str]] = {
 }
 
 
+def started(*options: str) -> None:
+    """One command of xright."""
+    subprocess.run([sys.executable, "-m", "xright.run", *options, *QUICK, "-m"], check=True)
+
+
 @cache
-def goals(seed: int) -> str:
-    """The optima of a world under the recipe: gaps are measured from the same f* whatever a rule's learning rate."""
-    world = [f"seed={seed}", f"data.source.seed={seed}"]
-    command = ["strategy=merge", "start=base", "name=league_optima", "logger=csv", *world]
-    subprocess.run([sys.executable, "-m", "xright.run", *command], check=True)
-    (run,) = [
-        one for one in Path("runs/league_optima").glob("*/result.json") if f"seed-{seed}_" in f"{one.parent.name}_"
-    ]
-    objectives = json.loads(run.read_text())["objectives"]
-    numbers = ", ".join(f"{name}: {one['optimum']!r}" for name, one in objectives.items())
-    return f"optima={{{numbers}}}"
+def ends(seed: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Of a world, for each objective: f*, the lowest that training on it alone reaches with any of RATES; and the gap
+    of the base, from which every run starts."""
+    name = f"league_optima_{seed}"
+    world = (f"seed={seed}", f"data.source.seed={seed}")
+    started(*world, "strategy=merge", "start=base", f"name={name}", f"optim.lr={','.join(RATES)}")
+    found = [json.loads(file.read_text())["objectives"] for file in sorted(Path("runs", name).glob("*/result.json"))]
+    best = {key: min(one[key]["optimum"] for one in found) for key in found[0]}
+    return best, {key: found[0][key]["f"] - value for key, value in best.items()}
 
 
-def sweep(name: str, rule: str, seeds: Sequence[int], settings: str, *more: str) -> None:
-    """The rule's runs on these worlds, each with the stages of its own world."""
-    for seed in seeds:
-        options = [f"strategy={rule}", *settings.split(), f"name={name}", "logger=csv", f"seed={seed}"]
-        same = [f"data.source.seed={seed}", goals(seed), f"reference_training.lr={RECIPE}"]
-        subprocess.run([sys.executable, "-m", "xright.run", *options, *same, *more, "-m"], check=True)
+def sweep(name: str, rule: str, seed: int, *settings: str) -> None:
+    """The rule's runs in one world, each with the stages of that world."""
+    with LOCK:  # a world's stages are made once
+        optima = ", ".join(f"{key}: {value!r}" for key, value in ends(seed)[0].items())
+    world = (f"seed={seed}", f"data.source.seed={seed}", f"optima={{{optima}}}")
+    started(f"strategy={rule}", f"name={name}", *world, *settings)
 
 
 def tune(rule: str, trials: Sequence[str]) -> str:
     """The configuration with the smallest mean ideal distance over the worlds of TUNED."""
     found = {}
     for place, settings in enumerate(trials):
-        name = f"league_tuning/{rule}_{place}"
-        sweep(name, rule, TUNED, settings, "lam=0.5")
+        name = f"league_tuning_{rule}_{place}"
+        for seed in TUNED:
+            sweep(name, rule, seed, *settings.split(), "lam=0.5")
         found[settings] = read_runs([Path("runs") / name]).table["ideal_distance"].mean()
     return min(found, key=lambda settings: found[settings])
 
 
-def final(runs: Runs) -> pd.DataFrame:
-    """One row per rule and seed: the mean over λ of its ideal distance, and its training seconds."""
-    return (
-        runs.table.groupby(["strategy", "method", "seed"], sort=False)
-        .agg(distance=("ideal_distance", "mean"), seconds=("train_seconds", "mean"), runs=("lam", "size"))
-        .reset_index()
-    )
+def fitting(rule: str, settings: str) -> int:
+    """Epochs in the time of Mix's EPOCHS."""
+    costs = pd.read_csv(HERE.parent / "rule_costs" / "results.csv").query("study == 'embedded world'")
+    means = costs.groupby("contestant")["cpu"].mean()
+    looked = f"{rule} k=1" if "strategy.k=1 " in f"{settings} " else rule
+    return max(1, round(EPOCHS * means["mix"] / means[looked]))
 
 
-def standings(table: pd.DataFrame, chosen: Mapping[str, str]) -> Grid:
-    """Rules by their mean distance; each seed's difference to Mix; and the mean rank over seeds that all have run."""
-    wide = table.pivot_table(index="seed", columns="strategy", values="distance")
+def trade_offs(settings: str) -> list[str]:
+    """The three runs of a world: as tuned, at each λ; a rule with an ε has that in its place."""
+    given = dict(setting.split("=") for setting in settings.split())
+    if epsilon := given.get("strategy.epsilon"):
+        given["strategy.epsilon"] = ",".join(f"{factor * float(epsilon):g}" for factor in TIGHTER)
+        return [f"{key}={value}" for key, value in given.items()]
+    return [*settings.split(), LAMS]
+
+
+def play(rule: str, settings: str, seed: int) -> list[dict]:
+    """A rule's two budgets in one world: a row each."""
+    rows = []
+    fits = fitting(rule, settings)
+    for budget, epochs in (("steps", EPOCHS), ("time", fits)):
+        name = f"league_{rule}_{epochs}"
+        sweep(name, rule, seed, *trade_offs(settings), f"epochs={epochs}")
+        runs = read_runs([Path("runs") / name]).table.query(f"seed == {seed}")
+        _, base = ends(seed)
+        gaps = runs[[f"gap_{key}" for key in base]].to_numpy()
+        rows.append({
+            "rule": rule, "method": runs["method"].iloc[0], "settings": settings, "seed": seed, "budget": budget,
+            "epochs": epochs, "ideal_distance": runs["ideal_distance"].mean(),
+            "hypervolume": hypervolume(gaps, [*base.values()]) / np.prod([*base.values()]),
+        })  # fmt: skip
+    return rows
+
+
+def standings(table: pd.DataFrame) -> Grid:
+    """Rules by their mean distance; each world's difference to Mix; and the mean rank over worlds that all have run."""
+    wide = table.pivot_table(index="seed", columns="rule", values="ideal_distance")
     if "mix" not in wide:
-        raise SystemExit("every rule is compared with mix, and runs/league holds none of it; give --rule mix first.")
-    ranks = wide.dropna().rank(axis=1)
-    names, lines = dict(zip(table["strategy"], table["method"], strict=True)), []
+        raise SystemExit("every rule is compared with mix, which is not there yet; give --rule mix first.")
+    ranks, lines = wide.dropna().rank(axis=1), []
     for rule in wide.mean().sort_values().index:
+        own = table[table["rule"] == rule]
         over = mean_interval((wide[rule] - wide["mix"]).dropna())
         verdict = "tie" if over.low <= 0 <= over.high else "nearer" if over.high < 0 else "farther"
-        seconds = table.loc[table["strategy"] == rule, "seconds"].mean()
         lines.append([
-            names[rule], chosen.get(rule, ""), with_interval(mean_interval(wide[rule].dropna())),
+            own["method"].iloc[0], own["settings"].iloc[0], str(own["epochs"].iloc[0]),
+            with_interval(mean_interval(wide[rule].dropna())),
             "" if rule == "mix" else f"{with_interval(over)} ({verdict})",
-            with_interval(mean_interval(ranks[rule])) if len(ranks) else "–", f"{seconds:.1f}",
-            str(wide[rule].notna().sum()),
+            with_interval(mean_interval(ranks[rule])) if len(ranks) else "–",
+            with_interval(mean_interval(own["hypervolume"])), str(len(own)),
         ])  # fmt: skip
-    return Grid(["rule", "tuned", "ideal distance", "minus Mix's", "rank", "training s", "worlds"], lines, 2)
+    return Grid(["rule", "tuned", "epochs", "ideal distance", "minus Mix's", "rank", "hypervolume", "worlds"], lines, 3)
+
+
+def publish(rows: Sequence[dict]) -> None:
+    """What is there, beside what was there of other rules."""
+    file = HERE / "results.csv"
+    new = pd.DataFrame(rows)
+    if file.exists():
+        old = pd.read_csv(file, keep_default_na=False)
+        new = pd.concat([old[~old["rule"].isin(new["rule"].unique())], new])
+    write_rows(new.sort_values(["budget", "rule", "seed"]), file)
+    told = [
+        f"### At equal {budget}\n\n{markdown(standings(group))}" for budget, group in new.groupby("budget", sort=True)
+    ]
+    between_markers(HERE / "README.md", "\n".join(told))
 
 
 def main() -> None:
-    """Tune, run, publish."""
+    """Tune, run, publish world by world."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rule", help="a rule of yours; default: all of the league")
     parser.add_argument("--trials", nargs="+", help="its configurations, four as all have")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="worlds to report on (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="commands at once, one thread each (default: %(default)s)")
     asked = parser.parse_args()
-    trials = {asked.rule: asked.trials or [""]} if asked.rule else TRIALS
-    chosen = {rule: tune(rule, own) for rule, own in trials.items()}
-    for seed in SEEDS[: asked.seeds]:  # world by world, so that what is finished can be compared
-        for rule, settings in chosen.items():
-            sweep("league", rule, [seed], settings, LAMS)
-        table = final(read_runs([Path("runs/league")]))
-        write_rows(table, HERE / "results.csv")
-        between_markers(HERE / "README.md", markdown(standings(table, chosen)))
+    trials = {asked.rule: asked.trials or TRIALS.get(asked.rule, [""])} if asked.rule else TRIALS
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        chosen = dict(zip(trials, pool.map(tune, trials, trials.values()), strict=True))
+        rows: list[dict] = []
+        for seed in SEEDS[: asked.seeds]:  # world by world, so that what is finished can be compared
+            for found in pool.map(play, chosen, chosen.values(), [seed] * len(chosen)):
+                rows += found
+            publish(rows)
 
 
 if __name__ == "__main__":

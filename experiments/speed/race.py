@@ -14,11 +14,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from hydra import compose, initialize_config_dir
 from pilot import Clock, Contestant, Meter, Pilot, Turn
 from rows import Round
 from setting import BETA, OPTIM, Setting
+from torch import nn
 
 from xright.callbacks.device import Device
 from xright.callbacks.progress import Progress
@@ -28,7 +31,8 @@ from xright.data.rows import Rows
 from xright.data.sampler import StepBatches
 from xright.forward.collate import collate
 from xright.forward.packing import choose_layout
-from xright.objectives import DPO, SFT
+from xright.objectives import DPO, SFT, Objective
+from xright.optim import Optim
 from xright.run import CONF
 from xright.strategies import Selector
 from xright.theory.problems import NAMES
@@ -61,15 +65,37 @@ def race(
     of ours write. seldom: who takes part up to round SELDOM only.
     """
     turns = draw_turns(len(rounds), [*others, *ours], seldom)
+    racing = Racing(setting.policy(), {"dpo": DPO(BETA), "sft": SFT()}, OPTIM, pad_id=0)
+    return go(racing, turns, rounds, ours, others, folder, meter or Clock())
+
+
+class Racing(NamedTuple):
+    """What ours train: the policy, on which objectives, by which optimizer; pad_id: of its tokenizer."""
+
+    policy: nn.Module
+    objectives: Mapping[str, Objective]
+    optim: Optim
+    pad_id: int
+
+
+def go(
+    racing: Racing,
+    turns: Sequence[Turn],
+    rounds: Sequence[Round],
+    ours: Mapping[str, Ours],
+    others: Mapping[str, Contestant],
+    folder: Path,
+    meter: Meter,
+) -> Pilot:
+    """The race of these turns."""
     own = [(number, name) for number, name in turns if name in ours]
-    policy = setting.policy()
-    lay_out = partial(collate, pad_id=0, layout=choose_layout(policy, "packed"))
+    lay_out = partial(collate, pad_id=racing.pad_id, layout=choose_layout(racing.policy, "packed"))
     module = JointModule(
-        policy, {"dpo": DPO(BETA), "sft": SFT()}, [(Turns(own, ours), len(own))], OPTIM, collate=lay_out,
+        racing.policy, racing.objectives, [(Turns(own, ours), len(own))], racing.optim, collate=lay_out,
         evaluation={}, eval_every=10**9, seed=0, folder=folder,
     )  # fmt: skip
     looks = {name: entry.look for name, entry in ours.items()}
-    pilot = Pilot(turns, rounds, looks, others, meter or Clock())
+    pilot = Pilot(turns, rounds, looks, others, meter)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=["trainer=cpu"]).trainer
     watching = [Steps(), Device(), Progress("race"), pilot]
@@ -111,7 +137,8 @@ class InTurn(StepBatches):
 
 
 class Turns(Selector):
-    """Step t is a step of the selector whose turn it is; to a selector its own steps are the rounds."""
+    """Step t is a step of the selector whose turn it is, which is asked and told in its place; to a selector its own
+    steps are the rounds."""
 
     objectives = NAMES
 
@@ -119,15 +146,24 @@ class Turns(Selector):
         self.turns = [(number, ours[name].selector) for number, name in own]
 
     def looks(self, step: int) -> tuple[str, ...]:
-        """What it looks at."""
-        number, self.current = self.turns[step]
-        return self.current.looks(number)
+        self.number, self.current = self.turns[step]
+        self.metric, self.gaps = self.current.metric, self.current.gaps
+        return self.current.looks(self.number)
 
     def weights(self, step: int) -> dict[str, float]:
-        """What it updates."""
-        number, selector = self.turns[step]
-        return selector.weights(number)
+        return self.current.weights(self.number)
 
     def observe(self, losses: Mapping[str, float]) -> None:
-        """For it alone."""
         self.current.observe(losses)
+
+    def compares(self, step: int) -> tuple[str, ...]:
+        return self.current.compares(self.number)
+
+    def combine(self, step: int, gramian_KK: np.ndarray) -> dict[str, float]:
+        return self.current.combine(self.number, gramian_KK)
+
+    def reviews(self, step: int) -> tuple[str, ...]:
+        return self.current.reviews(self.number)
+
+    def review(self, losses: Mapping[str, float]) -> None:
+        self.current.review(losses)

@@ -33,6 +33,7 @@ from xright.analysis.read.runs import Runs, read_runs
 from xright.analysis.style import GROUP, number
 from xright.analysis.text.answers import PROMPTS, answers
 from xright.analysis.text.benchmark_table import benchmark_csv, benchmark_grid, benchmark_notes
+from xright.analysis.text.certificates import certificate_grid
 from xright.analysis.text.differences import configuration_table, difference_grid
 from xright.analysis.text.seed_tables import comparison_grid, distance_grid, hypervolume_grid, means_over_training
 from xright.analysis.text.side_by_side import side_by_side
@@ -184,6 +185,7 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]
         "compared_each": comparison_grid(runs),
         "runtimes": runtime_grid(runs),
         "claims": claims(runs),
+        "certificates": certificate_grid(runs),
         "notes": _notes(runs),
         "answers": answers(runs),
     }

@@ -19,6 +19,7 @@ from xright.errors import UserError, check_number
 from xright.forward.collate import LAYOUTS, collate
 from xright.machine.paths import place
 from xright.objectives import Objective, labels
+from xright.pipeline.certificates import check_certificate
 from xright.pipeline.comparing import check_comparing
 from xright.starts import Start
 from xright.strategies import Schedule
@@ -95,6 +96,7 @@ def check_config(cfg: DictConfig) -> None:
         build(node, _partial_=True)  # what it names is there; nothing is opened yet
     own = {name: streams[objective.stream] for name, objective in objectives.items()}
     check_comparing(schedule, build(probe.optim), trainer, streams=own)
+    check_certificate(probe, schedule, objectives, callbacks)
     _check_start(build(probe.start), schedule, objectives, cfg.model.lora.r)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
     if unknown := [name for name in schedule.objectives if name not in objectives]:

@@ -23,6 +23,7 @@ from xright.evaluation.generate import complete
 from xright.machine import preemption
 from xright.machine.ranks import broadcast, first, is_first
 from xright.objectives import labels
+from xright.pipeline.certificates import add_to_card, certificates, promised, sentences
 from xright.pipeline.checks import check_reference
 from xright.pipeline.folders import RunFolder
 from xright.pipeline.stages import Stages
@@ -120,11 +121,18 @@ class JointRun:
         with folder.telling_why(), running(self.cfg.logger, folder.path) as loggers:
             train(plan, policy, stages.tokenizer, settings.loop, callbacks=callbacks, loggers=loggers)
             policy = whole(policy, settings.loop.trainer, self._fresh, checkpoints)
+            bounds = promised(self.cfg.certificate, self.schedule, stages.objectives)
+            certified = certificates(stages, policy, self.optima, bounds)
             result: dict[str, Any] = {}
             if is_first():
                 carried = stages.base.path if stages.base.is_cached else None
                 models.export(policy, stages.tokenizer, folder.path / "model", carried)
                 result = self._about(method)
+                if certified:
+                    add_to_card(folder.path / "model", certified)
+                    result["certificate"] = {name: one.as_data() for name, one in certified.items()}
+                    for line in sentences(certified):
+                        log.info("certificate: %s", line)
                 for callback in callbacks:
                     result |= callback.summary() if hasattr(callback, "summary") else {}
                 if hasattr(stages.corpus.source, "probes"):

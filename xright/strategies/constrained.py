@@ -43,7 +43,7 @@ class Constrained(Gapped):
             raise UserError(
                 f"strategy.epsilon={dict(given)!r} must be a number, or one for each of {', '.join(self.others)}."
             )
-        self.epsilon = {
+        self.promised = self.epsilon = {
             name: check_number(f"strategy.epsilon.{name}", value, lambda x: x >= 0, "a number >= 0")
             for name, value in given.items()
         }

@@ -26,7 +26,8 @@ class Selector(ABC):
     importance: the trade-off it is asked for, {objective: weight}, where it takes one. gaps: last-seen optimality gaps,
     where it keeps any (for `steps.csv`). metric: of the inner products it is given: `euclid`, or `adam`, those after
     AdamW's preconditioner, ⟨g_i, D⁻¹ g_j⟩ with D = √v̂ + ε. halves: they are of g_i of the first half of the step's rows
-    and g_j of the second half. phase_steps: the length of its phase, told before its first step.
+    and g_j of the second half. phase_steps: the length of its phase, told before its first step. promised: ε of the
+    gaps that it means to end below, {objective: ε}, in the unit of each loss; the run says whether they do.
     """
 
     importance: Mapping[str, float] | None = None
@@ -34,6 +35,7 @@ class Selector(ABC):
     metric: str = "euclid"
     halves: bool = False
     phase_steps: int = 0
+    promised: Mapping[str, float] = {}
 
     @property
     def name(self) -> str:

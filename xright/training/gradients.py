@@ -56,11 +56,12 @@ class Gradients:
         pairs = [(i, j) for i in range(len(first)) for j in range(len(first) if halved else i + 1)]
         products = []
         for place, parameter in enumerate(self.parameters):
-            scale = scales[place] if scales else None
-            terms = [_product(first[i][place], second[j][place], scale) for i, j in pairs]
-            nothing = torch.zeros((), device=parameter.device)
-            products.append(torch.stack([nothing if term is None else term for term in terms]))
-        sums = torch.stack(products).double().sum(dim=0).tolist()
+            left, right = ([gradients[place] for gradients in side] for side in (first, second))
+            if any(gradient is not None for gradient in left + right):  # else it is one that no objective uses
+                ones, others = ([_flat(gradient, parameter) for gradient in side] for side in (left, right))
+                scaled = [gradient * scales[place].flatten() for gradient in ones] if scales else ones
+                products += [torch.dot(scaled[i], others[j]) for i, j in pairs]
+        sums = torch.stack(products).view(-1, len(pairs)).double().sum(dim=0).tolist()
         gramian_KK = np.zeros((len(first), len(first)))
         for (i, j), value in zip(pairs, sums, strict=True):
             gramian_KK[i, j] = value
@@ -89,16 +90,16 @@ def check_finite(gramian_KK: np.ndarray, names: Sequence[str], step: int, rows: 
             raise NonFinite(name, step, rows[name], what="gradient")
 
 
-def adam_scales(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> Gradient | None:
+def adam_scales(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> list[Tensor] | None:
     """1 / (√v̂ + ε) of each parameter, from the optimizer's second moments v; None before its first step."""
     settings = {p: (group["betas"][1], group["eps"]) for group in optimizer.param_groups for p in group["params"]}
-    scales: Gradient = []
+    scales = []
     for parameter in parameters:
         state = optimizer.state.get(parameter)
         if not state:
             return None
         beta, eps = settings[parameter]
-        scales.append(1 / ((state["exp_avg_sq"] / (1 - beta ** float(state["step"]))).sqrt() + eps))
+        scales.append(1 / ((state["exp_avg_sq"].float() / (1 - beta ** float(state["step"]))).sqrt() + eps))
     return scales
 
 
@@ -110,9 +111,6 @@ def _followed(mean: Tensor | None, gradient: Tensor | None, device: torch.device
     return mean if gradient is None else mean.add_(gradient, alpha=share)
 
 
-def _product(first: Tensor | None, second: Tensor | None, scale: Tensor | None) -> Tensor | None:
-    """⟨first, scale · second⟩; None where one of them has no gradient."""
-    if first is None or second is None:
-        return None
-    left = first.float().flatten()
-    return torch.dot(left if scale is None else left * scale.float().flatten(), second.float().flatten())
+def _flat(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor:
+    """The gradient as one row in fp32; of an objective that does not use the parameter, 0."""
+    return (torch.zeros_like(parameter) if gradient is None else gradient).detach().float().flatten()

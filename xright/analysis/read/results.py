@@ -52,6 +52,8 @@ def read_result(path: Path, numbers: Collection[str] = ()) -> Result:
     values = cells(read)
     kinds: dict[str, tuple[type, ...]] = dict.fromkeys([*numbers, *numbers_of(objectives)], NUMBER)
     kinds |= dict.fromkeys([key for key in values if key.startswith("behaviour.")], NUMBER)
+    certified = [key for key in values if key.startswith("certificate.") and not key.endswith(".paired")]
+    kinds |= {key: (str,) if key.endswith(".verdict") else NUMBER for key in certified}
     kinds |= {f"f_{name}": (int, float) for name in objectives} | REQUIRED
     for key, value in values.items():
         wrong = key in kinds and (not isinstance(value, kinds[key]) or isinstance(value, bool))
