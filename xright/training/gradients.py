@@ -112,4 +112,4 @@ def _followed(mean: Tensor | None, gradient: Tensor | None, device: torch.device
 
 
 def _flat(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor:
-    return (torch.zeros_like(parameter) if gradient is None else gradient).float().flatten()
+    return (torch.zeros_like(parameter) if gradient is None else gradient).detach().float().flatten()
