@@ -203,3 +203,11 @@ def test_kinds_and_names():
     assert repr(Memory("past")) == "Memory(stream='past')"
     with pytest.raises(UserError, match=r"data.streams.past.seed=-1 must be"):
         streams_of({"past": {"kind": "sampled", "seed": -1}})
+
+
+def test_its_certificate_compares_with_the_base_draw_by_draw(sweep):
+    (result,) = (one for one in results(sweep, "sweep") if one["strategy"] == "constrained")
+    found = result["certificate"]["memory"]
+    assert (found["rows"], found["prompts"], found["paired"]) == (32, 32, True)  # though all rows begin with one word
+    assert found["gap"] == pytest.approx(result["gap_memory"], abs=1e-5)
+    assert found["lower"] < found["gap"] < found["upper"]

@@ -82,8 +82,7 @@ def certificates(
         theirs_C = None
         if isinstance(stages.settings.optima, str):  # of the stage, which has a model, too
             model = stages.settings.model
-            folder = stages.optimum(name).folder / "model"
-            alone = models.load(folder, model.dtype, trust_remote_code=model.trust_remote_code)
+            alone = stages.solved(name).load(model.dtype, model.trust_remote_code)
             theirs_C, _ = prompt_losses(stages, alone, name, rows)
         found[name] = certify(
             epsilon, losses_C, units_C, optimum, optimum_losses_C=theirs_C, rows=len(rows), among=len(bounds)
@@ -101,7 +100,9 @@ def prompt_losses(stages: Stages, policy: nn.Module, name: str, rows: Rows) -> t
     trainer = make_trainer(loop.trainer, logger=False, enable_progress_bar=False)
     policy.to(trainer.strategy.root_device)
     layout, pad = choose_layout(policy, loop.layout), pad_id(stages.tokenizer)
-    groups, sums = by_prompt(rows), []
+    stream = stages.corpus.streams[objective.stream]
+    drawn = stream.sampled and stream.prompts is None  # then all rows begin alike, and each is a draw of its own
+    groups, sums = [[row] for row in rows] if drawn else by_prompt(rows), []
     with trainer.precision_plugin.forward_context(), models.evaluating(policy):
         for own in groups[rank() :: world_size()]:
             chunks = [own[i : i + loop.eval_batch_size] for i in range(0, len(own), loop.eval_batch_size)]
