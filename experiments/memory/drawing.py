@@ -7,14 +7,6 @@ from ranking import PARTS
 
 from xright.analysis.style import LOOKS, new_figure, plain_ticks, styled
 
-METHODS = {
-    "ALRIGHT": "alright",
-    "MAXRIGHT": "maxright",
-    "Sequential": "sequential",
-    "SFT": "sft only",
-    "DPO": "dpo only",
-}
-
 
 @styled
 def figure(table: pd.DataFrame) -> Figure:
@@ -22,10 +14,9 @@ def figure(table: pd.DataFrame) -> Figure:
     made = new_figure(10, 3.8)
     left, right = made.subplots(1, 2, width_ratios=(1, 1.15))
     watched = table[table["part"] == "watched"]
-    for start, look in METHODS.items():
-        own = watched[watched["label"].str.startswith(start)]
-        colour, marker = LOOKS[look]
-        left.plot(own["memory_gap"], own["nats_lost"], marker, color=colour, markersize=5, label=start)
+    for method, own in watched.groupby("method", sort=False):
+        colour, marker = LOOKS[str(method).lower()]
+        left.plot(own["memory_gap"], own["nats_lost"], marker, color=colour, markersize=5, label=method)
     left.set(xlabel="memory gap (nats per token)", ylabel="nats per token lost on held-back tasks")
     left.set(xscale="log", yscale="log")
     for axis in (left.xaxis, left.yaxis):

@@ -91,8 +91,8 @@ def rows(seeds: range) -> pd.DataFrame:
                 result, now = json.loads((run / "result.json").read_text()), measure(run, base)
                 settings = yaml.safe_load((run / "config.yaml").read_text())
                 found.append({
-                    "part": part, "seed": seed, "label": result["label"], "run": run.name,
-                    "lr": settings["optim"]["lr"],
+                    "part": part, "seed": seed, "label": result["label"], "method": result["method"]["name"],
+                    "run": run.name, "lr": settings["optim"]["lr"],
                     "memory_gap": result["f_memory"] - best, "nats_lost": now["nats"] - before["nats"],
                     "right_lost": before["right"] - now["right"], "right_before": before["right"],
                     "moved": now["moved"], "f_dpo": result["f_dpo"], "f_sft": result["f_sft"],

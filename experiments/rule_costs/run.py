@@ -141,7 +141,7 @@ def main() -> None:
         steps = values[values["round"] > 0]
         with multiprocessing.get_context("forkserver").Pool(1, maxtasksperchild=1) as pool:
             peaks = {rule: pool.apply(peak, (study, rule)) for rule in study.rules if rule in FEW}
-        tables.append(steps.assign(study=study.title).drop(columns=["dpo", "sft"]))
+        tables.append(steps[["round", "contestant", "seconds", "cpu"]].assign(study=study.title))
         told += [f"### {study.title}", "", markdown(table(steps, peaks))]
         pd.concat(tables).round(6).to_csv(HERE / "results.csv", index=False, lineterminator="\n")
         measured = f"Measured on {machine['cpu']}, one thread, {versions}.\n"

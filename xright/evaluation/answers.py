@@ -164,13 +164,13 @@ def batches_of(room: Sequence[int], batch_size: int) -> list[list[int]]:
 def _batch(
     subject: Subject, prompts: Sequence[Prompt], encoded: list[list[int]], room: int, about: Mapping[str, Any]
 ) -> list[Answer]:
-    seeds = [_seed(subject.seed, prompt.text) for prompt in prompts]
+    seeds = [seed_of(subject.seed, prompt.text) for prompt in prompts]
     sampled = Sampled(about["temperature"], seeds) if about["temperature"] else None
     new = continuations(subject.policy, subject.tokenizer, encoded, room, sampled=sampled)
     texts = [str(subject.tokenizer.decode(ids, skip_special_tokens=True)) for ids in new]
     return [Answer(p.id, p.text, text, len(ids)) for p, text, ids in zip(prompts, texts, new, strict=True)]
 
 
-def _seed(seed: int, text: str) -> int:
-    """63 bits that belong to this prompt, under this seed."""
+def seed_of(seed: int, text: str) -> int:
+    """63 bits that belong to this text, under this seed."""
     return int.from_bytes(hashlib.sha256(f"{seed} {text}".encode()).digest()[:8], "big") >> 1

@@ -11,7 +11,6 @@ A row is a function of (seed, split, its number) and its prompt; which rows are 
 kill costs the sampling: it begins anew, and gives the same rows.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,7 @@ from xright.data.tokenised import read, write
 from xright.data.tokenizer_identity import chat_identity, tokenizer_identity
 from xright.data.tokens import Tokens
 from xright.errors import UserError
-from xright.evaluation.answers import batches_of
+from xright.evaluation.answers import batches_of, seed_of
 from xright.evaluation.generate import Sampled, ends, written
 from xright.machine.files import hash_of
 
@@ -105,7 +104,7 @@ def sampled(
     def build(folder: Path) -> dict[str, Any]:
         policy = model().eval()
         last = set(ends(policy, tokenizer))
-        seeds = [_seed(stream.seed, split, number) for number in range(len(rows.room))]
+        seeds = [seed_of(stream.seed, f"{split} {number}") for number in range(len(rows.room))]
         found = _written(policy, tokenizer, rows, seeds)
         write(folder, [found])
         _write_texts(folder / "texts.jsonl", found, tokenizer)
@@ -154,8 +153,3 @@ def _write_texts(file: Path, rows: Sequence[Row], tokenizer: Any) -> None:
             yield json.dumps({"prompt": tokenizer.decode(row.prompt), "response": tokenizer.decode(row.responses[0])})
 
     file.write_text("".join(f"{line}\n" for line in lines()), encoding="utf-8")
-
-
-def _seed(seed: int, split: str, number: int) -> int:
-    """63 bits that belong to this row, under this seed."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {split} {number}".encode()).digest()[:8], "big") >> 1
