@@ -16,7 +16,8 @@ demo: .venv/run  ## the embedded comparison: a few minutes to a table and a repo
 	$(RUN) name=demo strategy=mix lam=0.25,0.5,0.75 -m && wait $$half || { kill $$half 2>/dev/null; exit 1; }
 	$(BIN)/python -m xright.report runs/demo --out report/demo
 
-test test-slow test-slurm: export HF_HUB_OFFLINE = 1  # each look at a hub that is not there would be tried again for minutes
+# Each look at a hub that is not there would be tried again for minutes.
+test test-slow test-slurm: export HF_HUB_OFFLINE = 1
 
 test: .venv/dev  ## lint, types and every fast test
 	$(BIN)/ruff check .
