@@ -37,6 +37,11 @@ chaos: .venv/run  ## experiments/reliability: 100 kills of running commands, at 
 reliability: .venv/run  ## experiments/reliability: the kills, two processes against one, 20,000 steps, into its README
 	$(BIN)/python experiments/reliability/run.py
 
+package: .venv/run  ## wheel and sdist in dist/, checked, installed into an empty environment and used there
+	$(BIN)/pip install -q -c constraints.txt -e '.[release]'
+	rm -rf dist && $(BIN)/python -m build --outdir dist . && $(BIN)/twine check --strict dist/*
+	.ci/package $(BIN)/python dist
+
 audit: .venv/dev  ## known vulnerabilities of the pinned dependencies, where the index can tell
 	.ci/audit $(BIN)/python
 

@@ -64,7 +64,7 @@ MAY = {
     "theory": {"theory", "strategies", "metrics", "analysis.style", "machine", "errors"},
     "analysis": {"analysis", "metrics", "config.dotted", "machine", "errors"},
 }
-COMMANDS = {"run", "report", "evaluate", "dashboard"}  # may import anything below them
+COMMANDS = {"run", "report", "evaluate", "dashboard", "export"}  # may import anything below them
 # What it may import from outside: the ideas themselves need no framework.
 ALONE = {
     "errors": set(),

@@ -28,4 +28,6 @@ def test_configuration_is_in_the_wheel(tmp_path):
     assert Path(conf.strip()) == tmp_path / "site" / "xright" / "conf"
     packaged = {path.relative_to(conf.strip()) for path in Path(conf.strip()).rglob("*.yaml")}
     assert packaged == {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}
-    assert list(Path(conf.strip()).parent.rglob("*.j2"))  # the report's page
+    package = Path(conf.strip()).parent
+    assert list(package.rglob("*.j2"))  # the report's page
+    assert (package / "py.typed").exists()

@@ -17,7 +17,7 @@ The way of a row, room by room; each room's first lines say more:
 
 Below them: `models` (load, save, adapters), `cache` (stages that are built once), `config` (what Hydra composed),
 `machine` (paths, files, ranks, signals), `errors` (what a user can mend). Commands: `python -m xright.run`, `report`,
-`evaluate`, `dashboard`, `cache`, `theory`.
+`evaluate`, `export`, `dashboard`, `cache`, `theory`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -23,6 +23,7 @@ most 5 % of draws of the rows one of a run's verdicts is wrong, as far as these 
 prompts there are no bounds.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,6 +73,11 @@ class Certificate:
     def as_data(self) -> dict[str, Any]:
         """Return what `result.json` says of it."""
         return {**asdict(self), "verdict": self.verdict}
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> "Certificate":
+        """Return the certificate that `as_data` tells of."""
+        return cls(**{key: value for key, value in data.items() if key != "verdict"})
 
 
 def certify(

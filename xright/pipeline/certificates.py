@@ -7,7 +7,6 @@ too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,14 +20,11 @@ from xright.errors import UserError, check_number
 from xright.evaluation.certificate import Certificate, certify
 from xright.forward.collate import collate
 from xright.forward.packing import choose_layout
-from xright.machine import files
 from xright.machine.ranks import gather, rank, world_size
 from xright.objectives import Objective
 from xright.pipeline.stages import Stages
 from xright.strategies import Schedule
 from xright.training.fit import make_trainer, pad_id
-
-TITLE = "## Certificate"
 
 
 def promised(given: Any, schedule: Schedule, objectives: Mapping[str, Objective]) -> dict[str, float]:
@@ -131,11 +127,3 @@ def by_prompt(rows: Iterable[Row]) -> list[list[Row]]:
 def sentences(found: Mapping[str, Certificate]) -> list[str]:
     """Return a line per certificate: "dpo: gap ≤ 0.1 is met: gap 0.0312, at most …"."""
     return [f"{name}: gap ≤ {one.epsilon:g} is {one.verdict}: {one.evidence}" for name, one in found.items()]
-
-
-def add_to_card(model: Path, found: Mapping[str, Certificate]) -> None:
-    """Write the certificates into the model card, `README.md`, below what it holds already."""
-    card = model / "README.md"
-    text = card.read_text(encoding="utf-8").rstrip() if card.is_file() else ""
-    lines = [f"- {line}." for line in sentences(found)]
-    files.write(card, "\n".join(filter(None, [text, f"\n{TITLE}\n", *lines])).lstrip() + "\n")

@@ -23,7 +23,8 @@ from xright.evaluation.generate import complete
 from xright.machine import preemption
 from xright.machine.ranks import broadcast, first, is_first
 from xright.objectives import labels
-from xright.pipeline.certificates import add_to_card, certificates, promised, sentences
+from xright.pipeline.card import write_card
+from xright.pipeline.certificates import certificates, promised, sentences
 from xright.pipeline.checks import check_reference
 from xright.pipeline.folders import RunFolder
 from xright.pipeline.stages import Stages
@@ -61,7 +62,7 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
         with folder.lock():
             found = first(folder.set_aside) if afresh else first(lambda: folder.finished(config))
             # found: another process was faster
-            result = found or JointRun(cfg, strategy, folder, stages, optima=optima).go(config)
+            result = found or JointRun(cfg, strategy, folder, stages, optima=optima).go(config, overrides)
     else:
         first(lambda: check_same(folder.path, result.get("inputs", {}), inputs(config)))
         log.info("finished already: %s", folder.path)
@@ -97,7 +98,7 @@ class JointRun:
         self.optim = build(known.optim)
         self.callbacks = [build(node) for node in known.callbacks.values() if node]
 
-    def go(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def go(self, config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         """Train (from the last checkpoint, if there is one), evaluate, write `model/` and `result.json`."""
         stages, settings, folder = self.stages, self.stages.settings, self.folder
         read = first(lambda: inputs(config))
@@ -130,7 +131,6 @@ class JointRun:
                 models.export(policy, stages.tokenizer, folder.path / "model", carried)
                 result = self._about(method)
                 if certified:
-                    add_to_card(folder.path / "model", certified)
                     result["certificate"] = {name: one.as_data() for name, one in certified.items()}
                     for line in sentences(certified):
                         log.info("certificate: %s", line)
@@ -139,7 +139,9 @@ class JointRun:
                 if hasattr(stages.corpus.source, "probes"):
                     result["behaviour"] = self._behaviour(policy)
                 result |= {"eval_on": self.cfg.eval_on, "reference": settings.reference, "inputs": read}
-                folder.finish(result | {"versions": versions()})
+                result |= {"overrides": [*overrides], "data": self._rows(), "versions": versions()}
+                write_card(folder.path / "model", config, result)
+                folder.finish(result)
         return broadcast(result)
 
     def _fresh(self) -> nn.Module:
@@ -151,6 +153,13 @@ class JointRun:
             "strategy": self.strategy, "label": method.label, "lam": self.cfg.lam if method.weights else None,
             "seed": self.cfg.seed, "name": self.cfg.name, "stopped_by": "budget", "method": method.as_data(),
         }  # fmt: skip
+
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        """Return of each stream how many rows are trained on and held out, and what identifies those trained on."""
+        return {
+            name: {"rows": len(trained), "heldout": len(held), "identity": trained.digest}
+            for name, (trained, held) in self.stages.rows.items()
+        }
 
     def _behaviour(self, policy: nn.Module) -> dict[str, float]:
         """Return what the final model does when asked: the source's probes, completed greedily and judged."""
