@@ -32,6 +32,7 @@ from xright.config.build import build
 from xright.config.naming import cell_name
 from xright.config.settings import Settings
 from xright.dashboard import parser as dashboard_parser
+from xright.export import parser as export_parser
 from xright.data.corpus import corpus_of
 from xright.data.datamodule import batch_sizes
 from xright.data.stream import streams_of
@@ -238,8 +239,8 @@ BASH = [
     if page.name != "conflicts.md"
 ]
 PARSERS = {"xright.report": report_parser, "xright.cache": cache_parser, "xright.theory": theory_parser}
-PARSERS |= {"xright.dashboard": dashboard_parser}
-FREE = ("python3 -m venv", "source ", "pip install", "wandb sync")  # what others' programs do
+PARSERS |= {"xright.dashboard": dashboard_parser, "xright.export": export_parser}
+FREE = ("python3 -m venv", "source ", "pip install", "wandb sync", "vllm serve", "python llama.cpp/")  # what others' programs do
 
 
 def ids(found):
@@ -287,7 +288,7 @@ def test_commands_are_understood(page, line, compose, monkeypatch, tmp_path):
     Path("xstest_prompts.csv").write_text("\n".join([",".join(columns), ",".join(columns.values())]))
     if line.startswith(FREE):
         return
-    words = shlex.split(line)
+    words = shlex.split(line, comments=True)
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
