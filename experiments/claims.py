@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from options import no_options
 from publish import between_markers
 
 from xright.analysis.numbers.claims import claims
@@ -84,4 +85,5 @@ def _asked(one: Claim) -> str:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     main()

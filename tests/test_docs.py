@@ -32,13 +32,13 @@ from xright.config.build import build
 from xright.config.naming import cell_name
 from xright.config.settings import Settings
 from xright.dashboard import parser as dashboard_parser
-from xright.export import parser as export_parser
 from xright.data.corpus import corpus_of
 from xright.data.datamodule import batch_sizes
 from xright.data.stream import streams_of
 from xright.data.world import World
 from xright.errors import UserError
 from xright.evaluate import configuration as evaluation
+from xright.export import parser as export_parser
 from xright.forward.packing import choose_layout
 from xright.launch.processes import processes
 from xright.launch.sweep import CheckSweep
@@ -240,7 +240,14 @@ BASH = [
 ]
 PARSERS = {"xright.report": report_parser, "xright.cache": cache_parser, "xright.theory": theory_parser}
 PARSERS |= {"xright.dashboard": dashboard_parser, "xright.export": export_parser}
-FREE = ("python3 -m venv", "source ", "pip install", "wandb sync", "vllm serve", "python llama.cpp/")  # what others' programs do
+FREE = (
+    "python3 -m venv",
+    "source ",
+    "pip install",
+    "wandb sync",
+    "vllm serve",
+    "python llama.cpp/",
+)  # what others' programs do
 
 
 def ids(found):

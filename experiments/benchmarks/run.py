@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from options import no_options
 from publish import between_markers
 
 from xright.analysis.report import read_report, write_page
@@ -44,4 +45,5 @@ def publish() -> None:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     main()

@@ -20,6 +20,7 @@ from scipy.stats import binomtest
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from options import no_options
 from publish import between_markers, write_rows
 
 from xright import models
@@ -190,4 +191,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     sys.exit(main())

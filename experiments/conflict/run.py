@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from panels import predictions_figure, promises_figure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from options import no_options
 from publish import DPI, between_markers, shrink, write_rows
 
 from xright.analysis.text.tables import markdown
@@ -127,6 +128,7 @@ def publish() -> None:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     real()
     embedded()
     publish()

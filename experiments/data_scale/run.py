@@ -13,6 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from options import no_options
+
 HERE = Path(__file__).parent
 N_SFT, N_PAIRS = 100_000, 50_000
 SECONDS = 3  # starts after the first
@@ -73,7 +76,6 @@ def main(folder: Path) -> int:
         f"Measured on CPU {platform.machine()} × {os.cpu_count()} (load average {load:.1f} before), {versions}.", "",
     ]  # fmt: skip
     print("\n".join(results))
-    sys.path.insert(0, str(HERE.parent))
     from publish import between_markers  # here: with it come pandas and matplotlib, and this process is large
 
     between_markers(HERE / "README.md", "\n".join(results))
@@ -81,5 +83,6 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     with tempfile.TemporaryDirectory(prefix="data_scale_") as scratch:
         sys.exit(main(Path(scratch)))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from options import no_options
 from publish import publish
 
 SEEDS = {"embedded": range(5), "embedded_sft_first": range(3)}
@@ -22,6 +23,7 @@ STUDIES = {
 }
 
 if __name__ == "__main__":
+    no_options(__doc__)
     for name, (reference, *sweeps) in STUDIES.items():
         for seed in SEEDS[name]:
             for sweep in sweeps:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from evaluated import LAMS
+from options import no_options
 from prompts import SAFETY, write, write_prompts
 from reward_model import TEXT, train_reward_model
 from tables import publish
@@ -79,6 +80,7 @@ def finished(folder: Path, seed: int) -> list[Path]:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     for seed in SEEDS:
         study(seed)
     publish(Path(__file__).parent, [JOINT, ORPO], WORK)

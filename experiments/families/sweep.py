@@ -174,8 +174,10 @@ def read() -> list[dict[str, str]]:
 def main() -> None:
     """Write the csv, and the table into README.md."""
     sys.path.insert(0, str(HERE.parent))
+    from options import no_options
     from publish import between_markers
 
+    no_options(__doc__)
     with (HERE / "families.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

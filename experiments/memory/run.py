@@ -17,6 +17,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from drawing import figure
 from measure import HELD_BACK, measure
+from options import no_options
 from publish import DPI, between_markers, shrink, write_rows
 from ranking import paired, ranking, third_parts
 
@@ -114,6 +115,7 @@ def publish(table: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     for seed in SEEDS:
         world(seed)
         publish(rows(range(seed + 1)))

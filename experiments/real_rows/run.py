@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from options import no_options
 from publish import publish
 
 SEEDS = (0, 1, 2)
@@ -19,6 +20,7 @@ SWEEPS = (
 )
 
 if __name__ == "__main__":
+    no_options(__doc__)
     for seed in SEEDS:
         for sweep in SWEEPS:
             seeds = [f"seed={seed}", f"data.source.seed={seed}", f"model.pretrain.seed={seed}"]

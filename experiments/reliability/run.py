@@ -18,6 +18,7 @@ from chaos import Chaos, configurations, places, two_forks, unleash
 from ddp import two_against_one
 from long_run import long_run
 from long_run import page as long_run_page
+from options import no_options
 from publish import between_markers
 
 HERE = Path(__file__).parent
@@ -63,5 +64,6 @@ def measured_on(load: float) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     with tempfile.TemporaryDirectory(prefix="reliability_") as folder:
         sys.exit(main(Path(folder)))

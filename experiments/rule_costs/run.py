@@ -20,6 +20,7 @@ from hydra import compose, initialize_config_dir
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
 from measure import about
+from options import no_options
 from peaks import PeakMemory
 from pilot import Clock, Meter, Pilot
 from publish import between_markers
@@ -149,4 +150,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     main()

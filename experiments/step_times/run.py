@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from options import no_options
 from paths import grid
 from publish import between_markers
 
@@ -66,5 +67,6 @@ def publish() -> None:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     measure()
     publish()

@@ -17,6 +17,7 @@ from xright.analysis.text.tables import Grid, markdown
 from xright.metrics import pareto_front
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from options import no_options
 from publish import publish
 
 SEEDS = range(3)  # with seed s, world s too
@@ -56,6 +57,7 @@ def more(runs: Runs) -> str:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     for seed in SEEDS:
         for sweep in SWEEPS:
             options = ["experiment=three_objectives", "logger=csv", f"seed={seed}", f"data.source.seed={seed}", *sweep]
