@@ -13,11 +13,12 @@ The way of a row, room by room; each room's first lines say more:
     launch        who starts runs: one, a sweep, ranks, SLURM
     analysis      finished runs -> numbers, claims, figures, a page; `metrics`: gaps, ideal distance, hypervolume
     evaluation    finished models -> benchmarks, refusals, win rates
+    profiling     checkpoints of any trainer -> what each stage has learnt and forgotten
     theory        the convex results of the paper, by the same rules
 
 Below them: `models` (load, save, adapters), `cache` (stages that are built once), `config` (what Hydra composed),
 `machine` (paths, files, ranks, signals), `errors` (what a user can mend). Commands: `python -m xright.run`, `report`,
-`evaluate`, `export`, `dashboard`, `cache`, `theory`.
+`evaluate`, `profile`, `export`, `dashboard`, `cache`, `theory`.
 """
 
 __version__ = "0.2.0"

@@ -1,0 +1,106 @@
+"""What models have learnt and forgotten, stage by stage: BASE and what was trained from it, by any trainer, in order.
+
+For each stream of rows: the loss of every model, its gap to the best of them, what each stage won or lost, and how much
+of earlier gains it gave back, with 95 % intervals over prompts. Beside it how far each model's predictions moved from
+the base's (KL, nats per token), and the cosine between the objectives' gradients. Writes profile.json and profile.html;
+the last line printed is the page. Rows must be none that a model was trained on.
+
+Examples
+  python -m xright.profile BASE SFT DPO data.streams.sft.path=sft.jsonl data.streams.preference.path=pairs.jsonl
+  python -m xright.profile BASE MODEL … data.streams.sft.template=chat data.streams.preference.template=chat rows=500
+  python -m xright.profile BASE MODEL … objectives.dpo=null gradients=false       one stream of completions
+"""
+
+import argparse
+import logging
+import sys
+import textwrap
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from xright.errors import UserError, check_number, reason_of
+from xright.machine.command import exits, help_of
+from xright.machine.screen import screen, table
+from xright.run import CONF
+
+
+@exits
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Profile, print the table and the sentences, and write the page."""
+    asked = parser().parse_args(arguments).arguments
+    logging.getLogger("xright").setLevel(logging.INFO)
+    names = [of_run(text) for text in asked if "=" not in text]
+    cfg = configuration([text for text in asked if "=" in text], names)
+    import torch
+
+    from xright.machine.quiet import quiet
+    from xright.profiling.page import grid, write
+    from xright.profiling.profile import profile
+
+    quiet()
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    found = profile(names, cfg)
+    shown = grid(found)
+    screen().print(table(shown.headings, shown.rows, range(1, len(shown.headings)), "What each model has"))
+    for change in found.changes:
+        print(change.sentence)
+    print(write(found, Path(cfg.out)))
+
+
+def of_run(name: str) -> str:
+    """The model of a run's folder; any other name as it is."""
+    folder = Path(name)
+    return str(folder / "model") if (folder / "result.json").is_file() and (folder / "model").is_dir() else name
+
+
+def configuration(overrides: Sequence[str], names: Sequence[str]) -> DictConfig:
+    """conf/profile.yaml with these settings, for models of these names. UserError for what it does not know."""
+    if not names:
+        raise UserError("no model is named; give the base, then what was trained from it, in order.")
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("profile", [*overrides])
+        used = {node.stream for node in cfg.objectives.values() if node}
+        model = {"path": names[0], "tokenizer": names[0], "revision": None, "trust_remote_code": cfg.trust_remote_code}
+        OmegaConf.set_struct(cfg, False)
+        cfg.merge_with({"model": model, "eval_on": "train_probe"})
+        cfg.data.streams = {name: node for name, node in cfg.data.streams.items() if name in used}
+        if missing := sorted(OmegaConf.missing_keys(cfg)):
+            raise UserError(
+                f"{missing[0]} must be given, as {missing[0]}=…; or leave its objective out, as by objectives.dpo=null."
+            )
+        OmegaConf.resolve(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"the configuration cannot be composed: {reason_of(error, 300)}; see --help.") from error
+    for key, least in (("rows", 2), ("seed", 0), ("threads", 1)):
+        if cfg[key] is not None or key != "threads":
+            check_number(key, cfg[key], partial(_is_whole, least), f"a whole number >= {least}")
+    if not used:
+        raise UserError("every objective is null; leave at least one of conf/profile.yaml.")
+    return cfg
+
+
+def _is_whole(least: int, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command line; its help shows the configuration as it stands in conf/."""
+    settings = textwrap.indent((CONF / "profile.yaml").read_text(encoding="utf-8"), "  ")
+    usage = "%(prog)s BASE MODEL [MODEL …] data.streams.<name>.path=… [key=value …]"
+    more = f"Settings\n{settings}\n"
+    made = argparse.ArgumentParser(prog="python -m xright.profile", usage=usage, **help_of(__doc__, more))
+    made.add_argument("arguments", nargs="*", metavar="MODEL | key=value")
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What checkpoints have learnt and forgotten, whoever trained them: their losses on the same rows, and what moved."""
