@@ -101,6 +101,7 @@ ON_WORLD = {
     "reference_training.epochs": ("2", TRAINED),
     "reference_training.lr": ("0.1", TRAINED),
     "epochs": ("2", OPTIMA),
+    "steps_per_epoch": ("3", f"{TRAINED} optimum_sft"),
     "eval_every": ("5", OPTIMA),
     "eval_on": ("train_probe", f"reference_logps {OPTIMA}"),
     "trainer.precision": ("bf16-mixed", ALL),

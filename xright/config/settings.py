@@ -54,8 +54,9 @@ class LoopSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """epochs: of the run and of the optima's stages. objectives: {name: node}, the run's table. optima: "auto", or
-    {name: f* or None}. arithmetic: of the trainer's settings, those that change results beyond rounding."""
+    """epochs: of the run and of the optima's stages. steps_per_epoch: None: one pass over the longest stream.
+    objectives: {name: node}, the run's table. optima: "auto", or {name: f* or None}. arithmetic: of the trainer's
+    settings, those that change results beyond rounding."""
 
     model: ModelSettings
     loop: LoopSettings
@@ -66,6 +67,7 @@ class Settings:
     reference: str
     reference_training: Node
     epochs: int
+    steps_per_epoch: int | None
     seed: int
     arithmetic: Mapping[str, Any]
 

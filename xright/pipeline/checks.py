@@ -62,7 +62,7 @@ def check_config(cfg: DictConfig) -> None:
     for key in ("epochs", "eval_every", "eval_batch_size", "checkpoint_every", "reference_training.epochs"):
         _whole(key, OmegaConf.select(cfg, key), at_least=1)
     _whole("seed", cfg.seed, at_least=0)
-    for key, most in (("model.micro_batch", WHOLE), ("threads", THREADS)):
+    for key, most in (("model.micro_batch", WHOLE), ("steps_per_epoch", WHOLE), ("threads", THREADS)):
         if OmegaConf.select(cfg, key) is not None:
             _whole(key, OmegaConf.select(cfg, key), at_least=1, at_most=most)
     for key in ("reference", "model.path", "model.tokenizer"):

@@ -122,12 +122,10 @@ class Stages:
             return Pretrained.named(kind)
         names = learnt_from(kind, {name: self.corpus.streams[name] for name in self.names})
         rows, batch_size = reduce(Rows.union, [self.corpus.train(n).chosen_only() for n in names]), self.sizes[names[0]]
-        steps = training["epochs"] * steps_per_epoch({TEXT: rows}, {TEXT: batch_size})
-        optim = {**self.settings.optim, "lr": training["lr"]}
-        key = {
-            **self._policy_key(), "rows": rows.digest, "batch_size": str(batch_size), "steps": steps,
-            "optim": optim,
-        }  # fmt: skip
+        one_pass = steps_per_epoch({TEXT: rows}, {TEXT: batch_size})
+        steps = training["epochs"] * (self.settings.steps_per_epoch or one_pass)
+        optim, size = {**self.settings.optim, "lr": training["lr"]}, str(batch_size)
+        key = {**self._policy_key(), "rows": rows.digest, "batch_size": size, "steps": steps, "optim": optim}
 
         def train_reference(folder: Path) -> dict[str, Any]:
             plan = first_responses(f"reference ({kind})", rows, batch_size, steps, optim=build(optim))
@@ -184,9 +182,9 @@ class Stages:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Return the steps of one pass over the longest loader."""
-        rows = {name: self.corpus.train(name) for name in self.names}
-        return steps_per_epoch(rows, self.batch_size)
+        """Return the steps of one pass over the longest loader, or of what the settings take for one."""
+        one_pass = steps_per_epoch({name: self.corpus.train(name) for name in self.names}, self.batch_size)
+        return self.settings.steps_per_epoch or one_pass
 
     def best(self, name: str) -> float:
         """Return f* of an objective: the lowest value seen when it was trained alone, or the base's own."""

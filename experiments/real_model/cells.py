@@ -1,0 +1,88 @@
+"""What the study of a real model consists of: studies, each of cells, a cell being one run of one seed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+Options = tuple[str, ...]
+LAMS = ("0.5", "0.25", "0.75")
+SPLITS = ("[2,2]", "[1,3]", "[3,1]")  # of four epochs: (first, second), matched to these λ with DPO first
+PILOT = 9  # the seed on which learning rate and steps were chosen; not reported
+JOINT = ("alright", "maxright", "mix")
+
+
+class Study(NamedTuple):
+    """pairs: rows of each file of preferences that one seed may draw from. tasks: of `xright.evaluate`."""
+
+    cells: Sequence[Options]
+    pairs: int
+    tasks: Options = ()
+
+
+class Cell(NamedTuple):
+    """One run: conf/experiment/<study>.yaml with `options`."""
+
+    study: str
+    seed: int
+    options: Options
+
+    @property
+    def key(self) -> str:
+        """Return what it is called in cells.csv."""
+        return " ".join(self.options)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the folder of its run."""
+        given = [option.split("=") for option in self.options]
+        parts = [f"{key.split('.')[-1]}-{value.strip('[]')}" for key, value in given]
+        return "_".join([f"seed-{self.seed}", *parts]).replace("strategy-", "")
+
+    @property
+    def drawn(self) -> list[str]:
+        """The settings by which seeds differ: seeds 0 to 4 share no pair; rows, order and adapter are drawn anew."""
+        width = STUDIES[self.study].pairs
+        start = width * (self.seed % 5)
+        return [
+            f"seed={self.seed}", f"data.source.seed={self.seed}",
+            f'data.streams.preference.split="train[{start}:{start + width}]"',
+        ]  # fmt: skip
+
+
+def sequential(first: str) -> list[Options]:
+    """The Sequential runs of one order."""
+    return [("strategy=sequential", f"strategy.first={first}", f"strategy.epochs={split}") for split in SPLITS]
+
+
+def joint(rules: Sequence[str] = JOINT, lams: Sequence[str] = LAMS) -> list[Options]:
+    """Rules at several λ, those at λ = .5 before others."""
+    return [(f"strategy={rule}", f"lam={lam}") for lam in lams for rule in rules]
+
+
+def merged(starts: Sequence[str], lams: Sequence[str] = LAMS) -> list[Options]:
+    """The base, and merges of the optima's models."""
+    return [
+        ("strategy=merge", "start=base"),
+        *(("strategy=merge", f"start={start}", f"lam={lam}") for start in starts for lam in lams),
+    ]
+
+
+SAFETY = (
+    "tasks=[sorry,xstest,hellaswag,mmlu]", "task.sorry.prompts.limit=110", "task.xstest.prompts.limit=150",
+    "task.sorry.max_new_tokens=40", "task.xstest.max_new_tokens=40", "task.hellaswag.limit=200", "task.mmlu.limit=3",
+    "batch_size=16",
+)  # fmt: skip
+FIRST = ("tasks=[sorry,xstest]", "task.sorry.prompts.limit=22", "task.xstest.prompts.limit=30", *SAFETY[3:5], SAFETY[7])
+LOOKS = [("strategy=maxright", f"strategy.k={k}", f"lam={lam}") for lam in LAMS for k in (1, 100, 1000)]
+STUDIES: Mapping[str, Study] = {
+    "smollm2_safety": Study([*sequential("dpo"), *joint(), *merged(["average", "ties"])], 450, SAFETY),
+    "smollm2_dpo_first": Study([*sequential("dpo"), *joint(), *LOOKS], 225),
+    "smollm2_sft_first": Study([*sequential("sft"), *joint()], 225),
+    "smollm2_ultrafeedback": Study([sequential("sft")[0], ("strategy=orpo",), *joint(lams=["0.5"])], 156),
+}
+
+
+def cells(studies: Sequence[str], seeds: Sequence[int]) -> Iterator[Cell]:
+    """Study by study, seed by seed."""
+    for study in studies:
+        for seed in seeds:
+            yield from (Cell(study, seed, options) for options in STUDIES[study].cells)

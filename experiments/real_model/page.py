@@ -1,0 +1,83 @@
+"""Tables, pictures and verdicts of the study, from its csv files alone."""
+
+from collections.abc import Iterator
+
+import objective_space as space
+import pandas as pd
+from cells import STUDIES
+from evaluated import grid, methods
+from matplotlib.figure import Figure
+from publish import DPI, between_markers, shrink
+from published import CELLS, HERE, VERSIONS, read
+
+from xright.analysis.figures.benchmark_figures import categories_figure, verdicts_figure
+from xright.analysis.figures.paths_figure import paths_figure
+from xright.analysis.figures.radar_figure import radar_figure
+from xright.analysis.numbers.claims import claims
+from xright.analysis.read.runs import Runs
+from xright.analysis.text.flat_table import from_rows
+from xright.analysis.text.tables import Grid, markdown
+
+FIGURES = {  # of the paper, that a study is the place of
+    "smollm2_safety": "Safety, DPO first (fig 9)",
+    "smollm2_dpo_first": "General preferences, DPO first (figs 3 and 12; 14 for k)",
+    "smollm2_sft_first": "General preferences, SFT first (figs 8 and 13)",
+    "smollm2_ultrafeedback": "Minimal conflict (fig 5)",
+}
+COLUMNS = {key: name for key, name in space.COLUMNS.items() if key not in ("increase", "gpu")}
+
+
+def write() -> None:
+    """Everything between the README's markers, and the pictures it shows."""
+    told = [part for study in STUDIES for part in of_study(study)]
+    between_markers(HERE / "README.md", "\n".join([*told, *of_benchmarks(), made()]) if told else "Not run yet.\n")
+
+
+def of_study(study: str) -> Iterator[str]:
+    """Ends, verdicts and paths of a study, if it has begun."""
+    rows = read(HERE / f"{study}.csv")
+    if rows.empty:
+        return
+    runs = weighted(from_rows(rows, space.OBJECTIVES))
+    usual = runs.only((runs.table["variant"] == runs.table["method"]) | runs.table["first"].ne(""))
+    yield f"## {FIGURES[study]}\n"
+    yield markdown(space.grid(runs.table, COLUMNS))
+    found = [[one.verdict, one.text, one.evidence] for one in claims(runs)]
+    yield markdown(Grid(["verdict", "statement", "evidence"], found, 3))
+    yield picture(paths_figure(usual), f"{study}.png", "paths through objective space; ideal distance; runtime")
+
+
+def weighted(runs: Runs) -> Runs:
+    """Give each run the weights that a flat table tells by λ alone."""
+    lams = runs.table["lam"]
+    runs.table["weights"] = [{} if pd.isna(lam) else {"dpo": lam, "sft": 1 - lam} for lam in lams]
+    return runs
+
+
+def of_benchmarks() -> Iterator[str]:
+    """What the models do with prompts and questions (figs 4, 10, 11, table 3), if any have been asked."""
+    scores, counts = read(HERE / "scores.csv"), read(HERE / "counts.csv")
+    if scores.empty:
+        return
+    yield "## Benchmarks of the safety study (figs 4, 10, 11)\n"
+    yield markdown(grid(scores))
+    yield picture(radar_figure(methods(scores)), "radar.png", "radar of the benchmarks")
+    for detail, draw in (("categories", categories_figure), ("verdicts", verdicts_figure)):
+        found = methods(counts[counts["detail"] == detail], detail)
+        yield picture(draw(found), f"{detail}.png", f"{detail} of answers")
+
+
+def picture(figure: Figure, name: str, alternative: str) -> str:
+    """Save it beside the page; Markdown that shows it."""
+    figure.savefig(HERE / name, dpi=DPI)
+    shrink(HERE / name, HERE / name)
+    return f"![{alternative}]({name})\n"
+
+
+def made() -> str:
+    """Who made the cells, as a sentence."""
+    cells = read(CELLS)
+    hours = (cells["train_seconds"] + cells["eval_seconds"]).sum() / 3600
+    versions = ", ".join(f"{name} {'/'.join(map(str, cells[name].unique()))}" for name in VERSIONS)
+    where = ", ".join(map(str, cells["device"].unique()))
+    return f"{len(cells)} cells, {hours:.1f} hours of training and evaluating their losses, on {where}; {versions}.\n"

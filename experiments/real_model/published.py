@@ -1,0 +1,79 @@
+"""The csv files of the study: what finished cells have come to, and what made them.
+
+cells.csv has a row per cell: when, where and with which versions it was made, and how long it took. <study>.csv has its
+runs as one flat table (`analysis/text/flat_table.py`); scores.csv and counts.csv have what their models did in
+benchmarks (as in `evaluated.py`). Rows of runs that are not at hand stay as they are.
+"""
+
+import json
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pandas as pd
+from cells import STUDIES, Cell
+from evaluated import LAMS, WHO, counts, scores
+from publish import write_rows
+
+from xright.analysis.read.runs import read_runs
+from xright.analysis.text.flat_table import NAME, to_rows
+
+HERE, RUNS = Path(__file__).parent, Path("runs")
+CELLS = HERE / "cells.csv"
+NAMED = ["study", "cell", "seed"]
+MEASURED = ("device", "train_seconds", "eval_seconds")
+VERSIONS = ("xright", "torch", "transformers", "peft", "lightning")
+KEYS = {
+    "sorry.compliance": "sorry.compliance", "xstest.safe/full_compliance": "xstest.safe/full_compliance",
+    "xstest.compliance": "xstest.compliance", "hellaswag.acc_norm": "hellaswag.acc_norm", "mmlu.acc": "mmlu.acc",
+}  # fmt: skip
+
+
+def read(file: Path) -> pd.DataFrame:
+    """The rows of a csv file; none where there is no such file yet."""
+    return pd.read_csv(file) if file.exists() else pd.DataFrame()
+
+
+def is_there(cell: Cell) -> bool:
+    """Whether the cell is published."""
+    rows = read(CELLS)
+    return len(rows) > 0 and bool((rows[NAMED] == [cell.study, cell.key, cell.seed]).all(axis=1).any())
+
+
+def folder(cell: Cell) -> Path:
+    """The folder of the cell's finished run."""
+    (file,) = (RUNS / cell.study / cell.name).glob("*/result.json")
+    return file.parent
+
+
+def publish(cell: Cell) -> None:
+    """Put the runs at hand into the study's files, then the cell into cells.csv."""
+    here = RUNS / cell.study
+    runs = to_rows(read_runs([here]), "k", "step_ms", "tokens_per_second")
+    _join(runs, HERE / f"{cell.study}.csv", NAME)
+    if STUDIES[cell.study].tasks:
+        _join(scores([here], KEYS, LAMS).assign(study=cell.study), HERE / "scores.csv", ["study", *WHO, "key"])
+        found = [counts([here], detail, LAMS).assign(detail=detail) for detail in ("verdicts", "categories")]
+        key = ["study", "detail", *WHO, "task", "group", "name"]
+        _join(pd.concat(found).assign(study=cell.study), HERE / "counts.csv", key)
+    result = json.loads((folder(cell) / "result.json").read_text(encoding="utf-8"))
+    made = {
+        "study": cell.study, "cell": cell.key, "seed": cell.seed, "label": result["label"], "commit": _commit(),
+        "finished": f"{datetime.now(timezone.utc):%Y-%m-%d}", **{name: result[name] for name in MEASURED},
+        **{name: result["versions"][name] for name in VERSIONS},
+    }  # fmt: skip
+    _join(pd.DataFrame([made]), CELLS, NAMED)
+
+
+def _join(rows: pd.DataFrame, file: Path, named: list[str]) -> None:
+    """Write the rows, and those of the file whose names (the columns `named`) are not among them."""
+    old = read(file)
+    if len(old):
+        at_hand = pd.MultiIndex.from_frame(rows[named].astype(str))
+        rows = pd.concat([old[~pd.MultiIndex.from_frame(old[named].astype(str)).isin(at_hand)], rows])
+    write_rows(rows, file)
+
+
+def _commit() -> str:
+    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,116 @@
+"""The paper on a real pretrained model: studies of SmolLM2-135M-Instruct (`make smollm2`). `make real-model`.
+
+A cell is one run of one seed: it is trained, evaluated where its study asks for it, and published into the csv files
+beside this program before the next one begins. What is published is not done again, on whatever machine, so the command
+may be stopped and given again. XRIGHT_DATA names the folder with sft/, pref/ and eval/.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+sys.path.extend(str(Path(__file__).resolve().parents[1] / room) for room in ("", "paper", "smollm2"))
+import published
+from cells import FIRST, STUDIES, Cell, cells
+from make import check
+from tqdm import tqdm
+
+MODEL = Path("models/smollm2")
+FIRST_STUDY = "smollm2_safety"
+EXAMPLES = """examples:
+  python experiments/real_model/run.py first                  Sequential, ALRIGHT, MAXRIGHT at λ = .5: a page to look at
+  python experiments/real_model/run.py all                    every study, three seeds
+  python experiments/real_model/run.py smollm2_safety --seeds 0
+  python experiments/real_model/run.py page                   tables and pictures from the csv files as they are"""
+
+
+def main() -> None:
+    """Run what is asked for and is not published yet, then draw the page."""
+    asked = parser().parse_args()
+    if asked.what == "first":
+        first(asked.jobs)
+    elif asked.what != "page":
+        studies = [*STUDIES] if asked.what == "all" else [asked.what]
+        study(cells(studies, asked.seeds), asked.jobs, asked.only)
+    if asked.what != "first":
+        import page  # matplotlib takes seconds
+
+        page.write()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    words = {"description": __doc__, "epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    made = argparse.ArgumentParser(**words)
+    made.add_argument("what", choices=["first", "all", "page", *STUDIES], help="all is all studies, one after another")
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    made.add_argument("--only", default="", help="only cells that have this in their options, such as strategy=mix")
+    made.add_argument("--jobs", type=int, default=2, help="cells at once, one thread each (default: %(default)s)")
+    return made
+
+
+def study(todo: Sequence[Cell], jobs: int, only: str = "") -> None:
+    """The cells that are not published, `jobs` at once, with a bar over cells."""
+    todo = [cell for cell in todo if only in cell.key and not published.is_there(cell)]
+    if todo:
+        ready()
+    for at, cell in enumerate(todo):  # what a seed's cells share is made once, before they ask for it side by side
+        if at == 0 or (cell.study, cell.seed) != (todo[at - 1].study, todo[at - 1].seed):
+            same = [one for one in todo if (one.study, one.seed) == (cell.study, cell.seed)]
+            train(cell, "stage=prepare")
+            with ThreadPoolExecutor(jobs) as pool:
+                done = [pool.submit(play, one) for one in same]
+                for future in tqdm(as_completed(done), f"{cell.study}, seed {cell.seed}", len(done), unit="cell"):
+                    published.publish(future.result())
+
+
+def play(cell: Cell) -> Cell:
+    """Train a cell, and ask its model what its study asks."""
+    train(cell)
+    if tasks := STUDIES[cell.study].tasks:
+        evaluate([published.folder(cell)], tasks)
+    return cell
+
+
+def first(jobs: int) -> None:
+    """The three methods at λ = .5, and the base, on one seed; their refusals; and the page that shows them."""
+    base, *methods = ("strategy=merge", "start=base"), *STUDIES[FIRST_STUDY].cells[:1], *STUDIES[FIRST_STUDY].cells[3:5]
+    runs = [Cell(FIRST_STUDY, 0, options) for options in (*methods, base)]
+    ready()
+    train(runs[0], "stage=prepare")
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(train, runs))
+    folders = [published.folder(cell) for cell in runs]
+    evaluate(folders, FIRST)
+    subprocess.run(
+        [sys.executable, "-m", "xright.report", *map(str, folders), "--out", "report/real_model"], check=True
+    )
+
+
+def ready() -> None:
+    """End the program where model or rows are not at hand, or the model is another one."""
+    if "XRIGHT_DATA" not in os.environ:
+        sys.exit("real_model: XRIGHT_DATA is not set; name the folder with sft/, pref/ and eval/.")
+    if not MODEL.exists():
+        sys.exit(f"real_model: there is no {MODEL}; `make smollm2` fetches it.")
+    check(MODEL)
+
+
+def train(cell: Cell, *more: str) -> None:
+    """One run of xright; quick where it is finished already."""
+    options = [f"experiment={cell.study}", "logger=csv", "threads=1", *cell.drawn]
+    options += [f"runs_dir={published.RUNS / cell.study}", f"name={cell.name}"]
+    subprocess.run([sys.executable, "-m", "xright.run", *options, *cell.options, *more], check=True)
+
+
+def evaluate(folders: Sequence[Path], tasks: Sequence[str]) -> None:
+    """Ask finished models; quick where they have been."""
+    subprocess.run([sys.executable, "-m", "xright.evaluate", *map(str, folders), *tasks, "threads=1"], check=True)
+
+
+if __name__ == "__main__":
+    main()
