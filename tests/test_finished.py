@@ -17,9 +17,10 @@ def place(tmp_path_factory, command_line):
     return place
 
 
-LOADED = (
-    "import runpy, sys\ntry: runpy.run_module('xright.run', run_name='__main__')\nfinally: print({!r} in sys.modules)"
-)
+LIGHT = """import runpy, sys
+try: runpy.run_module("xright.run", run_name="__main__", alter_sys=True)
+finally: print("lightning" in sys.modules)
+"""
 
 
 @pytest.mark.parametrize("sweep", [(), ("-m",)], ids=["run", "sweep"])
