@@ -61,7 +61,11 @@ class Optim:
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Build the optimizer over the parameters given."""
-        made = self.optimizer(parameters, lr=self.lr, **_fused(self.optimizer))
+        made: Any = self.optimizer(parameters, lr=self.lr, **_fused(self.optimizer))
+        if isinstance(made, torch.optim.Optimizer):
+            made._step_supports_amp_scaling = (
+                False  # no gradient is scaled here; where it might be, Lightning clips none
+            )
         if self.l2_sp:
             L2SP(self.l2_sp).follow(made)
         return made
