@@ -23,7 +23,7 @@ test: .venv/dev  ## lint, types and every fast test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not slow and not slurm'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not slurm'
 
 test-slow: .venv/dev  ## the tests that take minutes: the embedded phenomena
 	$(BIN)/pytest -m slow

@@ -26,9 +26,22 @@ from xright.data.prompts import Row
 from xright.run import CONF
 
 VOCABULARY, EOS = 40, 0
+# Files that take half a minute of processor time and more, the longest first: a file goes to one worker as a whole
+# (`--dist loadfile`), and one that began last would leave the others idle.
+LONGEST = (
+    "processes", "run", "bad_input", "memory", "experiments", "preemption", "sweep_failures", "report", "keys",
+    "loggers", "hostile_rows", "durability", "rows_users_bring", "model_settings", "security", "three_objectives",
+    "docs", "extending", "dashboard", "evaluate", "certificates",
+)  # fmt: skip
 
 # A shell's background job ignores Ctrl-C, and so would every command that the tests start and send one.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(autouse=True)

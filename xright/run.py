@@ -5,6 +5,7 @@ from xright.machine import preemption
 if __name__ == "__main__":
     preemption.from_the_start()  # before what takes long to import
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from xright.config.moved import refuse_overrides
 from xright.errors import UserError
 from xright.machine.command import end
+from xright.machine.importing import importing
 from xright.machine.paths import cache_root
 
 # A checkout keeps conf/ at the top level; a wheel ships it inside the package.
@@ -36,7 +38,15 @@ def main(cfg: DictConfig) -> float | None:
         from xright.launch.cells import cell
 
         return cell(cfg, strategy, overrides, number)
-    from xright.launch.one_run import job
+    with importing():
+        from xright.launch.finished import finished
+    if run := finished(cfg, strategy, overrides):
+        folder, distance = run
+        logging.getLogger("xright").info("finished already: %s", folder)
+        print(folder, flush=True)
+        return distance
+    with importing():
+        from xright.launch.one_run import job
 
     return job(cfg, strategy, overrides, number or 0)
 

@@ -246,6 +246,25 @@ def test_a_frozen_matrix_is_read_tile_by_tile(monkeypatch, bias, tile):
     )
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kept", [0, 7 * 300, 10**6], ids=["none", "some", "all"])
+def test_a_trained_matrix_is_read_tile_by_tile(monkeypatch, bias, kept):
+    monkeypatch.setattr(logprobs, "TILE", 7 * 128)  # 8 tiles
+    monkeypatch.setattr(logprobs, "CHUNK", kept)
+    torch.manual_seed(0)
+    head = torch.nn.Linear(16, 1000, bias=bias)
+    hidden_ND, token_N = (5 * torch.randn(7, 16)).requires_grad_(), torch.tensor([0, 999, 127, 128, 500, 1, 500])
+    upstream_N, inputs = torch.linspace(-1, 2, 7), [hidden_ND, *head.parameters()]
+    logps_N = logprobs._TrainedHead.apply(hidden_ND, token_N, head.weight, head.bias)
+    expected_N = head(hidden_ND).log_softmax(-1).gather(1, token_N[:, None])[:, 0]
+    torch.testing.assert_close(logps_N, expected_N, atol=1e-4, rtol=1e-5)
+    expected = torch.autograd.grad(expected_N, inputs, upstream_N)
+    for _ in range(2):  # nothing that was kept is used up
+        found = torch.autograd.grad(logps_N, inputs, upstream_N, retain_graph=True)
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
 @pytest.fixture
 def peak(tmp_path):
     """peak(work): most bytes that `work()` has allocated at once, as torch's allocator counts them."""
@@ -278,10 +297,14 @@ def test_the_logits_of_all_tokens_never_exist_at_once(family, monkeypatch, peak,
 
     step()  # gradients exist from here on
     all_logits = 4 * tokens * vocabulary  # 24 MB
-    limit = "TILE" if frozen else "CHUNK"
-    monkeypatch.setattr(logprobs, limit, 10**9)
+
+    def limit(logits):
+        monkeypatch.setattr(logprobs, "TILE", logits)
+        monkeypatch.setattr(logprobs, "CHUNK", logits)
+
+    limit(10**9)
     assert peak(step) >= all_logits
-    monkeypatch.setattr(logprobs, limit, 20 * vocabulary)  # 1/30 of it: 0.8 MB
+    limit(20 * vocabulary)  # 1/30 of it: 0.8 MB
     assert peak(step) < all_logits / 5
 
 

@@ -1,7 +1,7 @@
 // Brings the interactive figures to life: the page's colours, light or dark; keys; drawn when they come into view.
 // Until then, without it, and in print, the page shows the drawings that it holds as SVG.
 "use strict";
-(() => {
+(async () => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const places = [...document.querySelectorAll("div.interactive")];
   const config = {
@@ -28,10 +28,16 @@
     return { layout, data: { scatter: [{ error_x: { color: ink }, error_y: { color: ink } }], bar: [{ error_x: { color: ink } }] } };
   }
 
+  // What a script element of the page holds: gzip, in base64.
+  async function unpacked(script) {
+    const bytes = Uint8Array.from(atob(script.textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
   async function show(place) {
     const figure = place.parentElement;
     const plot = place.querySelector(".plot");
-    const { data, layout } = JSON.parse(place.querySelector("script").textContent);
+    const { data, layout } = JSON.parse(await unpacked(place.querySelector("script")));
     const height = (layout.height * parseFloat(getComputedStyle(document.documentElement).fontSize)) / 16;
     figure.classList.add("drawn"); // before: what is hidden has no width to draw in
     try {
@@ -73,7 +79,10 @@
     return lines.length ? lines.join(", ") : label.textContent;
   }
 
-  if (!window.Plotly) return;
+  if (!window.DecompressionStream) return; // a browser of before 2023
+  const plotly = document.createElement("script");
+  plotly.textContent = await unpacked(document.getElementById("plotly"));
+  document.head.append(plotly); // the policy knows its hash
   const seen = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;

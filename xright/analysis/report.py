@@ -1,6 +1,7 @@
 """Finished runs and evaluations -> a folder with one self-contained page, its figures as PNG and PDF, tables as csv.
 
-The page (`report.html.j2`) needs nothing from outside: plotly.js is in it once, figures for paper are inline SVG.
+The page (`report.html.j2`) needs nothing from outside: plotly.js is in it once, compressed like the figures' data;
+figures for paper are inline SVG.
 Whatever comes from data is escaped; beyond that, the page's policy lets nothing run but its own two scripts (by hash).
 """
 
@@ -54,7 +55,7 @@ FIGURES: dict[str, tuple[Callable[[Runs], Chart], str]] = {  # stem of its files
 }
 NO_RUNS: dict[str, Any] = {
     **{"names": [], "count": 0, "eval_on": [], "sections": []},
-    **{"machines": None, "unfinished": None, "differences": None, "scripts": []},
+    **{"machines": None, "unfinished": None, "differences": None, "scripts": None},
 }
 
 
@@ -168,7 +169,7 @@ def _section(setting: str, runs: Runs, out: Path, suffix: str) -> dict[str, Any]
     figures = []
     for name, (plot, words) in FIGURES.items():
         chart = plot(runs)
-        interactive = (embedded(on_screen(chart)), narrowest(chart))
+        interactive = (embedded(on_screen(chart).to_json()), narrowest(chart))
         figures.append(
             draw(printed(chart), out, name + suffix, words, interactive=interactive, numbers=numbers.get(name))
         )
@@ -202,11 +203,11 @@ def corner(runs: Runs) -> str:
     return f"({names}) = ({', '.join(map(number, reference_point(runs)))})"
 
 
-def _scripts() -> list[tuple[Markup, str]]:
-    """(text, its hash for the page's policy) of plotly.js and of what uses it here."""
-    texts = (get_plotlyjs(), (HERE / "report.js").read_text(encoding="utf-8"))
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
-    return [(Markup(text), f"'sha256-{code}'") for text, code in zip(texts, hashes, strict=True)]
+def _scripts() -> dict[str, Any]:
+    """Return plotly.js, compressed, what unpacks and uses it here, and the hashes of both for the page's policy."""
+    plotly, ours = get_plotlyjs(), (HERE / "report.js").read_text(encoding="utf-8")
+    codes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (plotly, ours)]
+    return {"plotly": embedded(plotly), "ours": Markup(ours), "hashes": [f"'sha256-{code}'" for code in codes]}
 
 
 def machines(table: pd.DataFrame) -> list[tuple[str, str, int]]:

@@ -6,7 +6,6 @@ A key of the cache and a finished run hold this beside the settings, so that nei
 from collections.abc import Mapping
 from typing import Any
 
-from xright import models
 from xright.errors import UserError
 from xright.machine import files
 from xright.machine.paths import place
@@ -31,7 +30,11 @@ def on_disk(node: Any) -> dict[str, str]:
         there = place(node)
         if there.is_file():
             return {node: files.sha256(there)}
-        return {node: models.fingerprint(there)} if there.is_dir() else {}
+        if not there.is_dir():
+            return {}
+        from xright import models  # brings transformers and peft, which a run that is finished does not need
+
+        return {node: models.fingerprint(there)}
     except (OSError, UserError):  # too long a name, or no permission: its reader will tell
         return {}
 

@@ -28,8 +28,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
-from scipy.stats import skew
+import scipy
 
 CONFIDENCE = 0.95
 LEAST = 30  # prompts
@@ -106,8 +105,8 @@ def certify(
         differences_C = losses_C if optimum_losses_C is None else losses_C - optimum_losses_C
         errors_C = differences_C - differences_C.sum() / units * units_C
         deviation = float(np.sqrt(prompts / (prompts - 1) * (errors_C**2).sum()) / units)
-        quantile = float(stdtrit(prompts - 1, 1 - (1 - CONFIDENCE) / among))
-        d = float(skew(errors_C, bias=False)) / prompts**0.5 if deviation else 0.0
+        quantile = float(scipy.special.stdtrit(prompts - 1, 1 - (1 - CONFIDENCE) / among))
+        d = float(scipy.stats.skew(errors_C, bias=False)) / prompts**0.5 if deviation else 0.0
         lower, upper = (gap - deviation * straightened(y, d) for y in (quantile, -quantile))
     return Certificate(epsilon, gap, lower, upper, rows=rows, prompts=prompts, paired=paired)
 

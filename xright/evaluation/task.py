@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from xright.errors import UserError
 from xright.evaluation.subject import Subject
@@ -67,7 +67,7 @@ def share(k: int, n: int, higher_is_better: bool) -> Metric:
     """k of n as a fraction with Wilson's interval. UserError for n = 0, where there is no share."""
     if n < 1:
         raise UserError("a share of no examples at all has no value; give at least one prompt.")
-    low, high = stats.binomtest(k, n).proportion_ci(method="wilson")
+    low, high = scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
     return Metric(k / n, n, float(low), float(high), higher_is_better=higher_is_better)
 
 
@@ -78,5 +78,5 @@ def mean(values: Sequence[float], higher_is_better: bool) -> Metric:
     found, ends = np.asarray(values, dtype=float), (float(values[0]),) * 2
     if len(found) > 1:
         kind: dict[str, Any] = {"method": "percentile", "n_resamples": RESAMPLES, "batch": 100, "random_state": 0}
-        ends = stats.bootstrap((found,), np.mean, **kind).confidence_interval
+        ends = scipy.stats.bootstrap((found,), np.mean, **kind).confidence_interval
     return Metric(float(found.mean()), len(found), float(ends[0]), float(ends[1]), higher_is_better=higher_is_better)

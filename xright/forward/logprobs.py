@@ -6,7 +6,8 @@ whatever the model's dtype; the logits of all tokens never exist at once.
 
 - A frozen head (LoRA): ∂log p_t/∂h_t = W[y_t] − softmax(z_t)·W does not depend on what comes after, so it is taken in
   the forward, piece by piece, and the backward is one multiplication.
-- A trainable head computes each chunk once more in the backward.
+- A trainable head computes its logits once more in the backward, a tile of the vocabulary at a time, where both
+  gradients of the tile are taken; what fits into CHUNK is kept instead.
 
 Shapes: S sequences, N response tokens in all, D hidden size, V vocabulary; L × T the batch's token grid.
 """
@@ -23,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from xright.forward.batch import Batch, widest
 
 CHUNK = 2**22  # logits that exist at once; 16 MiB each for the logits, their softmax and its gradient
-TILE = 2**20  # of these where the head is a frozen matrix: 4 MiB
+TILE = 2**20  # of these where the head is a matrix: 4 MiB
 PACKED = "packed"  # the name of packed attention in transformers
 
 
@@ -80,6 +81,8 @@ def chunked_logps(policy: nn.Module, hidden_ND: Tensor, tokens_N: Tensor) -> Ten
     rows = max(1, CHUNK // output.weight.shape[0])
     if frozen:
         return _FrozenHead.apply(hidden_ND, tokens_N, head, rows)
+    if torch.is_grad_enabled() and type(head) is nn.Linear and len(tokens_N) * len(head.weight) > TILE:
+        return _TrainedHead.apply(hidden_ND, tokens_N, head.weight, head.bias)
     chunks = list(zip(hidden_ND.split(rows), tokens_N.split(rows), strict=True))
     if not torch.is_grad_enabled():
         return torch.cat([token_logps(head(hidden), tokens) for hidden, tokens in chunks])
@@ -118,7 +121,7 @@ def _of_linear(head: nn.Linear, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Te
     The running maximum is taken out of both sums, as in flash attention (Dao et al. 2022): the weights are read once,
     and a tile's logits stay in the processor's cache.
     """
-    width = max(64, TILE // len(hidden_ND) // 64 * 64)
+    width = _width(hidden_ND)
     biases = head.bias.split(width) if head.bias is not None else repeat(None)
     top_N1 = torch.full((len(hidden_ND), 1), -torch.inf, device=hidden_ND.device)
     total_N1, expected_ND = torch.zeros_like(top_N1), torch.zeros_like(hidden_ND, dtype=torch.float32)
@@ -134,6 +137,65 @@ def _of_linear(head: nn.Linear, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Te
     own_N = (hidden_ND.float() * own_ND.float()).sum(1) + (head.bias[tokens_N] if head.bias is not None else 0)
     own_N = own_N.to(raw_NV.dtype).float()  # rounded as the logits of the sum are
     return own_N - (top_N1 + total_N1.log()).squeeze(1), own_ND - expected_ND / total_N1
+
+
+class _TrainedHead(torch.autograd.Function):
+    """The tiles' log-probs; ∂log p_t/∂z_t = e_y − softmax(z_t) needs no logits of other tiles, only their logsumexp."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, tokens_N: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
+        width, kept, own = _width(hidden_ND), list[Tensor](), list[tuple[Tensor, Tensor]]()
+        norm_N1 = torch.full((len(hidden_ND), 1), -torch.inf, device=hidden_ND.device)
+        for start in range(0, len(weight_VD), width):
+            tile = slice(start, start + width)
+            raw_NV = F.linear(hidden_ND, weight_VD[tile], None if bias_V is None else bias_V[tile])
+            logits_NV = raw_NV.float()
+            norm_N1 = torch.logaddexp(norm_N1, logits_NV.logsumexp(1, keepdim=True))
+            row, place = _mine(tokens_N, start, width)
+            own.append((row, logits_NV[row, place]))
+            if len(kept) < CHUNK // max(1, len(hidden_ND) * width):
+                kept.append(raw_NV)
+        own_N = torch.zeros_like(norm_N1[:, 0])
+        for row, logits in own:
+            own_N[row] = logits
+        ctx.save_for_backward(*(hidden_ND, tokens_N, weight_VD, bias_V, norm_N1))
+        ctx.kept, ctx.dtype = kept, raw_NV.dtype
+        return own_N - norm_N1.squeeze(1)
+
+    @staticmethod
+    def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None, Tensor, Tensor | None]:
+        hidden_ND, tokens_N, weight_VD, bias_V, norm_N1 = ctx.saved_tensors
+        width, hidden = _width(hidden_ND), hidden_ND.to(ctx.dtype)
+        hidden_grad = torch.zeros_like(hidden_ND, dtype=torch.float32)
+        weight_grad = torch.empty_like(weight_VD)
+        bias_grad = None if bias_V is None else torch.empty_like(bias_V)
+        for number, start in enumerate(range(0, len(weight_VD), width)):
+            tile = slice(start, start + width)
+            weight = weight_VD[tile].to(ctx.dtype)
+            if number < len(ctx.kept):
+                raw_NV = ctx.kept[number]
+            else:
+                raw_NV = F.linear(hidden, weight, None if bias_V is None else bias_V[tile].to(ctx.dtype))
+            slope_NV = (raw_NV.float() - norm_N1).exp_().mul_(-upstream_N[:, None])
+            row, place = _mine(tokens_N, start, width)
+            slope_NV[row, place] += upstream_N[row]
+            if bias_grad is not None:
+                bias_grad[tile] = slope_NV.sum(0)
+            slope_NV = slope_NV.to(ctx.dtype)
+            weight_grad[tile] = slope_NV.T @ hidden
+            hidden_grad += slope_NV @ weight
+        return hidden_grad.to(hidden_ND.dtype), None, weight_grad, bias_grad
+
+
+def _width(hidden_ND: Tensor) -> int:
+    """Words of a tile of the vocabulary, so that its logits stay in the processor's cache."""
+    return max(64, TILE // max(1, len(hidden_ND)) // 64 * 64)
+
+
+def _mine(tokens_N: Tensor, start: int, width: int) -> tuple[Tensor, Tensor]:
+    """The rows whose token is in a tile, and its places there."""
+    (row,) = ((tokens_N >= start) & (tokens_N < start + width)).nonzero(as_tuple=True)
+    return row, tokens_N[row] - start
 
 
 def _of_any(head: Callable, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:

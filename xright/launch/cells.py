@@ -24,11 +24,14 @@ from omegaconf import DictConfig, OmegaConf
 from xright.config.naming import run_path
 from xright.launch import worker
 from xright.machine import preemption
+from xright.machine.importing import importing
 
 log = logging.getLogger(__name__)
 
+BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 Ends = Sequence[tuple[Sequence[str], "Unfinished | None"]]  # each cell's overrides, and what ended it before its time
 
+finished: dict[tuple[str, ...], tuple[str, float | None]] = {}  # {overrides: (folder, ideal distance)} of such cells
 _ends: list[tuple[Sequence[str], "Unfinished | None"]] = []  # of this process's sweep
 
 
@@ -59,7 +62,8 @@ def cell(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int) 
 
 def work(logs: dict[str, Any], *told: Any) -> float | None:
     """Run the job in the worker, which may be older than this cell's logging."""
-    from xright.launch.one_run import job
+    with importing():
+        from xright.launch.one_run import job
 
     configure_log(OmegaConf.create(logs["job_logging"]), logs["verbose"])
     return job(*told)
@@ -71,17 +75,23 @@ class Launcher(HydraLauncher):
     def __init__(self, inner: DictConfig) -> None:
         self.inner: Any = Plugins.instance()._instantiate(inner)
 
-    def setup(self, **kwargs: Any) -> None:
+    def setup(self, *, config: DictConfig, **kwargs: Any) -> None:
         """Hydra hands over its context, which the inner launcher needs."""
-        self.inner.setup(**kwargs)
+        self.config = config
+        self.inner.setup(config=config, **kwargs)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the cells. Ends the program if it was asked to go."""
+        """Tell of the cells that are finished, run the others. Ends the program if it was asked to go."""
+        todo = [overrides for overrides in job_overrides if tuple(overrides) not in finished]
+        if len(todo) < len(job_overrides):
+            configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)
+        known = {tuple(cell): _told(cell) for cell in job_overrides if tuple(cell) in finished}
         try:
             with _passed_on():
-                returned = self.inner.launch(job_overrides, initial_job_idx)
+                launched = iter(self.inner.launch(todo, initial_job_idx) if todo else ())
         except (KeyboardInterrupt, preemption.Preempted) as signal:
             sys.exit(preemption.INTERRUPTED if isinstance(signal, KeyboardInterrupt) else preemption.EXIT_CODE)
+        returned = [known.get(tuple(overrides)) or next(launched) for overrides in job_overrides]
         for overrides, told in zip(job_overrides, returned, strict=True):
             end = _end(told)
             if end and end.code in worker.GOING:
@@ -97,6 +107,8 @@ class Sweeper(HydraSweeper):
 
     def __init__(self, inner: DictConfig) -> None:
         self.inner: Any = Plugins.instance()._instantiate(inner)
+        if inner._target_ == BASIC:  # it would compose each cell, which `sweep.check` has done
+            vars(self.inner)["validate_batch_is_legal"] = lambda batch: None
 
     def setup(self, **kwargs: Any) -> None:
         """Hydra hands over its context, which the inner sweeper needs."""
@@ -147,6 +159,13 @@ def table(ends: Ends) -> str:
             "that became NaN after that one becomes NaN again: the message above says what to change.",
         ]
     )
+
+
+def _told(overrides: Sequence[str]) -> JobReturn:
+    folder, distance = finished[tuple(overrides)]
+    log.info("finished already: %s", folder)
+    print(folder, flush=True)
+    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=distance)
 
 
 def _end(told: JobReturn) -> Unfinished | None:

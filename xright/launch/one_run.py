@@ -5,11 +5,13 @@ anything else. `python -m xright.launch.one_run` is a rank started by another (`
 """
 
 from xright.machine import preemption
+from xright.machine.importing import importing
 
 if __name__ == "__main__":
     preemption.from_the_start(speaks=False)  # before what takes seconds to import
+    with importing():
+        import xright.pipeline.run  # noqa: F401
 
-import gc
 import logging
 import os
 from collections.abc import Sequence
@@ -33,7 +35,6 @@ def job(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int = 
     number: of this job in its sweep; its ranks meet under it.
     """
     quiet()
-    gc.freeze()  # what was imported stays; every collection, the last ones too, would go through all of it
     speaks = environment().global_rank() == 0 and os.environ.get("LOCAL_RANK", "0") == "0"  # the others say the same
     with preemption.listening():
         try:

@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from xright.launch import cells, worker
 from xright.machine.command import end
+from xright.machine.importing import importing
 
-BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 PLAIN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 # Hydra takes plugins under this prefix only, and imports whatever is there at the start of every Hydra program of the
 # environment: a package of ours there would warn in each where submitit is missing. So these are registered by hand.
@@ -38,12 +38,14 @@ class CheckSweep(Callback):
 
         if config.hydra.launcher._target_ == SLURM:
             _register_slurm()
-        if config.hydra.sweeper._target_ == BASIC:
+        if config.hydra.sweeper._target_ == cells.BASIC:
             given: Any = OmegaConf.to_container(config.hydra.overrides.task)  # not a list of Hydra's: it would resolve
             overrides = OverridesParser.create().parse_overrides(given)
             (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
             try:
-                worker.call("xright.launch.sweep.check", config.hydra.job.config_name, batch, _elsewhere(config))
+                name = config.hydra.job.config_name
+                found = worker.call("xright.launch.sweep.check", name, batch, _elsewhere(config))
+                cells.finished |= {tuple(cell): run for cell, run in zip(batch, found, strict=True) if run}
             except worker.Ended as end:
                 sys.exit(end.code)
             if config.hydra.launcher._target_ != PLAIN:
@@ -60,18 +62,17 @@ def _elsewhere(config: DictConfig) -> list[str]:
     return [override for override in given if override.lstrip("+").startswith("hydra.searchpath=")]
 
 
-def check(config_name: str, batch: Sequence[Sequence[str]], elsewhere: Sequence[str] = ()) -> None:
+def check(
+    config_name: str, batch: Sequence[Sequence[str]], elsewhere: Sequence[str] = ()
+) -> list[tuple[str, float | None] | None]:
     """In the worker, since it brings torch: UserError's sentence and code 2 for a cell that cannot work, for two that
-    would share a folder, and for one whose folder holds another run."""
-    from xright.config.naming import run_path
-    from xright.config.settings import complete
-    from xright.errors import UserError
-    from xright.machine.quiet import quiet
-    from xright.pipeline.checks import check_config
-    from xright.pipeline.folders import RunFolder
+    would share a folder, and for one whose folder holds another run. Returns what `finished` finds of each cell."""
+    with importing():
+        from xright.errors import UserError
+        from xright.launch.finished import finished
 
-    quiet()
     seen: dict[Path, str] = {}
+    runs = []
     for cell in batch:
         try:
             cfg = compose(config_name, overrides=[*elsewhere, *cell], return_hydra_config=True)
@@ -79,16 +80,33 @@ def check(config_name: str, batch: Sequence[Sequence[str]], elsewhere: Sequence[
             task: Any = OmegaConf.to_container(cfg.hydra.overrides.task)
             with flag_override(cfg, ["struct", "readonly"], [False, False]):
                 del cfg["hydra"]
-            complete(cfg, task)
-            check_config(cfg)
-            config: Any = OmegaConf.to_container(cfg, resolve=True)
-            folder = run_path(config, strategy, task)
+            run = finished(cfg, strategy, task)
+            folder = Path(run[0]) if run else _checked(cfg, strategy, task)
             if cfg.stage == "run":
                 _check_alone(folder, " ".join(cell), seen)
-                if not cfg.overwrite:
-                    RunFolder(folder).check_holds(config)
+            runs.append(run)
         except UserError as error:
             end(f"in the cell {' '.join(cell)}: {error}")
+    return runs
+
+
+def _checked(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> Path:
+    """The folder of a cell that can work."""
+    with importing():
+        from xright.config.naming import run_path
+        from xright.config.settings import complete
+        from xright.machine.quiet import quiet
+        from xright.pipeline.checks import check_config
+        from xright.pipeline.folders import RunFolder
+
+    quiet()
+    complete(cfg, overrides)
+    check_config(cfg)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    folder = run_path(config, strategy, overrides)
+    if cfg.stage == "run" and not cfg.overwrite:
+        RunFolder(folder).check_holds(config)
+    return folder
 
 
 def _check_alone(folder: Path, cell: str, seen: dict[Path, str]) -> None:

@@ -6,6 +6,7 @@ process group of their own (gloo), with a timeout of a week; a rank that dies cl
 waiting at once.
 """
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
@@ -31,6 +32,11 @@ def rank() -> int:
 def world_size() -> int:
     """Return how many processes work on this job."""
     return 1 if _messages is None else dist.get_world_size(_messages)
+
+
+def started_with_others() -> bool:
+    """Tell whether srun, torchrun or another rank has started this process as one of several."""
+    return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
 
 
 def is_first() -> bool:

@@ -23,6 +23,7 @@ from xright.machine.ranks import barrier, is_first, lost
 log = logging.getLogger(__name__)
 
 LONGEST_REASON = 300  # characters
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where it is there
 
 
 class RunFolder:
@@ -72,6 +73,11 @@ class RunFolder:
                 f"{self.path} holds a run with a different configuration ({'; '.join(changed)}); "
                 "give another name=, or overwrite=true to start afresh (the old folder is kept aside)."
             )
+
+    def was_begun_with(self, config: Mapping[str, Any]) -> bool:
+        """Tell whether the folder holds a run of this very configuration, what makes no other run included."""
+        file = self.path / "config.yaml"
+        return file.is_file() and _written(file) == config
 
     def set_aside(self) -> None:
         """Move an existing folder to `<folder>.old-<n>`, the first n that is free."""
@@ -162,7 +168,7 @@ def why(error: BaseException) -> str:
 def _written(file: Path) -> Mapping[str, Any]:
     """The configuration of a run that was begun. UserError for a file that is damaged."""
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
         if isinstance(found, Mapping):
             return found
         reason = "it holds no settings"

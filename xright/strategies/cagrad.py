@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq, minimize
+import scipy
 
 from xright.errors import check_number
 from xright.strategies.compared import Compared
@@ -74,11 +74,11 @@ def worst_case(gramian_KK: np.ndarray, weights_K: np.ndarray, radius: float) -> 
             return np.array([0.0, 1.0])
         if along(1.0) <= 0:
             return np.array([1.0, 0.0])
-        t = float(brentq(along, 0.0, 1.0, xtol=1e-15))
+        t = float(scipy.optimize.brentq(along, 0.0, 1.0, xtol=1e-15))
         return np.array([t, 1 - t])
     starts = [np.full(count, 1 / count), *np.eye(count)]
     found = [
-        minimize(
+        scipy.optimize.minimize(
             value, start, jac=slope, method="SLSQP", bounds=[(0, 1)] * count, options={"ftol": 1e-15, "maxiter": 200},
             constraints={"type": "eq", "fun": lambda u_K: u_K.sum() - 1, "jac": lambda u_K: np.ones(count)},
         ).x

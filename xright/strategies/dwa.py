@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+import scipy
 
 from xright.errors import check_number
 from xright.strategies.schedule import is_count
@@ -42,7 +42,7 @@ class DWA(Weighted):
         if len(self.means) == 2:
             before, last = self.means
             rates = np.array([last[name] / before[name] for name in self.names])
-        shares = len(rates) * softmax(rates / self.temperature)
+        shares = len(rates) * scipy.special.softmax(rates / self.temperature)
         return {name: self.importance[name] * float(share) for name, share in zip(self.names, shares, strict=True)}
 
     def observe(self, losses: Mapping[str, float]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+import scipy
 
 from xright.errors import check_number
 from xright.strategies.gapped import WeightedGaps
@@ -42,7 +42,7 @@ class EXP3(WeightedGaps):
 
     @property
     def chances(self) -> dict[str, float]:
-        shares = (1 - self.gamma) * softmax([*self.logits.values()]) + self.gamma / len(self.logits)
+        shares = (1 - self.gamma) * scipy.special.softmax([*self.logits.values()]) + self.gamma / len(self.logits)
         return dict(zip(self.logits, shares.tolist(), strict=True))
 
     def weights(self, step: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+import scipy
 
 from xright.errors import check_number
 from xright.strategies.weights import Weighted
@@ -56,7 +56,7 @@ class FAMO(Weighted):
 
     def weights(self, step: int) -> dict[str, float]:
         """c z / (f − b)."""
-        shares_K = softmax(softmax_log(self.v_K) - self.logs_K)
+        shares_K = scipy.special.softmax(softmax_log(self.v_K) - self.logs_K)
         return dict(zip(self.names, shares_K.tolist(), strict=True))
 
     def reviews(self, step: int) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class FAMO(Weighted):
 
     def review(self, losses: Mapping[str, float]) -> None:
         """Adam's step on v, with decay as a part of the gradient."""
-        fell_K, z_K = self.logs_K - self._logs(losses), softmax(self.v_K)
+        fell_K, z_K = self.logs_K - self._logs(losses), scipy.special.softmax(self.v_K)
         slope_K = z_K * (fell_K - z_K @ fell_K) + self.decay * self.v_K
         self.steps += 1
         for moment_K, value_K, beta in zip(self.moments_2K, (slope_K, slope_K**2), BETAS, strict=True):

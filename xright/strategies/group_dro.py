@@ -14,7 +14,7 @@ q_i ← q_i exp(η w_i d_i),  divided by their sum;  α = q;  d_i = f_i − f_i*
 from collections.abc import Mapping
 from typing import Any
 
-from scipy.special import softmax
+import scipy
 
 from xright.errors import check_number
 from xright.strategies.gapped import WeightedGaps
@@ -51,7 +51,7 @@ class GroupDRO(WeightedGaps):
             raised = {name: x + self.eta * self.importance[name] * self.gaps[name] for name, x in self.logits.items()}
             most = max(raised.values())
             self.logits = {name: x - most for name, x in raised.items()}
-        return dict(zip(self.logits, softmax([*self.logits.values()]).tolist(), strict=True))
+        return dict(zip(self.logits, scipy.special.softmax([*self.logits.values()]).tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """Also log q, up to a constant, and the step it is of."""

@@ -16,7 +16,7 @@ problem (Lawson and Hanson's active set, in scipy).
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.optimize import nnls
+import scipy
 
 from xright.strategies.compared import Compared, factors
 
@@ -33,7 +33,7 @@ def min_norm(gramian_KK: np.ndarray) -> np.ndarray:
     """The coefficients (K,), ≥ 0 and together 1, of the shortest vector in the convex hull."""
     scale = np.trace(gramian_KK) / len(gramian_KK)
     system = np.vstack([root(gramian_KK / scale), np.ones(len(gramian_KK))])
-    found_K, _ = nnls(system, np.eye(len(system))[-1])
+    found_K, _ = scipy.optimize.nnls(system, np.eye(len(system))[-1])
     return found_K / found_K.sum()
 
 

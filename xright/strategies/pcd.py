@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
+import scipy
 
 from xright.errors import UserError, check_number
 from xright.strategies.compared import Compared
@@ -85,4 +85,4 @@ def dual(gramian_KK: np.ndarray, tau: float) -> np.ndarray:
     if not len(wanted_J):
         return wanted_J
     lower_JJ = np.linalg.cholesky(others_JJ)
-    return nnls(lower_JJ.T, np.linalg.solve(lower_JJ, wanted_J))[0]
+    return scipy.optimize.nnls(lower_JJ.T, np.linalg.solve(lower_JJ, wanted_J))[0]

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+import scipy
 
 from xright.errors import check_number
 from xright.strategies.gapped import WeightedGaps
@@ -46,5 +46,5 @@ class STCH(WeightedGaps):
     def weights(self, step: int) -> dict[str, float]:
         """w_i times the softmax of the weighted gaps."""
         names = self.looks(step)
-        shares = softmax(np.array([self.importance[name] * self.gaps[name] for name in names]) / self.mu)
+        shares = scipy.special.softmax(np.array([self.importance[name] * self.gaps[name] for name in names]) / self.mu)
         return {name: self.importance[name] * float(share) for name, share in zip(names, shares, strict=True)}

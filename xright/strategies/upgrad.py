@@ -11,7 +11,7 @@ projections are summed (Quinton and Rey 2024, arXiv 2406.16232; TorchJD, whose `
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.optimize import nnls
+import scipy
 
 from xright.strategies.compared import Compared
 from xright.strategies.mgda import root
@@ -25,5 +25,5 @@ class UPGrad(Compared):
         lengths_K = np.sqrt(np.diag(gramian_KK))
         root_KK = root(gramian_KK / np.outer(lengths_K, lengths_K))  # of unit vectors: solved in numbers near 1
         units_KK = np.diag([*weights.values()] * lengths_K)
-        projected = [unit + nnls(root_KK, -root_KK @ unit)[0] for unit in units_KK]
+        projected = [unit + scipy.optimize.nnls(root_KK, -root_KK @ unit)[0] for unit in units_KK]
         return np.sum(projected, axis=0) / lengths_K

@@ -1,7 +1,7 @@
 """Any of Lightning's loggers by its yaml; and W&B's: online when a key is configured, else offline in the run folder;
 never a question.
 
-What is logged, with units: `keys.py`.
+What is logged, with units: `keys.py`. `wandb` takes half a second to import: where it is used.
 """
 
 import csv
@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import wandb
 import yaml
 from hydra.utils import get_object
 from lightning.pytorch.loggers import WandbLogger
@@ -81,6 +80,8 @@ class Kept(WandbLogger):
 
         result: of `result.json`; rows: of `trajectory.csv`. An empty cell is None.
         """
+        import wandb
+
         axes = {name: each for name, each in result["objectives"].items() if not each["surrogate"]}
         columns = ("run", "label", "lam", "seed", "step", *(f"f_{name}" for name in axes), "ideal_distance")
         about = {"run": self.experiment.name, **{key: result[key] for key in ("label", "lam", "seed")}}
@@ -113,6 +114,8 @@ def _entries(kept: Path) -> list[tuple[int, dict[str, Any]]]:
 
 def _with_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers as they are, {columns, data} as a W&B table."""
+    import wandb
+
     return {key: wandb.Table(**value) if isinstance(value, Mapping) else value for key, value in metrics.items()}
 
 
@@ -163,6 +166,8 @@ def wandb_logger(project: str, group: str, save_dir: str) -> "Kept":
 
     W&B's config of the run is `config.yaml`, and the units of what is logged.
     """
+    import wandb
+
     # A service of the process that started this one would outlive a SIGKILL here, and hold the run's id ever after
     os.environ.pop("WANDB_SERVICE", None)
     id_file = Path(save_dir) / "wandb" / "run_id"
@@ -195,4 +200,6 @@ def wandb_logger(project: str, group: str, save_dir: str) -> "Kept":
 
 def configured() -> bool:
     """A key is known and nobody asked for offline; found out without a prompt or a connection."""
+    import wandb
+
     return wandb.setup().settings.mode == "online" and wandb.login(prompt=False)

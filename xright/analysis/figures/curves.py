@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from xright.analysis.figures.chart import LINEAR_BELOW, Axis, Chart, Mark, Panel, Row
-from xright.analysis.figures.thin import end_to_end, thin_curve
+from xright.analysis.figures.thin import end_to_end, share, thin_curve
 from xright.analysis.numbers.statistics import Mean, mean_curve
 from xright.analysis.read.runs import Runs
 from xright.analysis.style import DASHES, Dash, groups_with, look, number
@@ -92,15 +92,15 @@ def _per_method(runs: Runs, rows: pd.DataFrame, shown: Mapping[str, Axis], acros
 def _marks(table: pd.DataFrame, rows: pd.DataFrame, column: str) -> Iterator[Mark]:
     for (key, group, mine), dash in zip(groups_with(table, rows.dropna(subset=column)), cycle(DASHES)):
         if mine["step"].nunique() > 1:
-            yield from _curve(key, mine, column, dash, single=len(group) == 1)
+            yield from _curve(key, mine, column, dash, most=0 if len(group) == 1 else share(len(table)))
 
 
-def _curve(key: dict, rows: pd.DataFrame, column: str, dash: Dash, single: bool) -> Iterator[Mark]:
-    """Single runs faint, their interval as a band, their mean strong."""
+def _curve(key: dict, rows: pd.DataFrame, column: str, dash: Dash, *, most: int) -> Iterator[Mark]:
+    """Single runs faint, in `most` points each, their interval as a band, their mean strong; 0: there is one run."""
     style: Any = {"colour": look(key["method"])[0], "group": key["label"]}
     curve = thin_curve(mean_curve(rows, column))
-    if not single:
-        way = end_to_end(rows, "step", column)
+    if most:
+        way = end_to_end(rows, "step", column, most=most)
         told = [f"{step:.0f}: {number(value)}" for step, value in zip(way["step"], way[column], strict=True)]
         yield Mark(x=way["step"], y=way[column], dash=dash, width=0.7, alpha=0.25, head=key["label"],
                    facts={"one run, step": told}, **style)  # fmt: skip

@@ -24,6 +24,7 @@ from xright.errors import printable
 
 PNG_DPI = 160
 LINE = 120  # characters
+MANY = 2000  # characters of a path: a hundred points
 NO_METADATA = dict.fromkeys(["Creator", "Date", "Format", "Type"])
 
 
@@ -113,7 +114,20 @@ def _inline(figure: Figure, alternative: str) -> Markup:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(?<= d=")[^"]+|(?<= [xy]=")[^"]+', lambda found: _rounded(found[0]), svg)
+    svg = re.sub(r"\s+", " ", svg)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # an id may occur once on a page; nothing refers to these
     width = figure.get_figwidth()  # inches; text stays legible between these two widths
     opening = Markup('<svg role="img" aria-label="{}" style="min-width: {:.2f}in; max-width: {:.2f}in" ')
     return Markup(svg.replace("<svg ", opening.format(alternative, 0.66 * width, width), 1))
+
+
+def _rounded(coordinates: str) -> str:
+    """Coordinates of a drawing, in points, to a hundredth of one; of a curve of many points to a tenth.
+
+    >>> _rounded("M 12.345678 100.1 \\nL 3 0.999999")
+    'M 12.35 100.1L3 1.00'
+    """
+    digits = 1 if len(coordinates) > MANY else 2
+    short = re.sub(rf"\d+\.\d{{{digits + 1},}}", lambda found: f"{float(found[0]):.{digits}f}", coordinates)
+    return re.sub(r"\s*\n\s*([A-Z]) ?", r"\1", short)

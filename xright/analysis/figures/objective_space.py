@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from xright.analysis.figures.bars import distance_panel, height_of
 from xright.analysis.figures.chart import Axis, Chart, Mark, Panel, Row, segments
-from xright.analysis.figures.thin import end_to_end
+from xright.analysis.figures.thin import end_to_end, share
 from xright.analysis.numbers.statistics import Mean, mean_interval
 from xright.analysis.read.methods import Objective
 from xright.analysis.read.runs import Runs
@@ -122,7 +122,7 @@ def _ways(runs: Runs, pair: Pair) -> Iterator[Mark]:
     x, y = (f"f_{one.name}" for one in pair)
     seeds = runs.trajectory["folder"].map(runs.table.set_index("folder")["seed"])
     for key, _, rows in groups_with(runs.table, runs.trajectory.assign(seed=seeds)):
-        way = end_to_end(rows, x, y)
+        way = end_to_end(rows, x, y, most=share(len(runs.table)))
         yield Mark(x=way[x], y=way[y], colour=look(key["method"])[0], alpha=0.45, dash="-", width=0.8,
                    group=key["front"], head=key["label"], facts=_facts(way, runs))  # fmt: skip
 

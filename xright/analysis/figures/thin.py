@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 POINTS = 1000  # of a curve
-ALL = 30_000  # of all curves of a figure's panel together, but LEAST of each
-LEAST = 100
+ALL = 8000  # of all curves of a panel together, but LEAST of each
+LEAST = 60
 
 
 def kept(values_ND: np.ndarray, most: int = POINTS) -> np.ndarray:
@@ -38,20 +38,27 @@ def thin_curve(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.iloc[kept(curve[["mean", "low", "high"]].to_numpy())]
 
 
-def thinned(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+def share(curves: int) -> int:
+    """Points of each of so many curves in one panel.
+
+    >>> share(3), share(20), share(300)
+    (1000, 400, 60)
+    """
+    return max(LEAST, min(POINTS, ALL // max(1, curves)))
+
+
+def thinned(rows: pd.DataFrame, *columns: str, most: int = POINTS) -> pd.DataFrame:
     """The rows of every run (`folder`), in their order, without those that its curve of these columns does not need."""
-    lengths = rows["folder"].value_counts()
-    most = max(LEAST, min(POINTS, ALL // max(1, len(lengths))))
-    if lengths.max() <= most or rows.empty:
+    if rows.empty or rows["folder"].value_counts().max() <= most:
         return rows
     values = rows[list(columns)].to_numpy(dtype=float)
     own = rows.groupby("folder", sort=False).indices.values()
     return rows.iloc[np.sort(np.concatenate([places[kept(values[places], most)] for places in own]))]
 
 
-def end_to_end(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+def end_to_end(rows: pd.DataFrame, *columns: str, most: int = POINTS) -> pd.DataFrame:
     """The rows of all runs as one curve of these columns each, with a row of NaN before every run: one line instead of
-    hundreds. Long curves are `thinned`."""
-    ordered = thinned(rows, *columns).sort_values("folder", kind="stable", ignore_index=True)
+    hundreds. Curves of more points than `most` are `thinned`."""
+    ordered = thinned(rows, *columns, most=most).sort_values("folder", kind="stable", ignore_index=True)
     starts = np.flatnonzero(ordered["folder"].ne(ordered["folder"].shift()))
     return ordered.reindex(np.insert(np.arange(len(ordered)), starts, -1))

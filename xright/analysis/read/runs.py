@@ -142,7 +142,8 @@ def read_runs(folders: Sequence[Path]) -> Runs:
     def together(file: str) -> pd.DataFrame:
         frames = {name: files.rows[file] for name, files in read.items()}
         some = {name: rows for name, rows in frames.items() if len(rows)} or dict([*frames.items()][:1])
-        folders = np.repeat([*some], [len(rows) for rows in some.values()])
+        names = np.array([*some], dtype=object)  # else each row would have its name's letters
+        folders = np.repeat(names, [len(rows) for rows in some.values()])
         rows = pd.concat(some.values(), ignore_index=True)
         return rows.reindex(columns=list(dict.fromkeys([*rows, *columns[file]]))).assign(folder=folders)
 
