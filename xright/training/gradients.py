@@ -65,7 +65,7 @@ class Gradients:
                 right = [_flat(gradient[place], parameter) for gradient in second] if halved else left
                 left = [gradient * _flat(scales[place], parameter) for gradient in left] if scales else left
                 products += [torch.dot(left[i], right[j]) for i, j in pairs]
-        sums = torch.stack(products).view(-1, len(pairs)).double().sum(dim=0).tolist()
+        sums: Sequence[float] = torch.stack(products).view(-1, len(pairs)).double().sum(dim=0).tolist()
         if any(isinstance(parameter, DTensor) for parameter in self.parameters):
             sums = sum_over_ranks(*sums)
         gramian_KK = np.zeros((len(first), len(first)))

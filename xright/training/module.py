@@ -185,7 +185,7 @@ class JointModule(L.LightningModule):
         whole = int(self._sum_over_ranks(len(rows))[0]) if halved else 0
         cut = halfway(whole, self.global_rank, self.trainer.world_size) if halved else len(rows)
         first, second = (self._even(micro_batches(half, self.micro_batch)) for half in (rows[:cut], rows[cut:]))
-        batches = [batch for chunk in first + second if (batch := self._lay_out(name, chunk))]
+        batches = [laid for chunk in first + second if (laid := self._lay_out(name, chunk))]
         batches = anchored(objective, self.policy, batches, self._sum_over_ranks)
         counted = [batch for batch in batches if not batch.idle]
         size, tokens = self._sum_over_ranks(sum(map(objective.size, counted)), sum(b.n_input_tokens for b in counted))
