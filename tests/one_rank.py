@@ -1,4 +1,5 @@
-"""One rank of the trainings in `test_ranks.py`: `python one_rank.py TRAINER RANK WORLD PORT FILE`. Writes what it saw."""
+"""One rank of the trainings in `test_ranks.py`, which writes what it saw:
+`python one_rank.py TRAINER RANK WORLD PORT FILE`."""
 
 import json
 import os
@@ -144,10 +145,7 @@ def main(strategy, rank, world, port, file):
         ranks.join(rank, world, "127.0.0.1", port)
         assert ranks.gather(rank) == list(range(world))
         assert ranks.broadcast(rank) == 0
-    found = {}
-    for name, (selector, settings) in CASES.items():
-        print("CASE", name, file=sys.stderr, flush=True)
-        found[name] = train(selector, strategy, world, **settings)
+    found = {name: train(selector, strategy, world, **settings) for name, (selector, settings) in CASES.items()}
     Path(file).write_text(json.dumps(found))
     ranks.barrier()
     ranks.leave()

@@ -34,7 +34,7 @@ from xright.machine.paths import place
 from xright.machine.ranks import is_first
 from xright.machine.told import told
 from xright.models.adapters import base_of, carry, is_adapter, load_adapter, merged, side_by_side, with_adapter
-from xright.models.sharding import gathered, is_sharded
+from xright.models.sharding import by_its_own_class, gathered, is_sharded
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,8 @@ def export(
     files.remove(scratch)
     for config in getattr(model, "peft_config", {}).values():  # sets are written in an order of chance
         vars(config).update({key: sorted(value) for key, value in vars(config).items() if isinstance(value, set)})
-    model.save_pretrained(scratch, **weights)  # type: ignore[operator]
+    with by_its_own_class(model):
+        model.save_pretrained(scratch, **weights)  # type: ignore[operator]
     tokenizer.save_pretrained(scratch)
     if carried is not None and is_adapter(scratch):
         carry(carried, scratch, folder)

@@ -8,6 +8,7 @@ knows of: its `forward`, and `with_weights`, which runs any function.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -74,6 +75,20 @@ def gathered(policy: nn.Module) -> dict[str, Tensor]:
             else:
                 seen[id(value)] = torch.empty(0)
     return found
+
+
+@contextmanager
+def by_its_own_class(policy: nn.Module) -> Iterator[None]:
+    """Inside, a sharded model is of the class that it had: transformers looks by it how a family's weights are named in
+    files, and FSDP makes a subclass."""
+    model = _model(policy)
+    sharded = type(model)
+    if is_sharded(policy):
+        model.__class__ = next(kind for kind in sharded.__mro__ if not issubclass(kind, FSDPModule))
+    try:
+        yield
+    finally:
+        model.__class__ = sharded
 
 
 def _model(policy: nn.Module) -> Any:

@@ -8,12 +8,10 @@ What a rule is called is not known here, nor how many objectives there are.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from torch import nn
 
@@ -22,13 +20,14 @@ from xright.objectives import Objective
 from xright.optim import Optim
 from xright.strategies import Selector
 from xright.strategies.schedule import Current, current
+from xright.training.agreed import Agreed
 from xright.training.dropout import seed_dropout
 from xright.training.gradients import Gradients, Means, check_finite
 from xright.training.means import Interrupted, Rows, Totals, anchored, exact_means, summed
-from xright.training.part import Part, halfway, micro_batches
+from xright.training.part import Part, even, halfway, laid_out, micro_batches
 
 
-class JointModule(L.LightningModule):
+class JointModule(Agreed):
     """Updates one policy with the objectives that rules pick, step by step.
 
     objectives: {name: Objective}; schedule: each phase's rule and length in steps (a phase begins with a fresh
@@ -101,7 +100,7 @@ class JointModule(L.LightningModule):
             losses[name], metrics[name] = self._backward(part, weight, step, name == last, gradients=gradients)
             tokens += part.tokens
         if gradients:
-            gramian = gradients.gramian(optimizer if rule.metric == "adam" else None, self._sum_over_ranks)
+            gramian = gradients.gramian(optimizer if rule.metric == "adam" else None, self.sum_over_ranks)
             check_finite(gramian, compared, step, {name: parts[name].rows for name in compared})
             weights = rule.combine(own_step, gramian)
             gradients.put(weights)
@@ -182,13 +181,14 @@ class JointModule(L.LightningModule):
     def _part(self, name: str, batch: Mapping[str, Rows], halved: bool = False) -> Part:
         """Lay out an objective's rows; halved: the step's first half of them, then its second."""
         objective, rows = self.objectives[name], batch[self.objectives[name].stream]
-        whole = int(self._sum_over_ranks(len(rows))[0]) if halved else 0
+        whole = int(self.sum_over_ranks(len(rows))[0]) if halved else 0
         cut = halfway(whole, self.global_rank, self.trainer.world_size) if halved else len(rows)
-        first, second = (self._even(micro_batches(half, self.micro_batch)) for half in (rows[:cut], rows[cut:]))
+        halves = [micro_batches(half, self.micro_batch) for half in (rows[:cut], rows[cut:])]
+        first, second = (even(half, self.most_over_ranks(len(half))) for half in halves) if self.spare else halves
         batches = [laid for chunk in first + second if (laid := self._lay_out(name, chunk))]
-        batches = anchored(objective, self.policy, batches, self._sum_over_ranks)
+        batches = anchored(objective, self.policy, batches, self.sum_over_ranks)
         counted = [batch for batch in batches if not batch.idle]
-        size, tokens = self._sum_over_ranks(sum(map(objective.size, counted)), sum(b.n_input_tokens for b in counted))
+        size, tokens = self.sum_over_ranks(sum(map(objective.size, counted)), sum(b.n_input_tokens for b in counted))
         return Part(
             name, rows, first + second, batches=batches, size=size, tokens=int(tokens), ends={len(first), len(batches)}
         )
@@ -211,7 +211,7 @@ class JointModule(L.LightningModule):
             objective = self.objectives[part.name]
             loss, metrics = part.forwards[index] if part.forwards else summed(objective, self.policy, batch)
             whole = index + 1 in part.ends
-            with nullcontext() if whole and (last or gradients) else self._no_exchange():
+            with nullcontext() if whole and (last or gradients) else self.no_exchange():
                 # Data parallelism averages gradients over ranks; the world size turns that into the sum we divide.
                 self.manual_backward(loss * (weight * self.trainer.world_size / part.size))
             totals.add(loss, metrics)
@@ -221,44 +221,24 @@ class JointModule(L.LightningModule):
         return self._means(totals, part, step)
 
     def _means(self, totals: Totals, part: Part, step: int) -> tuple[float, dict[str, float]]:
-        return totals.means(part.size, self._sum_over_ranks, part.name, step, rows=part.rows)
+        return totals.means(part.size, self.sum_over_ranks, part.name, step, rows=part.rows)
 
     def _exact_means(
         self, name: str, chunks: Sequence[Rows], step: int, asked_to_stop: Callable[[], bool] = lambda: False
     ) -> tuple[float, dict[str, float]]:
         return exact_means(
             name, self.objectives[name], self.policy, chunks, lay_out=partial(self._lay_out, name), step=step,
-            sum_over_ranks=self._sum_over_ranks, asked_to_stop=asked_to_stop,
+            sum_over_ranks=self.sum_over_ranks, asked_to_stop=asked_to_stop,
         )  # fmt: skip
 
     def _lay_out(self, name: str, rows: Rows) -> Batch | None:
-        """Lay out rows of an objective. Without any there is nothing to do, or an idle forward beside the others'."""
-        stream = self.objectives[name].stream
-        if rows or stream in self.spare:
-            return replace(self.collate(rows or self.spare[stream]), idle=not rows).to(self.device)
-        return None
-
-    def _even(self, chunks: list[Rows]) -> list[Rows]:
-        """As many chunks on every rank, where all compute each forward together; those without rows come last."""
-        if not self.spare:
-            return chunks
-        most = int(self.trainer.strategy.reduce(torch.tensor(len(chunks), device=self.device), reduce_op="max"))
-        return chunks + [[]] * (most - len(chunks))
+        batch = laid_out(self.collate, rows, self.spare.get(self.objectives[name].stream))
+        return batch and batch.to(self.device)
 
     def _evaluation_due(self, steps_done: int) -> bool:
         return steps_done == 1 or steps_done % self.eval_every == 0 or steps_done == self.total_steps
 
     def _asked_to_stop(self) -> bool:
         """Agreed over ranks: they stop together or not at all."""
-        self.interrupted = any(self._sum_over_ranks(self.stop_requested()))
+        self.interrupted = any(self.sum_over_ranks(self.stop_requested()))
         return self.interrupted
-
-    def _no_exchange(self) -> Any:
-        """Gradients stay on their rank, where a strategy knows how."""
-        return getattr(self.trainer.strategy, "block_backward_sync", nullcontext)()
-
-    def _sum_over_ranks(self, *values: float) -> tuple[float, ...]:
-        if self.trainer.world_size == 1:
-            return values
-        numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
-        return tuple(self.trainer.strategy.reduce(numbers, reduce_op="sum").tolist())
