@@ -12,8 +12,8 @@ from xright.training.means import Rows
 @dataclass
 class Part:
     """rows: this rank's; chunks: they, cut into micro-batches (some may be empty); batches: those, laid out. size
-    (units) and tokens: over all ranks. ends: after how many batches a gradient is whole: after all, or after the first half, too. forwards: (Σ ℓ
-    with its graph, metrics) per micro-batch, where a look has computed them."""
+    (units) and tokens: over all ranks. ends: after how many batches a gradient is whole: after all, or after the first
+    half, too. forwards: (Σ ℓ with its graph, metrics) per micro-batch, where a look has computed them."""
 
     name: str
     rows: Rows
