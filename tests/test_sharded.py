@@ -5,13 +5,16 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 SMALL = ["model.init.hidden_size=16", "model.init.num_hidden_layers=2", "model.init.num_attention_heads=2"]
 FAST = ["debug=fast", *SMALL, "model.init.intermediate_size=32", "logger=csv", "callbacks=probes"]
@@ -163,3 +166,79 @@ def test_a_damaged_part_is_told_and_the_checkpoint_before_it_serves(place, comma
     assert done.returncode == 0, done.stderr
     assert "last.ckpt is damaged" in done.stderr
     assert_same(folder(tmp_path / "place", "killed"), folder(place, "whole"))
+
+
+@pytest.fixture
+def nodes():
+    """Two network namespaces with a cable between them: [(how to run there, address, device)]."""
+    names = [f"xright{os.getpid()}{side}" for side in "ab"]
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", "xa", "netns", names[0], "type", "veth", "peer", "name", "xb", "netns", names[1])
+        for name, device, address in zip(names, ("xa", "xb"), ("10.77.0.1", "10.77.0.2"), strict=True):
+            ip("-n", name, "address", "add", f"{address}/24", "dev", device)
+            for up in ("lo", device):
+                ip("-n", name, "link", "set", up, "up")
+        yield [(["ip", "netns", "exec", name], device) for name, device in zip(names, ("xa", "xb"), strict=True)]
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no network namespaces here: {error}")
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_two_nodes_with_a_network_between_them_are_one_process(nodes, tmp_path, command_line):
+    """Each node has a part of the model; what is gathered goes through the cable."""
+    options = [*FAST, "strategy=alright", "optima={dpo: 0.1, sft: 0.1}"]
+    done = command_line.run(tmp_path, *options, "trainer=cpu", "name=one", XRIGHT_CACHE="one")
+    assert done.returncode == 0, done.stderr
+    meet = ["--nnodes=2", "--nproc-per-node=1", "--master-addr=10.77.0.1", "--master-port=29400"]
+    program = ["-m", "xright.run", *SHARDED, "trainer.devices=1", "trainer.num_nodes=2", *options, "name=two"]
+    ranks = [
+        subprocess.Popen(
+            [*there, sys.executable, "-m", "torch.distributed.run", *meet, f"--node-rank={number}", *program],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=os.environ | {"XRIGHT_CACHE": "two", "GLOO_SOCKET_IFNAME": device, "OMP_NUM_THREADS": "1"},
+        )
+        for number, (there, device) in enumerate(nodes)
+    ]  # fmt: skip
+    for rank in ranks:
+        said, _ = rank.communicate(timeout=400)
+        assert rank.returncode == 0, said
+    assert_same(folder(tmp_path, "two"), folder(tmp_path, "one"))
+
+
+@pytest.mark.slow
+def test_two_ranks_take_little_more_than_half_of_the_memory(tmp_path):
+    """55 million parameters, all trained. malloc is told to give back what is freed, as it does for larger matrices."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 512, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 16}
+    shape = LlamaConfig(**sizes, num_attention_heads=8, max_position_embeddings=128, tie_word_embeddings=False)
+    LlamaForCausalLM(shape).save_pretrained(tmp_path / "model")
+    found = {}
+    for world in (1, 2):
+        (tmp_path / str(world)).mkdir()
+        files = [tmp_path / str(world) / str(rank) for rank in range(world)]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.one_peak", str(rank), str(world), port, tmp_path / "model", file],
+                cwd=Path(__file__).resolve().parents[1], stderr=subprocess.PIPE, text=True,
+                env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_ARENA_MAX": "1"},
+            )
+            for rank, file in enumerate(files)
+        ]  # fmt: skip
+        for rank in ranks:
+            _, errors = rank.communicate(timeout=400)
+            assert rank.returncode == 0, errors
+        found[world] = [json.loads(file.read_text()) for file in files]
+    most = {world: max(max(peaks.values()) for peaks in ranks) for world, ranks in found.items()}
+    assert most[2] <= 0.6 * most[1], found
