@@ -21,7 +21,7 @@ from xright.forward.collate import collate
 from xright.forward.packing import choose_layout
 from xright.machine import ranks
 from xright.models import trainable
-from xright.models.sharding import is_sharded, own
+from xright.models.sharding import is_sharded
 from xright.objectives import DPO, ORPO, SFT
 from xright.optim import Optim
 from xright.strategies import (
@@ -128,7 +128,7 @@ def train(selector, strategy, world, layout="padded", sizes=SIZES, lora=0, optim
     return {
         "seen": watch.seen, "rows": watch.rows,
         "weights": torch.cat([whole(p).flatten() for p in policy.parameters() if p.requires_grad])[::37].tolist(),
-        "kept": sum(own(p).numel() for p in policy.parameters()),
+        "kept": sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in policy.parameters()),
     }  # fmt: skip
 
 

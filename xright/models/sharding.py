@@ -53,11 +53,6 @@ def with_weights(policy: nn.Module, function: Callable[..., Any], *args: Any, **
     return run(function, *args, **kwargs)
 
 
-def own(tensor: Tensor) -> Tensor:
-    """Return this rank's part of a tensor that is split, any other as it is."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
 def gathered(policy: nn.Module) -> dict[str, Tensor]:
     """A sharded policy's state dict, whole, on the CPU of rank 0; of a policy with an adapter, what an adapter's folder
     may hold. All ranks call it; on the others it is empty."""
