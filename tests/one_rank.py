@@ -1,4 +1,5 @@
-"""One rank of the trainings in `test_ranks.py`: `python one_rank.py RANK WORLD PORT FILE`. Writes what it saw."""
+"""One rank of the trainings in `test_ranks.py`, which writes what it saw:
+`python one_rank.py TRAINER RANK WORLD PORT FILE`."""
 
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import lightning as L
 import torch
 from omegaconf import OmegaConf
+from torch.distributed.tensor import DTensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from xright.data.datamodule import JointData
@@ -18,6 +20,8 @@ from xright.data.sampler import TokenBudget
 from xright.forward.collate import collate
 from xright.forward.packing import choose_layout
 from xright.machine import ranks
+from xright.models import trainable
+from xright.models.sharding import is_sharded
 from xright.objectives import DPO, ORPO, SFT
 from xright.optim import Optim
 from xright.strategies import (
@@ -38,7 +42,10 @@ from xright.strategies import (
 from xright.theory.problems import NAMES, trade_off
 from xright.training.fit import evaluation_chunks, make_trainer
 from xright.training.module import JointModule
+from xright.training.sharded import placed
 
+STRATEGIES = {"ddp": "ddp", "fsdp": {"_target_": "xright.training.sharded.FullyShard"}}
+LORA = {"alpha": 8, "dropout": 0.0, "target_modules": None}
 SIZES = {"sft": 7, "preference": 5}  # neither is a multiple of two ranks
 OPTIMA = {"dpo": 0.0, "sft": 0.0}
 CASES = {
@@ -63,6 +70,12 @@ CASES = {
     "modo": (MoDo(trade_off(0.3), gamma=0.01), {}),
     "modo, micro-batches": (MoDo(trade_off(0.5), gamma=0.01), {"micro_batch": 1}),
     "famo": (FAMO(trade_off(0.5)), {}),
+    "lora, packed, micro-batches": (ALRIGHT(trade_off(0.5), seed=3), {"lora": 2, "layout": "packed", "micro_batch": 2}),
+    "lora, mgda": (MGDA(trade_off(0.5)), {"lora": 2}),
+    "clipped, l2-sp, checkpointing": (
+        Mix(trade_off(0.5)),
+        {"optim": Optim(lr=1e-2, clip=0.01, l2_sp=0.1), "checkpointing": True, "layout": "packed"},
+    ),
     "by tokens": (Mix(trade_off(0.5)), {"sizes": {"sft": TokenBudget(40), "preference": TokenBudget(80)}}),
 }
 
@@ -95,35 +108,44 @@ def tiny():
     )
 
 
-def train(selector, world, layout="padded", sizes=SIZES, **settings):
-    policy, watch = tiny(), Watch()
+def train(selector, strategy, world, layout="padded", sizes=SIZES, lora=0, optim=None, checkpointing=False, **settings):
+    policy, watch = trainable(tiny(), {**LORA, "r": lora}, checkpointing, seed=0), Watch()
     schedule = Schedule.of(selector).steps(steps_per_epoch=4, epochs=1)
     steps = sum(length for _, length in schedule)
     node = {"_target_": "lightning.Trainer", "accelerator": "cpu", "devices": world, "enable_model_summary": False}
-    node |= {"enable_progress_bar": False, "logger": False} | ({"strategy": "ddp"} if world > 1 else {})
+    node |= {"enable_progress_bar": False, "logger": False} | ({"strategy": STRATEGIES[strategy]} if world > 1 else {})
     trainer = make_trainer(OmegaConf.create(node), callbacks=[watch], max_steps=steps)
+    placed(policy, trainer)
+    streams = {"sft": rows(17, 1), "preference": rows(11, 2)}
     module = JointModule(
-        policy, {"sft": SFT(), "dpo": DPO(), "orpo": ORPO()}, schedule, Optim(lr=1e-2),
+        policy, {"sft": SFT(), "dpo": DPO(), "orpo": ORPO()}, schedule, optim or Optim(lr=1e-2),
         collate=partial(collate, pad_id=0, layout=choose_layout(policy, layout)),
         evaluation={"sft": evaluation_chunks(rows(5, 1), 2, trainer), "dpo": evaluation_chunks(rows(3, 2), 8, trainer)},
-        eval_every=2, seed=0, **settings,
+        eval_every=2, seed=0, spare={name: own[:1] for name, own in streams.items()} if is_sharded(policy) else {},
+        **settings,
     )  # fmt: skip
-    streams = {"sft": rows(17, 1), "preference": rows(11, 2)}
     trainer.fit(module, JointData(streams, sizes, steps, 0))
     return {
         "seen": watch.seen, "rows": watch.rows,
-        "weights": torch.cat([p.detach().flatten() for p in policy.parameters()])[::37].tolist(),
+        "weights": torch.cat([whole(p).flatten() for p in policy.parameters() if p.requires_grad])[::37].tolist(),
+        "kept": sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in policy.parameters()),
     }  # fmt: skip
 
 
-def main(rank, world, port, file):
+def whole(parameter):
+    """A parameter in one piece, on every rank."""
+    found = parameter.detach()
+    return found.full_tensor() if isinstance(found, DTensor) else found
+
+
+def main(strategy, rank, world, port, file):
     torch.set_num_threads(1)
     if world > 1:
         os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         ranks.join(rank, world, "127.0.0.1", port)
         assert ranks.gather(rank) == list(range(world))
         assert ranks.broadcast(rank) == 0
-    found = {name: train(selector, world, **settings) for name, (selector, settings) in CASES.items()}
+    found = {name: train(selector, strategy, world, **settings) for name, (selector, settings) in CASES.items()}
     Path(file).write_text(json.dumps(found))
     ranks.barrier()
     ranks.leave()
@@ -131,4 +153,4 @@ def main(rank, world, port, file):
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]), sys.argv[4])
+    main(sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5])

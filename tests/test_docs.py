@@ -12,7 +12,6 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
@@ -24,7 +23,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from lightning.pytorch.strategies import DeepSpeedStrategy
 from omegaconf import OmegaConf
 
 from xright.cache.__main__ import parser as cache_parser
@@ -49,7 +47,6 @@ from xright.pipeline.stages import Stages
 from xright.report import parser as report_parser
 from xright.strategies import Schedule
 from xright.theory.__main__ import parser as theory_parser
-from xright.training.fit import _check_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -419,7 +416,7 @@ def refused(overrides, compose, monkeypatch):
 
 
 IN_PLACES_OF_THEIR_OWN = {
-    "Clipping under DeepSpeed", "A launcher without a sweep", "Several values without a sweep",
+    "A launcher without a sweep", "Several values without a sweep",
     "λ with a strategy that has none",
 }  # fmt: skip
 
@@ -444,16 +441,6 @@ def test_no_pair_is_left_out():
 def the(title):
     ((commands, message),) = [pair for found, *pair in PAIRS if found == title]
     return [shlex.split(command)[3:] for command in commands], message
-
-
-def test_clipping_under_deepspeed(compose):
-    ((overrides,), message) = the("Clipping under DeepSpeed")
-    optim = build(compose(*overrides).optim)
-    trainer = SimpleNamespace(strategy=DeepSpeedStrategy.__new__(DeepSpeedStrategy))  # its own start needs deepspeed
-    with pytest.raises(UserError) as caught:
-        _check_clip(trainer, optim)
-    assert says(message, str(caught.value))
-    _check_clip(trainer, build(compose("trainer=deepspeed", "optim.clip=null").optim))
 
 
 def test_a_launcher_without_a_sweep(capsys):

@@ -1,4 +1,5 @@
-"""Two processes give what one gives with the same global batch: real DDP over gloo, in processes of its own."""
+"""Two processes give what one gives with the same global batch: real DDP and FSDP2 over gloo, in processes of their
+own."""
 
 import json
 import math
@@ -14,26 +15,34 @@ from xright.errors import UserError
 from xright.machine import ranks
 
 WORKER = Path(__file__).with_name("one_rank.py")
-CASES = list(runpy.run_path(str(WORKER))["CASES"])
+CASES, TRAINERS = (list(runpy.run_path(str(WORKER))[name]) for name in ("CASES", "STRATEGIES"))
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def alone(tmp_path_factory):
+    return saw("ddp", 1, tmp_path_factory.mktemp("alone"))[0]
+
+
+@pytest.fixture(scope="module", params=TRAINERS)
+def found(request, alone, tmp_path_factory):
     """[alone, rank 0, rank 1]: what each saw."""
-    folder = tmp_path_factory.mktemp("ranks")
+    return [alone, *saw(request.param, 2, tmp_path_factory.mktemp("ranks"))]
+
+
+def saw(trainer, world, folder):
+    """What each rank saw."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    files = [folder / name for name in ("alone", "first", "second")]
-    arguments = [(0, 1), (0, 2), (1, 2)]
+    commands = [[sys.executable, WORKER, trainer, str(rank), str(world), str(port)] for rank in range(world)]
     workers = [
-        subprocess.Popen([sys.executable, WORKER, *map(str, (*given, port, file))], stderr=subprocess.PIPE, text=True)
-        for given, file in zip(arguments, files, strict=True)
+        subprocess.Popen([*command, folder / str(rank)], stderr=subprocess.PIPE, text=True)
+        for rank, command in enumerate(commands)
     ]
     for worker in workers:
         _, errors = worker.communicate(timeout=240)
         assert worker.returncode == 0, errors
-    return [json.loads(file.read_text()) for file in files]
+    return [json.loads((folder / str(rank)).read_text()) for rank in range(world)]
 
 
 def flat(value, key=""):
@@ -69,6 +78,12 @@ def test_ranks_see_disjoint_and_complete_rows(found, case):
     for stream, size in (("sft", 7), ("preference", 5)):
         epoch = drawn[stream][: 2 * size]  # of 17 and 11 rows
         assert case == "by tokens" or len(set(epoch)) == 2 * size
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sharded_ranks_keep_their_half(found, case):
+    alone, first, second = (ranks[case]["kept"] for ranks in found)
+    assert (first, second) in ((alone, alone), (alone // 2, alone // 2))
 
 
 def test_the_evaluation_is_there_and_finite(found):

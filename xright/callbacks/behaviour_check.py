@@ -1,7 +1,7 @@
 """A small check of what the policy does, over training: `behaviour.csv` and `behaviour/*`, a row per check.
 
 A loss says little about what a model does; this asks it, every few evaluations, the same prompts, greedily. What is
-asked and how it is judged is the check's affair (`evaluation/checks.py`). Rank 0 alone asks and writes.
+asked and how it is judged is the check's affair (`evaluation/checks.py`). Rank 0 writes.
 
 Columns: step (optimizer steps done), and the check's metrics: shares in [0, 1]. Logs behaviour/<metric>, and to W&B a
 table behaviour/completions (step, prompt, completion, verdict).
@@ -14,7 +14,6 @@ import lightning as L
 from xright.data.control import unmarked
 from xright.errors import UserError
 from xright.evaluation.generate import complete, encode, positions
-from xright.machine.ranks import is_first
 from xright.tracking.csvfile import CsvFile
 from xright.tracking.text_tables import log_table
 
@@ -50,7 +49,7 @@ class BehaviourCheck(L.Callback):
             return
         steps_done = outputs["steps_done"]
         due = self.evaluations % self.every == 0 or steps_done == pl_module.total_steps or trainer.should_stop
-        if due and is_first():
+        if due:  # on all ranks: a sharded policy needs them
             self._look(trainer, pl_module, steps_done)
         self.evaluations += 1
 

@@ -15,7 +15,6 @@ import lightning as L
 
 from xright.data.control import unmarked
 from xright.evaluation.generate import complete
-from xright.machine.ranks import is_first
 from xright.tracking.journal import Journal
 from xright.tracking.text_tables import log_table
 
@@ -53,7 +52,7 @@ class Samples(L.Callback):
             return
         steps_done = outputs["steps_done"]
         due = self.evaluations % self.every == 0 or steps_done == pl_module.total_steps or trainer.should_stop
-        if due and is_first():
+        if due:  # on all ranks: a sharded policy needs them
             lines = self._sample(pl_module, steps_done)
             log_table(trainer, "samples", lines, steps_done)
         self.evaluations += 1

@@ -16,7 +16,7 @@ from xright.config.dotted import flatten
 from xright.machine.paths import place
 
 # Where to write, how to log and on what machine: these do not make another experiment. What is computed in does.
-ARITHMETIC = ("trainer.precision", "trainer.strategy.config", "trainer.strategy.mixed_precision")
+ARITHMETIC = ("trainer.precision",)
 IMMATERIAL = ("name", "runs_dir", "stage", "overwrite", "logger", "trainer", "threads", "hydra")
 LONGEST = 150  # bytes of a cell's name; file systems stop at 255, and locks and old folders are named after it
 HASH = 8  # hexadecimal digits

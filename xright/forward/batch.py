@@ -35,6 +35,7 @@ class Batch:
     reference_logps_RB: summed response log-probs under π_ref, fp64, or None where no objective needs them.
     labels_B: of labelled rows, whether each response is a good one; mismatched: the same prompts with the answers of
     other rows. anchor: the mean over the whole step, all ranks and micro-batches, of what `Objective.anchor` says.
+    idle: it is computed beside the batches of other ranks, who need this one for theirs, and counts for nothing.
     """
 
     input_ids_LT: Tensor
@@ -53,6 +54,7 @@ class Batch:
     labels_B: Tensor | None = None
     mismatched: "Batch | None" = None
     anchor: float | None = None
+    idle: bool = False
 
     def to(self, device: torch.device) -> "Batch":
         """Return the same batch on another device."""

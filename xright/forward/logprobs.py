@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from xright.forward.batch import Batch, widest
+from xright.models.sharding import with_weights
 
 CHUNK = 2**22  # logits that exist at once; 16 MiB each for the logits, their softmax and its gradient
 TILE = 2**20  # of these where the head is a matrix: 4 MiB
@@ -43,6 +44,10 @@ def response_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -> tupl
 
 def response_token_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -> Tensor:
     """Return the log-prob of every response token, (N,), as `batch.sequence_N` has them, in the dtype of sums."""
+    return with_weights(policy, _token_logps, policy, batch, **to_attention)
+
+
+def _token_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -> Tensor:
     hidden_ND = hidden_states(policy, batch, **to_attention)[batch.line_N, batch.position_N]
     logps_N = chunked_logps(policy, hidden_ND, batch.token_N)
     return logps_N.to(widest(logps_N.device))

@@ -31,8 +31,10 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from xright.errors import UserError
 from xright.machine import files
 from xright.machine.paths import place
+from xright.machine.ranks import is_first
 from xright.machine.told import told
 from xright.models.adapters import base_of, carry, is_adapter, load_adapter, merged, side_by_side, with_adapter
+from xright.models.sharding import by_its_own_class, gathered, is_sharded
 
 log = logging.getLogger(__name__)
 
@@ -162,15 +164,20 @@ def average(weights: Mapping[Any, float], dtype: str = "float32", trust_remote_c
 def export(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, carried: str | Path | None = None
 ) -> None:
-    """Save model (or adapter) and tokenizer to `folder`, safetensors; whole or not at all.
+    """Save model (or adapter) and tokenizer to `folder`, safetensors; whole or not at all. All ranks call it, the first
+    one writes.
 
     carried: the folder of an adapter's base that may not stay where it is; the adapter's folder then holds it.
     """
+    weights = {"state_dict": gathered(model)} if is_sharded(model) else {}
+    if not is_first():
+        return
     scratch = folder.with_name(f"{folder.name}.writing")
     files.remove(scratch)
     for config in getattr(model, "peft_config", {}).values():  # sets are written in an order of chance
         vars(config).update({key: sorted(value) for key, value in vars(config).items() if isinstance(value, set)})
-    model.save_pretrained(scratch)  # type: ignore[operator]
+    with by_its_own_class(model):
+        model.save_pretrained(scratch, **weights)  # type: ignore[operator]
     tokenizer.save_pretrained(scratch)
     if carried is not None and is_adapter(scratch):
         carry(carried, scratch, folder)

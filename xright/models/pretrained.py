@@ -14,7 +14,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from xright import models
 from xright.cache import cache_root, cached_stage
 from xright.machine.paths import place
-from xright.machine.ranks import is_first
 from xright.models.adapters import is_adapter
 
 log = logging.getLogger(__name__)
@@ -64,8 +63,7 @@ def merged_base(named: Pretrained, tokenizer: PreTrainedTokenizerBase, trust_rem
 
     def merge(folder: Path) -> dict[str, Any]:
         model = models.load_merged(named.path, trust_remote_code=trust_remote_code)
-        if is_first():
-            models.export(model, tokenizer, folder / "model")
+        models.export(model, tokenizer, folder / "model")
         return {}
 
     merged = cached_stage("base", {"merged": named.identity, "remote_code": trust_remote_code}, merge).folder

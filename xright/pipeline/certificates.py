@@ -21,10 +21,12 @@ from xright.evaluation.certificate import Certificate, certify
 from xright.forward.collate import collate
 from xright.forward.packing import choose_layout
 from xright.machine.ranks import gather, rank, world_size
+from xright.models.sharding import is_sharded
 from xright.objectives import Objective
 from xright.pipeline.stages import Stages
 from xright.strategies import Schedule
 from xright.training.fit import make_trainer, pad_id
+from xright.training.sharded import placed
 
 
 def promised(given: Any, schedule: Schedule, objectives: Mapping[str, Objective]) -> dict[str, float]:
@@ -94,21 +96,27 @@ def prompt_losses(stages: Stages, policy: nn.Module, name: str, rows: Rows) -> t
     """
     loop, objective = stages.settings.loop, stages.objectives[name]
     trainer = make_trainer(loop.trainer, logger=False, enable_progress_bar=False)
-    policy.to(trainer.strategy.root_device)
+    placed(policy, trainer)
     layout, pad = choose_layout(policy, loop.layout), pad_id(stages.tokenizer)
     stream = stages.corpus.streams[objective.stream]
     drawn = stream.sampled and stream.prompts is None  # then all rows begin alike, and each is a draw of its own
     groups, sums = [[row] for row in rows] if drawn else by_prompt(rows), []
+    shares = [groups[r :: world_size()] for r in range(world_size())]
+    forwards = [sum(-(-len(own) // loop.eval_batch_size) for own in share) for share in shares]
+    idle = max(forwards) - forwards[rank()] if is_sharded(policy) else 0
     with trainer.precision_plugin.forward_context(), models.evaluating(policy):
-        for own in groups[rank() :: world_size()]:
+        for own in shares[rank()]:
             chunks = [own[i : i + loop.eval_batch_size] for i in range(0, len(own), loop.eval_batch_size)]
             batches = [collate(chunk, pad, layout).to(trainer.strategy.root_device) for chunk in chunks]
             loss = sum(float(objective(policy, batch)[0]) for batch in batches)
             sums.append((loss, float(sum(map(objective.size, batches)))))
-    policy.to("cpu")
-    shares = gather(sums)
-    found = np.array([shares[place % len(shares)][place // len(shares)] for place in range(len(groups))])
-    return found[:, 0], found[:, 1]
+        for _ in range(idle):  # all ranks compute each forward of a sharded policy together
+            objective(policy, collate(groups[0][:1], pad, layout).to(trainer.strategy.root_device))
+    if not is_sharded(policy):
+        policy.to("cpu")
+    found = gather(sums)
+    sums = [found[place % len(found)][place // len(found)] for place in range(len(groups))]
+    return np.array(sums)[:, 0], np.array(sums)[:, 1]
 
 
 def by_prompt(rows: Iterable[Row]) -> list[list[Row]]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
 from xright.data.stream import Stream
 from xright.errors import UserError
@@ -13,16 +12,11 @@ from xright.strategies import Schedule, Selector
 
 
 def check_comparing(schedule: Schedule, optim: Optim, trainer: L.Trainer, streams: Mapping[str, Stream]) -> None:
-    """Gradients are compared whole, AdamW's metric needs AdamW's moments, and halves need two rows on every rank.
+    """AdamW's metric needs AdamW's moments, and halves need two rows on every rank.
 
     streams: of the objectives, {objective: stream}.
     """
     for rule in (phase.rule for phase in schedule.phases if type(phase.rule).compares is not Selector.compares):
-        if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy):
-            raise UserError(
-                f"{rule.name} compares the gradients of whole objectives, and this trainer keeps a shard of each on "
-                "every rank; give trainer=ddp, or a strategy that compares none, such as mix."
-            )
         settings = optim.build([torch.nn.Parameter(torch.zeros(1))]).defaults
         if rule.metric == "adam" and "betas" not in settings:
             raise UserError(

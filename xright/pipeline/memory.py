@@ -1,6 +1,6 @@
 """Rows that the base writes itself: what objective `Memory` learns, so that the base is not forgotten.
 
-They are sampled at temperature 1, once, by rank 0, in fp32, and kept as a stage of the cache: tokens as
+They are sampled at temperature 1, once, in fp32, and kept as a stage of the cache: tokens as
 `data/tokenised.py` keeps them, and `texts.jsonl` for people. A row begins with a prompt of another stream of the run
 (training rows with training prompts, held-out rows with held-out ones, in an order drawn from the seed), with a text of
 the user's, or with the tokenizer's beginning-of-text token. Its response is what the base wrote, token by token, with
@@ -36,6 +36,7 @@ from xright.errors import UserError
 from xright.evaluation.answers import batches_of, seed_of
 from xright.evaluation.generate import Sampled, ends, written
 from xright.machine.files import hash_of
+from xright.machine.ranks import is_first
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +107,9 @@ def sampled(
         last = set(ends(policy, tokenizer))
         seeds = [seed_of(stream.seed, f"{split} {number}") for number in range(len(rows.room))]
         found = _written(policy, tokenizer, rows, seeds)
-        write(folder, [found])
-        _write_texts(folder / "texts.jsonl", found, tokenizer)
+        if is_first():
+            write(folder, [found])
+            _write_texts(folder / "texts.jsonl", found, tokenizer)
         said = [row.responses[0] for row in found]
         empty = sum(len(ids) == 1 and ids[0] in last for ids in said)
         if empty == len(found):
@@ -118,7 +120,7 @@ def sampled(
         cut = sum(ids[-1] not in last for ids in said)
         return {"rows": len(found), "tokens": sum(map(len, said)), "empty": empty, "cut": cut}
 
-    stage = cached_stage("memory", key, build, alone=True)
+    stage = cached_stage("memory", key, build)
     told = stage.result
     log.info(
         "%s/%s: %d rows written by the base, %.1f tokens each; %d end at once, %d are cut off; to read: %s",
@@ -137,7 +139,7 @@ def base_value(rows: Rows) -> float:
 def _written(policy: Any, tokenizer: Any, rows: Begun, seeds: Sequence[int]) -> list[Row]:
     """The rows in their order, with what the model says after each prompt."""
     found: dict[int, list[int]] = {}
-    for batch in tqdm(batches_of(rows.room, BATCH), desc="rows of the base", disable=None):
+    for batch in tqdm(batches_of(rows.room, BATCH), desc="rows of the base", disable=None if is_first() else True):
         draws = Sampled(1.0, [seeds[i] for i in batch])
         prompts = [rows.prompts[i] for i in batch]
         found |= zip(batch, written(policy, tokenizer, prompts, rows.room[batch[0]], sampled=draws), strict=True)

@@ -25,7 +25,8 @@ from xright.forward.collate import collate
 from xright.forward.logprobs import language_model, response_logps
 from xright.forward.packing import choose_layout
 from xright.forward.rounding import rounding
-from xright.machine.ranks import first, gather, is_first, rank, world_size
+from xright.machine.ranks import gather, is_first, rank, world_size
+from xright.models.sharding import is_sharded
 
 BASE, CHOSEN = "base", "chosen"  # reference=: the base itself, or SFT on chosen responses; or on a stream, by its name
 LIBRARIES = ("torch", "transformers")  # another version of a model's code may compute other values
@@ -47,18 +48,23 @@ def learnt_from(kind: str, streams: Mapping[str, Stream]) -> list[str]:
 
 @torch.no_grad()
 def reference_logps(model: nn.Module, rows: Sequence[Row], pad: int, layout: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row ids (N,) and summed fp64 log-probs of their responses (N, R), model in eval mode; ranks share the rows."""
+    """Row ids (N,) and summed fp64 log-probs of their responses (N, R), model in eval mode; ranks share the rows. Of a
+    sharded model all ranks compute each forward together, the last ones perhaps for nothing."""
     model.eval()
     layout = choose_layout(model, layout)
     device = next(model.parameters()).device
     ids, logps = [], []
-    chunks = _chunks(rows)[rank() :: world_size()]
-    for chunk in tqdm(chunks, desc="reference log-probs", disable=None if is_first() else True):
+    chunks = _chunks(rows)
+    idle = -len(chunks) % world_size() if is_sharded(model) else 0
+    own = (chunks + [chunks[-1][:1]] * idle)[rank() :: world_size()]
+    kept = len(chunks[rank() :: world_size()])
+    for number, chunk in enumerate(tqdm(own, desc="reference log-probs", disable=None if is_first() else True)):
         batch = collate(chunk, pad, layout).to(device)
         logps_S, _ = response_logps(model, batch)
-        ids += [row.id for row in chunk]
-        logps.append(logps_S.view(batch.responses, -1).T.cpu())
-    ids, logps = ([part for share in gather(own) for part in share] for own in (ids, logps))
+        if number < kept:
+            ids += [row.id for row in chunk]
+            logps.append(logps_S.view(batch.responses, -1).T.cpu())
+    ids, logps = ([part for share in gather(found) for part in share] for found in (ids, logps))
     return torch.tensor(ids), torch.cat(logps).contiguous()
 
 
@@ -74,7 +80,7 @@ def stored_logps(
     def compute(folder: Path) -> dict[str, Any]:
         reference = model()
         ids, logps = reference_logps(reference, rows, pad, layout)
-        first(lambda: check_agrees(reference, rows.with_reference(ids.numpy(), logps.numpy()), pad, layout))
+        check_agrees(reference, rows.with_reference(ids.numpy(), logps.numpy()), pad, layout)
         if is_first():
             save_file({"ids": ids, "logps": logps}, folder / "logps.safetensors")
         return {"rows": len(rows)}

@@ -34,7 +34,7 @@ from xright.strategies.method import Method, method_of
 from xright.tracking.loggers import running
 from xright.tracking.trajectory import Trajectory
 from xright.training.checkpoint import Checkpoint
-from xright.training.fit import Plan, train, versions, whole
+from xright.training.fit import Plan, train, versions
 
 log = logging.getLogger(__name__)
 
@@ -116,19 +116,19 @@ class JointRun:
             seed=settings.seed, evaluation=stages.evaluation, showcase=stages.corpus.showcase(stages.names),
             folder=folder.path,
         )  # fmt: skip
-        policy = self._fresh()
+        policy = self.start.policy(stages, settings.seed)
         if settings.reference == "base" and self.start.is_reference:
             check_reference(policy, stages.objectives, stages.evaluation, settings.model.dtype)
         first(lambda: folder.begin(config, preemption.slurm_job()))
         with folder.telling_why(), running(self.cfg.logger, folder.path) as loggers:
             train(plan, policy, stages.tokenizer, settings.loop, callbacks=callbacks, loggers=loggers)
-            policy = whole(policy, settings.loop.trainer, self._fresh, checkpoints)
             bounds = promised(self.cfg.certificate, self.schedule, stages.objectives)
             certified = certificates(stages, policy, self.optima, bounds)
+            carried = stages.base.path if stages.base.is_cached else None
+            models.export(policy, stages.tokenizer, folder.path / "model", carried)
+            behaves = self._behaviour(policy) if hasattr(stages.corpus.source, "probes") else {}
             result: dict[str, Any] = {}
             if is_first():
-                carried = stages.base.path if stages.base.is_cached else None
-                models.export(policy, stages.tokenizer, folder.path / "model", carried)
                 result = self._about(method)
                 if certified:
                     result["certificate"] = {name: one.as_data() for name, one in certified.items()}
@@ -136,16 +136,12 @@ class JointRun:
                         log.info("certificate: %s", line)
                 for callback in callbacks:
                     result |= callback.summary() if hasattr(callback, "summary") else {}
-                if hasattr(stages.corpus.source, "probes"):
-                    result["behaviour"] = self._behaviour(policy)
+                result |= {"behaviour": behaves} if behaves else {}
                 result |= {"eval_on": self.cfg.eval_on, "reference": settings.reference, "inputs": read}
                 result |= {"overrides": [*overrides], "data": self._rows(), "versions": versions()}
                 write_card(folder.path / "model", config, result)
                 folder.finish(result)
         return broadcast(result)
-
-    def _fresh(self) -> nn.Module:
-        return self.start.policy(self.stages, self.stages.settings.seed)
 
     def _about(self, method: Method) -> dict[str, Any]:
         """Return what `result.json` says of which run it is."""

@@ -43,6 +43,7 @@ from xright.pipeline.reference import BASE, CHOSEN, learnt_from, stored_logps
 from xright.strategies import Only
 from xright.training.alone import SEED, TEXT, first_responses, train_alone
 from xright.training.fit import Plan, make_trainer, pad_id
+from xright.training.sharded import placed
 
 log = logging.getLogger(__name__)
 
@@ -163,8 +164,7 @@ class Stages:
         """Load a model to be asked, in fp32, where the run will train."""
         model = named.load("float32", self.settings.model.trust_remote_code)
         check_fits(model, self.tokenizer, self.corpus.max_length)
-        trainer = make_trainer(self.settings.loop.trainer, logger=False, enable_progress_bar=False)
-        return model.to(trainer.strategy.root_device)
+        return placed(model, make_trainer(self.settings.loop.trainer, logger=False, enable_progress_bar=False))
 
     def _sampled(self, stream: Stream, split: str) -> Rows:
         told = {"base": self.base.identity, "remote_code": self.settings.model.trust_remote_code}
@@ -244,5 +244,4 @@ class Stages:
         return {**self.settings.arithmetic, **key}
 
     def _train(self, plan: Plan, policy: nn.Module, folder: Path) -> dict[str, Any]:
-        fresh = partial(self.policy, plan.seed)
-        return train_alone(plan, policy, self.tokenizer, self.settings.loop, folder=folder, fresh=fresh)
+        return train_alone(plan, policy, self.tokenizer, self.settings.loop, folder=folder)

@@ -1,6 +1,5 @@
 """How a stage trains: one objective alone, from the beginning or from where an interrupted builder left it."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from xright.optim import Optim
 from xright.strategies import Only
 from xright.tracking.trajectory import Trajectory
 from xright.training.checkpoint import Checkpoint
-from xright.training.fit import Plan, train, whole
+from xright.training.fit import Plan, train
 
 SEED = 0  # stages are shared by all seeds of a study
 TEXT, NLL = "text", "nll"  # the stream that all rows together make; the loss of a stage that has only one
@@ -34,19 +33,14 @@ def train_alone(
     policy: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     loop: LoopSettings,
-    *,
     folder: Path,
-    fresh: Callable[[], nn.Module],
 ) -> dict[str, Any]:
     """Train on a plan's single objective and save the model in `folder`; its numbers: steps, and the optimum, which is
-    the lowest value seen, where there was an evaluation. fresh: makes the policy anew (`training.whole`)."""
+    the lowest value seen, where there was an evaluation."""
     (name,) = plan.objectives
     trajectory = Trajectory(folder, plan.objectives, {}, plan.steps_per_epoch)
     checkpoint = Checkpoint(folder / "checkpoints", loop.checkpoint_every, identity=folder.stem)
     train(plan, policy, tokenizer, loop, callbacks=[trajectory, checkpoint])
-    policy = whole(policy, loop.trainer, fresh, checkpoint)
-    seen = []
-    if is_first():
-        models.export(policy, tokenizer, folder / "model")
-        seen = [float(row[f"f_{name}"]) for row in trajectory.file.read() if row[f"f_{name}"]]
+    models.export(policy, tokenizer, folder / "model")
+    seen = [float(row[f"f_{name}"]) for row in trajectory.file.read() if row[f"f_{name}"]] if is_first() else []
     return {"steps": plan.steps, "optimum": min(seen, default=None)}

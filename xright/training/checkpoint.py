@@ -24,6 +24,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from xright.errors import UserError
 from xright.machine import files, preemption
 from xright.machine.ranks import barrier, first, is_first
+from xright.training import parts
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ class Straight(TorchCheckpointIO):
         """Serialise a checkpoint with torch.save, straight into the file."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         torch.save(checkpoint, path)
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a checkpoint; what ranks wrote in parts is whole again."""
+        return parts.whole(Path(path))
 
 
 class Checkpoint(Last):
@@ -101,8 +106,7 @@ class Checkpoint(Last):
 
     def _check_ours(self, path: Path) -> None:
         try:
-            stored = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-            theirs = stored["callbacks"][self.state_key]["identity"]
+            theirs = parts.stored(path)["callbacks"][self.state_key]["identity"]
         except Exception as error:  # whatever pickle or a stranger's layout may raise
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"{path} is no checkpoint of xright's ({reason}); move it away.") from error
@@ -115,17 +119,21 @@ class Checkpoint(Last):
 
 def _is_whole(path: Path) -> bool:
     """Every byte as written, by the checksums of torch's zip format."""
-    if path.is_dir():  # sharded; only its writer can tell
-        return True
+    found = parts.files_of(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
+        for file in found:
+            with zipfile.ZipFile(file) as archive:
+                if archive.testzip() is not None:
+                    return False
     except (zipfile.BadZipFile, OSError, EOFError):
         return False
+    return bool(found)
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Rename; a sharded checkpoint is a folder, and a folder does not replace another."""
+    """Rename; a checkpoint in parts is a folder, and a folder replaces nothing."""
     if target.is_dir():
         shutil.rmtree(target)
+    elif source.is_dir():
+        target.unlink(missing_ok=True)
     source.replace(target)

@@ -3,7 +3,7 @@
 import logging
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -19,7 +19,6 @@ from lightning.fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 from lightning.pytorch.callbacks import Checkpoint as Last
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -34,12 +33,14 @@ from xright.errors import UserError
 from xright.forward.collate import collate, length_sorted_chunks
 from xright.forward.packing import choose_layout
 from xright.machine import preemption
+from xright.models.sharding import is_sharded
 from xright.objectives import Objective
 from xright.optim import Optim
 from xright.strategies import Selector
 from xright.training.checkpoint import Checkpoint
 from xright.training.means import NonFinite
 from xright.training.module import JointModule
+from xright.training.sharded import placed
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +93,13 @@ def train(
     watching = [*callbacks, Progress(plan.title)]
     trainer = make_trainer(loop.trainer, max_steps=plan.steps, callbacks=watching, logger=list(loggers))
     chunks = {name: evaluation_chunks(rows, loop.eval_batch_size, trainer) for name, rows in plan.evaluation.items()}
-    _check_clip(trainer, plan.optim)
-    if not isinstance(trainer.strategy, FSDPStrategy):  # which shards it on its way to the GPU
-        policy.to(trainer.strategy.root_device)  # where it will work, so that the layout is tried there
+    placed(policy, trainer)  # where it will work, so that the layout is tried there
     lay_out = partial(collate, pad_id=pad_id(tokenizer), layout=choose_layout(policy, loop.layout))
     module = JointModule(
         policy, plan.objectives, plan.schedule, plan.optim, collate=lay_out, evaluation=chunks, seed=plan.seed,
         eval_every=loop.eval_every, micro_batch=loop.micro_batch, look=loop.look, folder=plan.folder,
         tokenizer=tokenizer, showcase=plan.showcase, stop_requested=preemption.requested,
+        spare={name: rows[:1] for name, rows in plan.streams.items()} if is_sharded(policy) else {},
     )  # fmt: skip
     checkpoint = next((c.latest() for c in callbacks if isinstance(c, Checkpoint)), None)
     if checkpoint:
@@ -116,27 +116,8 @@ def train(
         ) from error
     if module.interrupted:
         raise preemption.Preempted("another rank")
-    policy.to("cpu")
-
-
-def whole(policy: nn.Module, trainer_cfg: Any, fresh: Callable[[], nn.Module], checkpoints: Checkpoint) -> nn.Module:
-    """A trained policy in one piece. FSDP leaves it in shards: then a fresh one with the last checkpoint's weights."""
-    if not isinstance(make_trainer(trainer_cfg, logger=False).strategy, FSDPStrategy):
-        return policy
-    policy = fresh()
-    path = checkpoints.latest()
-    assert path is not None
-    stored = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    policy.load_state_dict({k.removeprefix("policy."): v for k, v in stored["state_dict"].items()}, strict=False)
-    return policy
-
-
-def _check_clip(trainer: L.Trainer, optim: Optim) -> None:
-    if isinstance(trainer.strategy, DeepSpeedStrategy) and optim.clip is not None:
-        raise UserError(
-            f"optim.clip={optim.clip} does nothing under trainer=deepspeed, which clips by itself; give optim.clip=null"
-            " and the gradient_clipping of a DeepSpeed configuration (trainer.strategy.config=FILE)."
-        )
+    if not is_sharded(policy):
+        policy.to("cpu")
 
 
 def evaluation_chunks(rows: Sequence[Row], batch_size: int, trainer: L.Trainer) -> list[Sequence[Row]]:

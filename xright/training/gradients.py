@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from xright.training.means import NonFinite, Rows
+from xright.training.means import NonFinite, Rows, Sum
 
 Gradient = list[Tensor | None]
 Means = dict[str, Gradient]
@@ -44,11 +45,14 @@ class Gradients:
             self.means[name] = found
         self.taken.setdefault(name, []).append(found)
 
-    def gramian(self, preconditioner: torch.optim.Optimizer | None = None) -> np.ndarray:
+    def gramian(
+        self, preconditioner: torch.optim.Optimizer | None = None, sum_over_ranks: Sum = lambda *sums: sums
+    ) -> np.ndarray:
         """G_ij = ⟨g_i, D⁻¹ g_j⟩ (K, K) in the order of taking; D = √v̂ + ε of an Adam that is given, else 1. Where there
         are halves, g_i is twice the first one's share of the mean, and g_j twice the second one's.
 
-        Products are summed within a parameter in fp32, over parameters in fp64.
+        Products are summed within a parameter in fp32, over parameters in fp64; and over ranks, where each has its part
+        of every gradient.
         """
         scales = adam_scales(preconditioner, self.parameters) if preconditioner else None
         first, second = ([parts[place] for parts in self.taken.values()] for place in (0, -1))
@@ -59,9 +63,11 @@ class Gradients:
             if any(gradient[place] is not None for gradient in (*first, *second)):  # else no objective uses it
                 left = [_flat(gradient[place], parameter) for gradient in first]
                 right = [_flat(gradient[place], parameter) for gradient in second] if halved else left
-                left = [gradient * scales[place].flatten() for gradient in left] if scales else left
+                left = [gradient * _flat(scales[place], parameter) for gradient in left] if scales else left
                 products += [torch.dot(left[i], right[j]) for i, j in pairs]
-        sums = torch.stack(products).view(-1, len(pairs)).double().sum(dim=0).tolist()
+        sums: Sequence[float] = torch.stack(products).view(-1, len(pairs)).double().sum(dim=0).tolist()
+        if any(isinstance(parameter, DTensor) for parameter in self.parameters):
+            sums = sum_over_ranks(*sums)
         gramian_KK = np.zeros((len(first), len(first)))
         for (i, j), value in zip(pairs, sums, strict=True):
             gramian_KK[i, j] = value
@@ -112,4 +118,5 @@ def _followed(mean: Tensor | None, gradient: Tensor | None, device: torch.device
 
 
 def _flat(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor:
-    return (torch.zeros_like(parameter) if gradient is None else gradient).detach().float().flatten()
+    found = (torch.zeros_like(parameter) if gradient is None else gradient).detach()
+    return (found.to_local() if isinstance(found, DTensor) else found).float().flatten()

@@ -54,13 +54,23 @@ class Totals:
         return value, dict(zip(self.metrics, means, strict=True))
 
 
+def summed(objective: Objective, policy: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Return an objective's Σ ℓ and metrics on a batch; zeros with the same graph where the batch is idle."""
+    loss, metrics = objective(policy, batch)
+    return (0 * loss, {key: 0 * value for key, value in metrics.items()}) if batch.idle else (loss, metrics)
+
+
 @torch.no_grad()
 def anchor_of(objective: Objective, policy: nn.Module, batches: Iterable[Batch], sum_over_ranks: Sum) -> float | None:
     """Return the mean over a whole step, given as this rank's batches, of what each loss has to know of it; None where
     a loss needs no such thing. All ranks ask at once."""
     if not objective.anchored:
         return None
-    found = [(float(objective.anchor(policy, batch)), objective.size(batch)) for batch in batches]
+    found = [
+        (float(anchor), objective.size(batch))
+        for batch in batches
+        if (anchor := objective.anchor(policy, batch)) is not None and not batch.idle
+    ]
     total, size = sum_over_ranks(math.fsum(value for value, _ in found), sum(units for _, units in found))
     return total / size
 
@@ -79,7 +89,7 @@ def exact_means(
     objective: Objective,
     policy: nn.Module,
     chunks: Sequence[Rows],
-    lay_out: Callable[[Rows], Batch],
+    lay_out: Callable[[Rows], Batch | None],
     sum_over_ranks: Sum,
     step: int,
     asked_to_stop: Callable[[], bool] = lambda: False,
@@ -87,19 +97,19 @@ def exact_means(
     """f and metrics of an objective over chunks of rows, without gradient and dropout.
 
     chunks: this rank's; where ranks ask each other whether to stop, as many on every rank (some may be empty). Raises
-    Interrupted if so.
+    Interrupted if so. lay_out: gives None where an empty chunk needs no forward.
     """
     totals, units = Totals(), 0
     policy.eval()
     try:
-        anchor = anchor_of(objective, policy, (lay_out(chunk) for chunk in chunks if chunk), sum_over_ranks)
+        batches = (batch for chunk in chunks if (batch := lay_out(chunk)))
+        anchor = anchor_of(objective, policy, batches, sum_over_ranks)
         for chunk in chunks:
             if asked_to_stop():
                 raise Interrupted
-            if chunk:
-                batch = replace(lay_out(chunk), anchor=anchor)
-                totals.add(*objective(policy, batch))
-                units += objective.size(batch)
+            if batch := lay_out(chunk):
+                totals.add(*summed(objective, policy, replace(batch, anchor=anchor)))
+                units += 0 if batch.idle else objective.size(batch)
     finally:
         policy.train()
     (size,) = sum_over_ranks(units)

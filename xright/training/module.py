@@ -8,10 +8,10 @@ What a rule is called is not known here, nor how many objectives there are.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from torch import nn
 
@@ -20,13 +20,14 @@ from xright.objectives import Objective
 from xright.optim import Optim
 from xright.strategies import Selector
 from xright.strategies.schedule import Current, current
+from xright.training.agreed import Agreed
 from xright.training.dropout import seed_dropout
 from xright.training.gradients import Gradients, Means, check_finite
-from xright.training.means import Interrupted, Rows, Totals, anchored, exact_means
-from xright.training.part import Part, halfway, micro_batches
+from xright.training.means import Interrupted, Rows, Totals, anchored, exact_means, summed
+from xright.training.part import Part, even, halfway, laid_out, micro_batches
 
 
-class JointModule(L.LightningModule):
+class JointModule(Agreed):
     """Updates one policy with the objectives that rules pick, step by step.
 
     objectives: {name: Objective}; schedule: each phase's rule and length in steps (a phase begins with a fresh
@@ -37,6 +38,8 @@ class JointModule(L.LightningModule):
     look: how a rule sees a loss before it chooses: `grad` (the training forward, kept, so that the chosen one is
     not computed again; all graphs exist at once), `no_grad` (an extra forward, in eval mode, as the authors do), or
     `auto` (grad where the step is one micro-batch).
+    spare: {stream: a row}, where weights are sharded and all ranks compute each forward together: one that has run out
+    of rows computes this one beside the others.
     stop_requested: asked after each step and each evaluation chunk; one rank's yes ends the training on all of them
     (`training/checkpoint.py` saves and stops).
 
@@ -62,6 +65,7 @@ class JointModule(L.LightningModule):
         tokenizer: Any = None,
         showcase: Sequence[Mapping[str, Any]] = (),
         look: str = "auto",
+        spare: Mapping[str, Rows] | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
@@ -72,7 +76,7 @@ class JointModule(L.LightningModule):
         self.evaluation, self.eval_every = evaluation, eval_every
         self.seed, self.micro_batch, self.look = seed, micro_batch, look
         self.tokenizer, self.showcase = tokenizer, showcase
-        self.stop_requested = stop_requested
+        self.stop_requested, self.spare = stop_requested, spare or {}
         self.total_steps = sum(steps for _, steps in schedule)
         self.interrupted, self.steps_done, self.owes_evaluation = False, 0, not self.total_steps
         self.means: Means = {}  # of gradients, where a rule tracks them
@@ -96,13 +100,13 @@ class JointModule(L.LightningModule):
             losses[name], metrics[name] = self._backward(part, weight, step, name == last, gradients=gradients)
             tokens += part.tokens
         if gradients:
-            gramian = gradients.gramian(optimizer if rule.metric == "adam" else None)
+            gramian = gradients.gramian(optimizer if rule.metric == "adam" else None, self.sum_over_ranks)
             check_finite(gramian, compared, step, {name: parts[name].rows for name in compared})
             weights = rule.combine(own_step, gramian)
             gradients.put(weights)
         for part in parts.values():
             part.forwards = None  # the graphs of what was not chosen
-        self._clip(optimizer)
+        self.clip_gradients(optimizer, self.optim.clip, "norm")
         optimizer.step()
         optimizer.zero_grad()
         rule.observe(losses)
@@ -142,6 +146,9 @@ class JointModule(L.LightningModule):
                 for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                     callback.on_train_batch_end(self.trainer, self, outputs, None, 0)
 
+    def configure_model(self) -> None:
+        """Change nothing: the policy has come sharded, where it is to be (`sharded.placed`)."""
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer over everything trainable."""
         return self.optim.build(p for p in self.policy.parameters() if p.requires_grad)
@@ -149,7 +156,7 @@ class JointModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep trainable parameters only, the rules' memory, and what is still to be done."""
         names = (name for name, parameter in self.policy.named_parameters() if parameter.requires_grad)
-        trainable = {f"policy.{name.replace('_fsdp_wrapped_module.', '')}" for name in names}
+        trainable = {f"policy.{name}" for name in names}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trainable}
         checkpoint["rules"] = [rule.state_dict() for rule, _ in self.schedule]
         checkpoint |= {"gradient_means": self.means, "owes_evaluation": self.owes_evaluation}
@@ -174,12 +181,14 @@ class JointModule(L.LightningModule):
     def _part(self, name: str, batch: Mapping[str, Rows], halved: bool = False) -> Part:
         """Lay out an objective's rows; halved: the step's first half of them, then its second."""
         objective, rows = self.objectives[name], batch[self.objectives[name].stream]
-        whole = int(self._sum_over_ranks(len(rows))[0]) if halved else 0
+        whole = int(self.sum_over_ranks(len(rows))[0]) if halved else 0
         cut = halfway(whole, self.global_rank, self.trainer.world_size) if halved else len(rows)
-        first, second = (micro_batches(half, self.micro_batch) for half in (rows[:cut], rows[cut:]))
-        batches = [self._lay_out(chunk) for chunk in first + second]
-        batches = anchored(objective, self.policy, batches, self._sum_over_ranks)
-        size, tokens = self._sum_over_ranks(sum(map(objective.size, batches)), sum(b.n_input_tokens for b in batches))
+        halves = [micro_batches(half, self.micro_batch) for half in (rows[:cut], rows[cut:])]
+        first, second = (even(half, self.most_over_ranks(len(half))) for half in halves) if self.spare else halves
+        batches = [laid for chunk in first + second if (laid := self._lay_out(name, chunk))]
+        batches = anchored(objective, self.policy, batches, self.sum_over_ranks)
+        counted = [batch for batch in batches if not batch.idle]
+        size, tokens = self.sum_over_ranks(sum(map(objective.size, counted)), sum(b.n_input_tokens for b in counted))
         return Part(
             name, rows, first + second, batches=batches, size=size, tokens=int(tokens), ends={len(first), len(batches)}
         )
@@ -188,7 +197,7 @@ class JointModule(L.LightningModule):
         """f of this step's rows, before the choice."""
         if self.look == "no_grad" or (self.look == "auto" and len(part.batches) > 1):
             return self._exact_means(part.name, part.chunks, step)[0]
-        part.forwards = [self.objectives[part.name](self.policy, batch) for batch in part.batches]
+        part.forwards = [summed(self.objectives[part.name], self.policy, batch) for batch in part.batches]
         totals = Totals(loss for loss, _ in part.forwards)
         return self._means(totals, part, step)[0]
 
@@ -199,9 +208,10 @@ class JointModule(L.LightningModule):
         once a step: in the last backward of its last objective; or else whenever one is whole and taken."""
         totals = Totals()
         for index, batch in enumerate(part.batches):
-            loss, metrics = part.forwards[index] if part.forwards else self.objectives[part.name](self.policy, batch)
+            objective = self.objectives[part.name]
+            loss, metrics = part.forwards[index] if part.forwards else summed(objective, self.policy, batch)
             whole = index + 1 in part.ends
-            with nullcontext() if whole and (last or gradients) else self._no_exchange():
+            with nullcontext() if whole and (last or gradients) else self.no_exchange():
                 # Data parallelism averages gradients over ranks; the world size turns that into the sum we divide.
                 self.manual_backward(loss * (weight * self.trainer.world_size / part.size))
             totals.add(loss, metrics)
@@ -211,40 +221,24 @@ class JointModule(L.LightningModule):
         return self._means(totals, part, step)
 
     def _means(self, totals: Totals, part: Part, step: int) -> tuple[float, dict[str, float]]:
-        return totals.means(part.size, self._sum_over_ranks, part.name, step, rows=part.rows)
-
-    def _clip(self, optimizer: Any) -> None:
-        model: Any = self.trainer.strategy.model
-        if self.optim.clip and hasattr(model, "clip_grad_norm_"):  # FSDP's: the norm over all shards
-            model.clip_grad_norm_(self.optim.clip)
-        else:
-            self.clip_gradients(optimizer, self.optim.clip, "norm")
+        return totals.means(part.size, self.sum_over_ranks, part.name, step, rows=part.rows)
 
     def _exact_means(
         self, name: str, chunks: Sequence[Rows], step: int, asked_to_stop: Callable[[], bool] = lambda: False
     ) -> tuple[float, dict[str, float]]:
         return exact_means(
-            name, self.objectives[name], self.policy, chunks, lay_out=self._lay_out, step=step,
-            sum_over_ranks=self._sum_over_ranks, asked_to_stop=asked_to_stop,
+            name, self.objectives[name], self.policy, chunks, lay_out=partial(self._lay_out, name), step=step,
+            sum_over_ranks=self.sum_over_ranks, asked_to_stop=asked_to_stop,
         )  # fmt: skip
 
-    def _lay_out(self, rows: Rows) -> Batch:
-        return self.collate(rows).to(self.device)
+    def _lay_out(self, name: str, rows: Rows) -> Batch | None:
+        batch = laid_out(self.collate, rows, self.spare.get(self.objectives[name].stream))
+        return batch and batch.to(self.device)
 
     def _evaluation_due(self, steps_done: int) -> bool:
         return steps_done == 1 or steps_done % self.eval_every == 0 or steps_done == self.total_steps
 
     def _asked_to_stop(self) -> bool:
         """Agreed over ranks: they stop together or not at all."""
-        self.interrupted = any(self._sum_over_ranks(self.stop_requested()))
+        self.interrupted = any(self.sum_over_ranks(self.stop_requested()))
         return self.interrupted
-
-    def _no_exchange(self) -> Any:
-        """Gradients stay on their rank, where a strategy knows how."""
-        return getattr(self.trainer.strategy, "block_backward_sync", nullcontext)()
-
-    def _sum_over_ranks(self, *values: float) -> tuple[float, ...]:
-        if self.trainer.world_size == 1:
-            return values
-        numbers = torch.tensor(values, dtype=torch.float64, device=self.device)
-        return tuple(self.trainer.strategy.reduce(numbers, reduce_op="sum").tolist())
