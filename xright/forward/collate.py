@@ -33,7 +33,7 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
     rows = list(rows)
     if rows[0].label is not None:
         return _labelled(rows, pad_id, layout)
-    sequences = [row.prompt + row.responses[i] for i in range(len(rows[0].responses)) for row in rows]
+    sequences = sequences_of(rows)
     grid, places = {"packed": _packed, "padded": _padded}[layout](sequences, pad_id)
     position: list[int] = []
     token: list[int] = []
@@ -59,6 +59,11 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
         n_input_tokens=sum(map(len, sequences)),
         reference_logps_RB=reference,
     )
+
+
+def sequences_of(rows: Sequence[Row]) -> list[list[int]]:
+    """Prompt and response of all rows' first responses, then of all second ones, and so on."""
+    return [row.prompt + row.responses[number] for number in range(len(rows[0].responses)) for row in rows]
 
 
 def _labelled(rows: list[Row], pad_id: int, layout: str) -> Batch:
