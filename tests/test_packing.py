@@ -131,11 +131,10 @@ def with_reference(real_rows, real_model):
     @lru_cache
     def rows(model_type):
         pairs, reference = real_rows["preference"], real_model(model_type, seed=1)
-        _, padded = reference_logps(reference, pairs, pad=0, layout="padded")
-        ids, packed = reference_logps(reference, pairs, pad=0, layout="packed")
+        tables = [reference_logps(reference, pairs, pad=0, layout=layout) for layout in ("padded", "packed")]
+        known, packed = (dict(zip(ids.tolist(), logps.tolist(), strict=True)) for ids, logps in tables)
         assert reference.config._attn_implementation == PACKED
-        assert torch.allclose(packed, padded, rtol=1e-5)
-        known = dict(zip(ids.tolist(), padded.tolist(), strict=True))
+        assert all(packed[row.id] == pytest.approx(known[row.id], rel=1e-5) for row in pairs)
         pairs = [Row(row.id, row.prompt, row.responses, tuple(known[row.id])) for row in pairs]
         return {"sft": real_rows["sft"], "preference": pairs}
 
@@ -422,7 +421,7 @@ def test_outlier_channels_are_no_objection(seed, dtype, family, make_rows, caplo
     of the mean. Here the rounding of so many layers is put in by hand."""
     model = with_outliers(family("llama", seed, num_hidden_layers=6, hidden_size=64)).to(dtype).eval()
     noise = torch.Generator().manual_seed(seed)
-    most = 9 if dtype == torch.float32 else 2  # of a bfloat16 only half an epsilon is ever lost at once
+    most = 9 if dtype == torch.float32 else 1  # of a bfloat16 only half an epsilon is ever lost at once
 
     def rounded(_module, _inputs, out):
         if model.config._attn_implementation != PACKED:

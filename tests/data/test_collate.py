@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xright.data.prompts import Row
-from xright.forward.collate import LAYOUTS, collate, length_sorted_chunks
+from xright.forward.collate import LAYOUTS, collate
+from xright.forward.order import chunks
 from xright.forward.trie import LEAST
 
 PAD = 9
@@ -138,8 +139,17 @@ def test_another_device_gets_every_tensor(layout):
 
 def test_chunks_hold_every_row_once_longest_first(make_rows):
     rows = make_rows(10, responses=2)
-    chunks = length_sorted_chunks(rows, 4)
-    assert [len(chunk) for chunk in chunks] == [4, 4, 2]
-    assert sorted(row.id for chunk in chunks for row in chunk) == list(range(10))
-    lengths = [len(row.prompt) + max(map(len, row.responses)) for chunk in chunks for row in chunk]
+    found = chunks(rows, 4, "padded")
+    assert [len(chunk) for chunk in found] == [4, 4, 2]
+    assert sorted(row.id for chunk in found for row in chunk) == list(range(10))
+    lengths = [len(row.prompt) + max(map(len, row.responses)) for chunk in found for row in chunk]
     assert lengths == sorted(lengths, reverse=True)
+
+
+def test_packed_chunks_keep_prompts_together_and_the_largest_goes_first():
+    """300 is larger than 7, and in bytes as well; a prompt that begins another stands before it."""
+    prompts = [[7, 1], [300], [7], [7, 1], [300, 2], [7, 1, 1], []]
+    rows = [Row(number, prompt, ([1] * (9 if number == 4 else 2),)) for number, prompt in enumerate(prompts)]
+    (whole,) = chunks(rows, 7, "packed")
+    assert [row.prompt for row in whole] == sorted(prompts)
+    assert [[row.id for row in chunk] for chunk in chunks(rows, 2, "packed")] == [[4], [5, 1], [0, 3], [6, 2]]

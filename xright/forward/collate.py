@@ -14,11 +14,10 @@ equal EOS). The first token of a sequence has no context and is never predicted.
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from xright.data.rows import Row, Rows
+from xright.data.rows import Row
 from xright.forward.batch import Batch
 from xright.forward.trie import share
 
@@ -78,15 +77,6 @@ def _only(row: Row, response: int) -> Row:
     """The row with one of its responses, and without its label."""
     one = slice(response, response + 1)
     return replace(row, responses=row.responses[one], reference=row.reference and row.reference[one], label=None)
-
-
-def length_sorted_chunks(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
-    """All rows in chunks of at most `size`, neighbours of like length, longest first (so that too large a chunk fails
-    at once); for forward-only work, where order does not matter."""
-    rows = rows if isinstance(rows, Rows) else Rows.of(rows)
-    longest_N = rows.lengths_NS[:, 0] + rows.lengths_NS[:, 1:].max(axis=1)
-    order = np.argsort(-longest_N, kind="stable")
-    return [rows[order[i : i + size]] for i in range(0, len(order), size)]
 
 
 def _padded(sequences: Sequence[list[int]], pad_id: int) -> tuple[dict, list[list[int]]]:

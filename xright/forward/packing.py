@@ -35,7 +35,7 @@ from xright.models import evaluating
 log = logging.getLogger(__name__)
 
 # Of the probe's rows: tokens of the prompt, of each response. The first two prompts begin alike.
-SHAPES = ((LEAST + 3, (3, 4)), (LEAST + 5, (5, 4)), (0, (2, 3)))
+SHAPES = ((LEAST, (3, 4)), (LEAST + 1, (5, 4)), (0, (2, 3)))
 WATCHED = (1, 4)  # the sequences whose gradients are looked at: they share tokens with each other, and with other rows
 WINDOWS = ("sliding_window", "attention_chunk_size")  # in a config: attention reaches less far than the whole prefix
 Found = tuple[Tensor, list[Tensor]]  # log-probs (S,), and gradients (tokens, D)
@@ -44,7 +44,7 @@ Found = tuple[Tensor, list[Tensor]]  # log-probs (S,), and gradients (tokens, D)
 def choose_layout(model: nn.Module, wanted: str) -> str:
     """`wanted`, or `padded` with a line in the log where the model's attention cannot be replaced.
 
-    Replaces it where `packed` is wanted, and holds a packed probe to plain forwards: some 180 tokens forwards and 220
+    Replaces it where `packed` is wanted, and holds a packed probe to plain forwards: some 150 tokens forwards and 180
     backwards in all.
     """
     if wanted == "padded":
