@@ -105,7 +105,10 @@ def train(selector, world, layout="padded", sizes=SIZES, **settings):
     module = JointModule(
         policy, {"sft": SFT(), "dpo": DPO(), "orpo": ORPO()}, schedule, Optim(lr=1e-2),
         collate=partial(collate, pad_id=0, layout=choose_layout(policy, layout)),
-        evaluation={"sft": evaluation_chunks(rows(5, 1), 2, "packed", trainer), "dpo": evaluation_chunks(rows(3, 2), 8, "packed", trainer)},
+        evaluation={
+            "sft": evaluation_chunks(rows(5, 1), 2, layout, trainer),
+            "dpo": evaluation_chunks(rows(3, 2), 8, layout, trainer),
+        },
         eval_every=2, seed=0, **settings,
     )  # fmt: skip
     streams = {"sft": rows(17, 1), "preference": rows(11, 2)}

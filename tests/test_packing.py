@@ -5,6 +5,7 @@ import json
 import logging
 import random
 from functools import lru_cache
+from itertools import chain
 
 import pytest
 import torch
@@ -202,7 +203,7 @@ def test_random_lengths(both, lengths, seed, chunk):
 
 # Parts that rows put together: rows that begin alike or are equal, sequences that begin others, and nothing in common.
 PARTS = [[], [5], [5, 6], *([start + number for number in range(LEAST)] for start in (1, 9, 20)), [3] * 11]
-TOGETHER = st.lists(st.sampled_from(PARTS), max_size=3).map(lambda parts: sum(parts, []))
+TOGETHER = st.lists(st.sampled_from(PARTS), max_size=3).map(lambda parts: [*chain.from_iterable(parts)])
 TRIES = st.integers(1, 2).flatmap(
     lambda responses: st.lists(
         st.tuples(TOGETHER, st.tuples(*[TOGETHER.filter(bool)] * responses)), min_size=1, max_size=5

@@ -1,4 +1,6 @@
-"""The trie of a packed line: what it holds, and who attends to whom, by branches on a CPU and as FlexAttention's mask."""
+"""The trie of a packed line: what it holds, and who attends to whom, on a CPU and as FlexAttention's mask."""
+
+from itertools import chain
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ CPU = torch.device("cpu")
 # Sequences of a few chunks out of a few: equal ones, some that begin others, some that share nothing.
 CHUNKS = [[7], [1] * LEAST, [2] * LEAST + [1], [1, 2, 3], [3] * (LEAST - 1), list(range(20))]
 SEQUENCES = st.lists(
-    st.lists(st.sampled_from(CHUNKS), min_size=1, max_size=5).map(lambda chunks: sum(chunks, [])),
+    st.lists(st.sampled_from(CHUNKS), min_size=1, max_size=5).map(lambda chunks: [*chain.from_iterable(chunks)]),
     min_size=1,
     max_size=9,
 )

@@ -2,8 +2,9 @@
 
 A packed line holds many sequences without padding, what they begin with in common once (`trie.py`). Everything in a
 transformer but attention works token by token, so only attention must know who belongs together: a token attends to its
-ancestors and to itself. It is registered with transformers under the name `packed`; called without branches (generation,
-padded batches) it is transformers' own `sdpa`. Whether a model can have it is found out in `packing.py`.
+ancestors and to itself. It is registered with transformers under the name `packed`; called without branches (in
+generation, for padded batches) it is transformers' own `sdpa`. Whether a model can have it is found out in
+`packing.py`.
 
 On a CPU attention runs branch by branch. On a GPU a loop of small kernels would wait for launches, so there the same
 rule goes to FlexAttention as a mask (`block_mask.py`).

@@ -2,8 +2,8 @@
 
 - `packed` (what runs use): all rows in one line of tokens without padding, in which what several sequences begin with
   stands once (`trie.py`): a pair's prompt, and whatever rows have in common. Attention runs per sequence
-  (`attention.py`), so that this is the same mathematics on fewer tokens. Where a model drops out at random, in training,
-  a shared token draws once for all its sequences; the mean over draws is the same.
+  (`attention.py`), so that this is the same mathematics on fewer tokens. Under dropout a shared token draws once for
+  all its sequences: each still sees the draws that it would see alone, so that the mean gradient is the same.
 - `padded`: every `prompt + response` is a line of its own, padded on the right to the longest. The reference
   implementation, and for models whose attention cannot be replaced.
 

@@ -79,7 +79,7 @@ def spans(branches: Sequence[Branch]) -> list[list[Span]]:
 
 
 @lru_cache(maxsize=2)  # all layers share it
-def pieces(branches: tuple[Branch, ...]) -> tuple[list[int], list[range | list[int]]]:
+def pieces(branches: tuple[Branch, ...]) -> tuple[list[int], list[list[int]]]:
     """Lengths of the pieces into which the line is cut wherever a branch begins or leaves another, and for each branch
     which of them make up its sequence."""
     paths = spans(branches)

@@ -91,8 +91,8 @@ def check_agrees(model: nn.Module, rows: Rows, pad: int, layout: str) -> None:
 
     model: the reference, in fp32. rows: with their stored log-probs. The shortest row alone, and the longest, the
     shortest and two between them in one batch, as training may lay them out, where stored ones were computed among rows
-    of like length or with like prompts. So an attention or rotary embedding that depends on the rows beside, and a forward that draws at
-    random, are found.
+    of like length or with like prompts. So an attention or rotary embedding that depends on the rows beside, and a
+    forward that draws at random, are found.
     """
     model.eval()
     layout = choose_layout(model, layout)
