@@ -81,6 +81,16 @@ def test_the_pad_id_in_a_text_is_no_padding(layout):
         assert batch.input_ids_LT.tolist() == [[PAD, PAD, 1, PAD, 1, 1]]  # the larger first
 
 
+def test_what_several_sequences_predict_alike_is_asked_once():
+    prompt = [1] * LEAST
+    batch = collate([Row(0, prompt, ([2, 3], [2, 4])), Row(1, prompt, ([2, 3], [5]))], PAD, "packed")
+    asked = list(zip(batch.position_N.tolist(), batch.token_N.tolist(), strict=True))
+    assert [asked[index] for index in batch.distinct_M.tolist()] == sorted(set(asked))
+    assert [sorted(set(asked))[index] for index in batch.which_N.tolist()] == asked
+    assert (len(asked), len(batch.distinct_M)) == (7, 4)  # 2 after the prompt, 3 and 4 after it, 5 after the prompt
+    assert collate([Row(0, prompt, ([2, 3], [5]))], PAD, "packed").distinct_M is None
+
+
 def test_without_a_prompt_the_first_token_is_not_predicted():
     rows = [Row(0, [], ([1, 2, 3], [4, 5])), Row(1, [], ([6], [7, 8]))]
     padded, packed = (collate(rows, PAD, layout) for layout in ("padded", "packed"))

@@ -22,6 +22,8 @@ class Batch:
     rows, packed, with position_ids_LT (each token's place in its sequences) and branches. Its size is what a forward
     computes.
     line_N, position_N: where the hidden state stands that predicts token_N, which belongs to sequence_N.
+    distinct_M: one of each that are equal (the same token after the same ones, in several sequences); which_N: for each
+    the place in distinct_M of its like. None where all differ.
     lengths: predicted tokens of each sequence. responses: R. n_rows: B. n_input_tokens: tokens of all sequences,
     padding excluded, shared ones counted in each. (Plain ints, so that asking for a denominator never waits for a
     device.)
@@ -42,6 +44,8 @@ class Batch:
     responses: int
     n_rows: int
     n_input_tokens: int
+    distinct_M: Tensor | None = None
+    which_N: Tensor | None = None
     reference_logps_RB: Tensor | None = None
     labels_B: Tensor | None = None
     mismatched: "Batch | None" = None

@@ -14,7 +14,9 @@ equal EOS). The first token of a sequence has no context and is never predicted.
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from xright.data.rows import Row
@@ -43,6 +45,7 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
         token += tokens[first:]
         lengths.append(len(tokens) - first)
     sequence_N = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    distinct_M, which_N = _distinct(position, token) if layout == "packed" else (None, None)
     reference = None
     if rows[0].reference is not None:
         reference = torch.tensor([row.reference for row in rows], dtype=torch.float64).T.contiguous()
@@ -56,6 +59,8 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
         responses=len(rows[0].responses),
         n_rows=len(rows),
         n_input_tokens=sum(map(len, sequences)),
+        distinct_M=distinct_M,
+        which_N=which_N,
         reference_logps_RB=reference,
     )
 
@@ -77,6 +82,15 @@ def _only(row: Row, response: int) -> Row:
     """The row with one of its responses, and without its label."""
     one = slice(response, response + 1)
     return replace(row, responses=row.responses[one], reference=row.reference and row.reference[one], label=None)
+
+
+def _distinct(position: list[int], token: list[int]) -> tuple[Tensor | None, Tensor | None]:
+    """`Batch.distinct_M` and `which_N` of predictions in one line."""
+    keys_N = np.array(position, dtype=np.int64) << 32 | np.array(token, dtype=np.int64)
+    _, distinct_M, which_N = np.unique(keys_N, return_index=True, return_inverse=True)
+    if len(distinct_M) == len(keys_N):
+        return None, None
+    return torch.from_numpy(distinct_M), torch.from_numpy(which_N)
 
 
 def _padded(sequences: Sequence[list[int]], pad_id: int) -> tuple[dict, list[list[int]]]:

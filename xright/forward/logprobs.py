@@ -42,8 +42,12 @@ def response_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -> tupl
 
 def response_token_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -> Tensor:
     """Return the log-prob of every response token, (N,), as `batch.sequence_N` has them, in the dtype of sums."""
-    hidden_ND = hidden_states(policy, batch, **to_attention)[batch.line_N, batch.position_N]
-    logps_N = chunked_logps(policy, hidden_ND, batch.token_N)
+    hidden_LTD = hidden_states(policy, batch, **to_attention)
+    line, position, token = batch.line_N, batch.position_N, batch.token_N
+    if batch.distinct_M is not None:  # no logits are computed twice
+        line, position, token = (each_N[batch.distinct_M] for each_N in (line, position, token))
+    logps = chunked_logps(policy, hidden_LTD[line, position], token)
+    logps_N = logps if batch.which_N is None else logps[batch.which_N]
     return logps_N.to(widest(logps_N.device))
 
 
