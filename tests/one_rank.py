@@ -120,7 +120,10 @@ def train(selector, strategy, world, layout="padded", sizes=SIZES, lora=0, optim
     module = JointModule(
         policy, {"sft": SFT(), "dpo": DPO(), "orpo": ORPO()}, schedule, optim or Optim(lr=1e-2),
         collate=partial(collate, pad_id=0, layout=choose_layout(policy, layout)),
-        evaluation={"sft": evaluation_chunks(rows(5, 1), 2, trainer), "dpo": evaluation_chunks(rows(3, 2), 8, trainer)},
+        evaluation={
+            "sft": evaluation_chunks(rows(5, 1), 2, layout, trainer),
+            "dpo": evaluation_chunks(rows(3, 2), 8, layout, trainer),
+        },
         eval_every=2, seed=0, spare={name: own[:1] for name, own in streams.items()} if is_sharded(policy) else {},
         **settings,
     )  # fmt: skip

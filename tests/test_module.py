@@ -15,7 +15,8 @@ from xright import models
 from xright.config.settings import LoopSettings
 from xright.data.datamodule import JointData
 from xright.errors import UserError
-from xright.forward.collate import LAYOUTS, collate, length_sorted_chunks
+from xright.forward.collate import LAYOUTS, collate
+from xright.forward.order import chunks
 from xright.forward.packing import choose_layout
 from xright.objectives import DPO, ORPO, SFT, Objective
 from xright.optim import Optim
@@ -391,7 +392,7 @@ def means_by_hand(policy, rows, pairs):
 def test_evaluation_is_the_exact_mean_whatever_the_chunks(fit, make_rows):
     rows, pairs = make_rows(7, seed=1), make_rows(6, responses=2, seed=1)
     for size in (1, 4, 100):
-        evaluation = {"sft": length_sorted_chunks(rows, size), "dpo": length_sorted_chunks(pairs, size)}
+        evaluation = {"sft": chunks(rows, size, "packed"), "dpo": chunks(pairs, size, "padded")}
         policy, watch = fit(Mix(trade_off(0.5)), steps=5, evaluation=evaluation, eval_every=2)
         evaluated = [outputs["step"] + 1 for outputs in watch.outputs if "evaluation" in outputs]
         assert evaluated == [1, 2, 4, 5]  # after the first step, every second, and at the end

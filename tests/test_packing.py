@@ -5,13 +5,12 @@ import json
 import logging
 import random
 from functools import lru_cache
+from itertools import chain
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch.nn.attention.flex_attention import create_mask, flex_attention
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from xright import models
@@ -20,11 +19,11 @@ from xright.data.stream import Stream
 from xright.data.templates import Template
 from xright.evaluation.generate import complete
 from xright.forward import logprobs
-from xright.forward.attention import attention, block_mask, by_response
-from xright.forward.batch import Group
+from xright.forward.attention import attention
 from xright.forward.collate import collate
 from xright.forward.logprobs import PACKED, response_logps
 from xright.forward.packing import choose_layout
+from xright.forward.trie import LEAST, Branch
 from xright.objectives import DPO, IPO, ORPO, SFT
 from xright.pipeline.reference import reference_logps
 
@@ -133,11 +132,10 @@ def with_reference(real_rows, real_model):
     @lru_cache
     def rows(model_type):
         pairs, reference = real_rows["preference"], real_model(model_type, seed=1)
-        _, padded = reference_logps(reference, pairs, pad=0, layout="padded")
-        ids, packed = reference_logps(reference, pairs, pad=0, layout="packed")
+        tables = [reference_logps(reference, pairs, pad=0, layout=layout) for layout in ("padded", "packed")]
+        known, packed = (dict(zip(ids.tolist(), logps.tolist(), strict=True)) for ids, logps in tables)
         assert reference.config._attn_implementation == PACKED
-        assert torch.allclose(packed, padded, rtol=1e-5)
-        known = dict(zip(ids.tolist(), padded.tolist(), strict=True))
+        assert all(packed[row.id] == pytest.approx(known[row.id], rel=1e-5) for row in pairs)
         pairs = [Row(row.id, row.prompt, row.responses, tuple(known[row.id])) for row in pairs]
         return {"sft": real_rows["sft"], "preference": pairs}
 
@@ -203,6 +201,61 @@ def test_random_lengths(both, lengths, seed, chunk):
         assert_same(step(packed, collate(rows, 0, "packed"), mixed_logps), expected)
 
 
+# Parts that rows put together: rows that begin alike or are equal, sequences that begin others, and nothing in common.
+PARTS = [[], [5], [5, 6], *([start + number for number in range(LEAST)] for start in (1, 9, 20)), [3] * 11]
+TOGETHER = st.lists(st.sampled_from(PARTS), max_size=3).map(lambda parts: [*chain.from_iterable(parts)])
+TRIES = st.integers(1, 2).flatmap(
+    lambda responses: st.lists(
+        st.tuples(TOGETHER, st.tuples(*[TOGETHER.filter(bool)] * responses)), min_size=1, max_size=5
+    )
+)
+
+
+@given(TRIES)
+@example([(PARTS[3], ([5, 6, 7], [5, 6])), (PARTS[3], ([5, 6, 7], [5])), (PARTS[3] + [5], ([6, 7], [8] * 20))])
+@example([(PARTS[3], (PARTS[4],)), (PARTS[3] + PARTS[4], (PARTS[5],)), ([], (PARTS[3] + PARTS[4] + PARTS[5],))])
+@settings(max_examples=15, deadline=None)
+def test_random_tries(both, rows):
+    _, plain, packed = both
+    rows = [Row(number, prompt, responses) for number, (prompt, responses) in enumerate(rows)]
+    expected = step(plain, collate(rows, 0), mixed_logps)
+    assert_same(step(packed, collate(rows, 0, "packed"), mixed_logps), expected)
+
+
+def chat_rows():
+    """Rows behind one template; some prompts have two pairs, and one is a later turn of another."""
+    template = [*range(1, 13)]
+    one, other = [*template, 20, 21], [*template, 31, *range(20, 30)]
+    later = [*one, *range(25, 36), 17]
+    rows = [(one, (later[14:30], [7, 8])), (other, ([5, 6], [5, 7])), (later, ([9], [4, 3])), (one, ([6], [7, 8, 9]))]
+    return [Row(number, *row) for number, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_rows_of_one_template(model_type, lora, family):
+    policy, rows = policy_of(family(model_type), lora), chat_rows()
+    expected = step(policy, collate(rows, 0), mixed_logps)
+    batch = collate(rows, 0, "packed")
+    apart = sum(collate([row], 0, "packed").input_ids_LT.numel() for row in rows)
+    assert batch.input_ids_LT.numel() < 0.7 * apart < apart < batch.n_input_tokens
+    assert_same(step(prepared(policy), batch, mixed_logps), expected)
+
+
+def test_a_row_is_worth_the_same_whoever_shares_its_line(both):
+    """What is stored of it may have been computed among any others."""
+    _, _, packed = both
+    rows = chat_rows()
+    with torch.no_grad():
+        logps_RB, *others = (
+            response_logps(packed, collate(some, 0, "packed"))[0].view(2, -1)
+            for some in (rows, *([row] for row in rows), rows[2:], rows[::-1])
+        )
+    torch.testing.assert_close(torch.cat(others[:4], 1), logps_RB, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(others[4], logps_RB[:, 2:], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(others[5].flip(1), logps_RB, rtol=1e-6, atol=1e-6)
+
+
 def test_equal_responses_to_different_prompts(both):
     """And equal prompts with different responses: each row sees its own prompt only."""
     _, plain, packed = both
@@ -261,98 +314,7 @@ def test_dropout_of_attention_is_passed_on(family, make_rows):
     torch.testing.assert_close(logps(0), response_logps(prepared(family("gpt_neox")), batch)[0].detach())
 
 
-# --- who attends to whom ---------------------------------------------------------------------------------------------
-
-
-def visible(groups, window=None):
-    """(T, T), by definition: in each sequence of prompt + one response a token sees itself and the last before it."""
-    tokens = sum(prompt + sum(responses) for _, prompt, responses in groups)
-    mask = torch.zeros(tokens, tokens, dtype=torch.bool)
-    for start, prompt, responses in groups:
-        after = start + prompt
-        for length in responses:
-            sequence = [*range(start, start + prompt), *range(after, after + length)]
-            after += length
-            for at, query in enumerate(sequence):
-                earliest = 0 if window is None else max(0, at - window + 1)
-                mask[query, sequence[earliest : at + 1]] = True
-    return mask
-
-
-def groups_of(shapes):
-    groups, start = [], 0
-    for prompt, responses in shapes:
-        groups.append(Group(start, prompt, tuple(responses)))
-        start += prompt + sum(responses)
-    return tuple(groups)
-
-
-def heads(groups, key_value_heads=4):
-    """query (1, 4, T, 6), key and value (1, K, T, 6), in fp64, with gradients."""
-    tokens = sum(prompt + sum(responses) for _, prompt, responses in groups)
-    torch.manual_seed(0)
-    sizes = (4, key_value_heads, key_value_heads)
-    return [torch.randn(1, size, tokens, 6, dtype=torch.float64, requires_grad=True) for size in sizes]
-
-
-WINDOWS = st.one_of(st.none(), st.integers(1, 20))
-
-
-def test_the_rule_by_hand():
-    # row 0: prompt 0 1, chosen 2 3, rejected 4; row 1: no prompt, responses 5 and 6 7
-    groups = groups_of([(2, (2, 1)), (0, (1, 2))])
-    seen = [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [5], [6], [6, 7]]
-    last_two = [[0], [0, 1], [1, 2], [2, 3], [1, 4], [5], [6], [6, 7]]  # 4 follows 1 in its sequence
-    for window, expected in ((None, seen), (2, last_two)):
-        mask = create_mask(block_mask(groups, 8, window, torch.device("cpu")).mask_mod, 1, 1, 8, 8, "cpu")[0, 0]
-        assert [row.nonzero()[:, 0].tolist() for row in mask] == expected
-        assert torch.equal(mask, visible(groups, window))
-
-
-@given(SHAPES, WINDOWS, st.sampled_from([1, 2, 4]), st.sampled_from([None, 0.3]))
-@settings(max_examples=50, deadline=None)
-def test_response_by_response_is_masked_attention(shapes, window, key_value_heads, scale):
-    groups = groups_of(shapes)
-    inputs = heads(groups, key_value_heads)
-    mask, grouped = visible(groups, window), {"scale": scale, "enable_gqa": key_value_heads < 4}
-    expected = F.scaled_dot_product_attention(*inputs, attn_mask=mask, **grouped)
-    found = by_response(*inputs, groups, scale, window)
-    torch.testing.assert_close(found, expected)
-    upstream = torch.randn_like(expected)
-    for ours, theirs in zip(*(torch.autograd.grad(out, inputs, upstream) for out in (found, expected)), strict=True):
-        torch.testing.assert_close(ours, theirs)
-
-
-@given(SHAPES, WINDOWS)
-@settings(max_examples=50, deadline=None)
-def test_flex_attentions_mask_is_the_same_rule(shapes, window):
-    groups = groups_of(shapes)
-    seen = visible(groups, window)
-    mask = block_mask(groups, len(seen), window, torch.device("cpu"))
-    assert torch.equal(create_mask(mask.mask_mod, 1, 1, *seen.shape, "cpu")[0, 0], seen)
-
-
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize("window", [None, 6])
-def test_flex_attentions_forward(window):
-    """All that a CPU can do of it: it has no backward there."""
-    groups = groups_of([(12, (5, 9)), (0, (4, 3)), (1, (150, 1))])
-    query, key, value = (tensor.detach() for tensor in heads(groups, key_value_heads=2))
-    mask = block_mask(groups, query.shape[2], window, torch.device("cpu"))
-    found = flex_attention(query, key, value, block_mask=mask, enable_gqa=True)
-    torch.testing.assert_close(found, by_response(query, key, value, groups, window=window))
-
-
-@pytest.mark.parametrize("window", [None, 50])
-def test_blocks_without_a_visible_pair_are_skipped_and_no_others(window):
-    groups = groups_of([(70, (90, 30)), (0, (150, 20)), (10, (140, 1)), (200, (5, 60))])
-    tokens = 776
-    mask = block_mask(groups, tokens, window, torch.device("cpu"))
-    seen = F.pad(visible(groups, window), (0, 896 - tokens, 0, 896 - tokens))  # 7 blocks of 128
-    expected = seen.view(7, 128, 7, 128).any(3).any(1)
-    assert torch.equal(mask.to_dense()[0, 0].bool(), expected)
-    assert 7 < expected.sum() < 28  # fewer than causal attention's
-    assert block_mask(groups, tokens, window, torch.device("cpu")) is mask  # built once for all layers
+# --- on a GPU --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="FlexAttention has no backward on a CPU")
@@ -460,7 +422,7 @@ def test_outlier_channels_are_no_objection(seed, dtype, family, make_rows, caplo
     of the mean. Here the rounding of so many layers is put in by hand."""
     model = with_outliers(family("llama", seed, num_hidden_layers=6, hidden_size=64)).to(dtype).eval()
     noise = torch.Generator().manual_seed(seed)
-    most = 9 if dtype == torch.float32 else 2  # of a bfloat16 only half an epsilon is ever lost at once
+    most = 9 if dtype == torch.float32 else 1  # of a bfloat16 only half an epsilon is ever lost at once
 
     def rounded(_module, _inputs, out):
         if model.config._attn_implementation != PACKED:
@@ -502,17 +464,16 @@ def test_a_state_that_leaks_is_found_however_small_it_is(model_type, spread, fam
 
 @pytest.mark.parametrize("name", ["indices", "block_indices", "s_aux", "softcap", "position_bias", "new_in_2027"])
 def test_an_option_of_attention_that_is_not_known_is_refused(name):
-    groups = groups_of([(2, (2, 1))])
-    inputs = heads(groups)
-    attention(None, *inputs, None, groups, **{name: None, "scaling": 0.5, "position_ids": torch.arange(5)})
+    inputs, branches = [torch.randn(1, 4, 5, 6)] * 3, (Branch(0, 4), Branch(2, 1))
+    attention(None, *inputs, None, branches, **{name: None, "scaling": 0.5, "position_ids": torch.arange(5)})
     with pytest.raises(ValueError, match=rf"does not know \['{name}'\]"):
-        attention(None, *inputs, None, groups, **{name: torch.ones(5)})
+        attention(None, *inputs, None, branches, **{name: torch.ones(5)})
 
 
 def test_a_mask_of_the_models_own_is_refused():
-    groups = groups_of([(2, (2, 1))])
+    inputs = [torch.randn(1, 4, 3, 6)] * 3
     with pytest.raises(ValueError, match="the model's own attention mask"):
-        attention(None, *heads(groups), torch.ones(1, 1, 5, 5, dtype=torch.bool), groups)
+        attention(None, *inputs, torch.ones(1, 1, 3, 3, dtype=torch.bool), (Branch(0, 3),))
 
 
 def test_sparse_attention_stays_padded(family, make_rows, caplog):

@@ -24,9 +24,10 @@ def stored(model, rows=ROWS):
     return rows.with_reference(*(table.numpy() for table in reference_logps(model, rows, 0, "padded")))
 
 
-def test_chunks_hold_every_row_once_and_few_tokens():
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_chunks_hold_every_row_once_and_few_tokens(layout):
     rows = pairs([(n % 50, (n % 7 + 1, n % 400 + 1)) for n in range(300)])
-    chunks = _chunks(rows)
+    chunks = _chunks(rows, layout)
     assert sorted(row.id for chunk in chunks for row in chunk) == list(range(300))
     assert len(chunks) > 3
     for chunk in chunks:
@@ -34,8 +35,11 @@ def test_chunks_hold_every_row_once_and_few_tokens():
         assert len(chunk) == 1 or len(chunk) * 2 * longest <= TOKENS
 
 
-def test_one_row_larger_than_a_chunk_stands_alone():
-    assert [len(chunk) for chunk in _chunks(pairs([(TOKENS, (2, 1)), (2, (3, 1)), (1, (1, 1))]))] == [1, 2]
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_one_row_larger_than_a_chunk_stands_alone(layout):
+    rows = pairs([(TOKENS, (2, 1)), (2, (3, 1)), (1, (1, 1))])
+    found = [sorted(row.id for row in chunk) for chunk in _chunks(rows, layout)]
+    assert found == [[0], [1, 2]]
 
 
 @pytest.mark.parametrize("layout", ["packed", "padded"])

@@ -29,7 +29,8 @@ from xright.analysis.text.tables import Grid, markdown
 from xright.config.settings import Settings, complete
 from xright.data.corpus import corpus_of
 from xright.evaluation.certificate import certify
-from xright.forward.collate import collate, length_sorted_chunks
+from xright.forward.collate import collate
+from xright.forward.order import chunks
 from xright.forward.packing import choose_layout
 from xright.pipeline.stages import Stages
 from xright.run import CONF
@@ -72,7 +73,7 @@ def losses(stages: Stages, policy: nn.Module, name: str, alone: bool) -> pd.Data
     _, first, counts = np.unique(rows.ids_N, return_index=True, return_counts=True)
     layout, found = choose_layout(policy.eval(), "packed"), []
     for count in np.unique(counts):
-        for chunk in length_sorted_chunks(rows[first[counts == count]], 1 if alone else 256):
+        for chunk in chunks(rows[first[counts == count]], 1 if alone else 256, layout):
             batch = collate(chunk, pad_id(stages.tokenizer), layout)
             loss, _ = objective(policy, batch)
             found.append([count, float(loss), objective.size(batch), str(chunk[0].prompt)])

@@ -31,7 +31,7 @@ from xright.forward.packing import choose_layout
 HERE = Path(__file__).parent
 COLUMNS = ("family", "outcome", "why", "logps", "gradients", "lora")
 TOKENIZER: Any = SimpleNamespace(get_vocab=lambda: {str(number): number for number in range(VOCABULARY)})
-LENGTHS = [(9, (14, 11)), (2, (5, 7)), (0, (6, 4))]  # of prompt and responses
+LENGTHS = [(9, (14, 11)), (2, (5, 7)), (0, (6, 4))]  # of prompt and responses; the second prompt follows the first
 LORA = {"r": 2, "alpha": 4, "dropout": 0.0, "target_modules": "all-linear"}
 
 
@@ -42,6 +42,7 @@ def rows() -> list[Row]:
         [torch.randint(1, VOCABULARY, (n,), generator=draw).tolist() for n in (prompt, *rest)]
         for prompt, rest in LENGTHS
     ]
+    sides[1][0] = sides[0][0] + sides[1][0]  # so that rows of a line have tokens in common, too
     return [Row(number, prompt, tuple(responses)) for number, (prompt, *responses) in enumerate(sides)]
 
 

@@ -6,21 +6,12 @@ ones); N predicted tokens over all sequences; L × T the layout's token grid (L 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-
-class Group(NamedTuple):
-    """A row inside a packed line: from `start`, `prompt` tokens, then each response's tokens, one after the other.
-
-    Every response attends to the prompt and to itself.
-    """
-
-    start: int
-    prompt: int
-    responses: tuple[int, ...]
+from xright.forward.trie import Branch
 
 
 @dataclass(frozen=True)
@@ -28,10 +19,14 @@ class Batch:
     """Rows of one stream as tensors. Built by `collate.py`, read by `logprobs.py`.
 
     input_ids_LT: S lines of one sequence each, padded on the right, with their attention_mask_LT; or one line of all
-    rows, packed, with position_ids_LT (they restart with each sequence) and groups.
+    rows, packed, with position_ids_LT (each token's place in its sequences) and branches. Its size is what a forward
+    computes.
     line_N, position_N: where the hidden state stands that predicts token_N, which belongs to sequence_N.
+    distinct_M: one of each that are equal (the same token after the same ones, in several sequences); which_N: for each
+    the place in distinct_M of its like. None where all differ.
     lengths: predicted tokens of each sequence. responses: R. n_rows: B. n_input_tokens: tokens of all sequences,
-    padding excluded. (Plain ints, so that asking for a denominator never waits for a device.)
+    padding excluded, shared ones counted in each. (Plain ints, so that asking for a denominator never waits for a
+    device.)
     reference_logps_RB: summed response log-probs under π_ref, fp64, or None where no objective needs them.
     labels_B: of labelled rows, whether each response is a good one; mismatched: the same prompts with the answers of
     other rows. anchor: the mean over the whole step, all ranks and micro-batches, of what `Objective.anchor` says.
@@ -41,7 +36,7 @@ class Batch:
     input_ids_LT: Tensor
     attention_mask_LT: Tensor | None
     position_ids_LT: Tensor | None
-    groups: Sequence[Group] | None
+    branches: Sequence[Branch] | None
     line_N: Tensor
     position_N: Tensor
     token_N: Tensor
@@ -50,6 +45,8 @@ class Batch:
     responses: int
     n_rows: int
     n_input_tokens: int
+    distinct_M: Tensor | None = None
+    which_N: Tensor | None = None
     reference_logps_RB: Tensor | None = None
     labels_B: Tensor | None = None
     mismatched: "Batch | None" = None

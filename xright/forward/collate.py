@@ -1,8 +1,9 @@
 """From rows of token ids to tensors: the one place that decides the batch layout.
 
-- `packed` (what runs use): all rows in one line of tokens without padding; responses of a row share its prompt,
-  [prompt | chosen | rejected]; positions restart with each row, and with each response at the prompt's length.
-  Attention runs per row (`packing.py`), so that this is the same mathematics on fewer tokens.
+- `packed` (what runs use): all rows in one line of tokens without padding, in which what several sequences begin with
+  stands once (`trie.py`): a pair's prompt, and whatever rows have in common. Attention runs per sequence
+  (`attention.py`), so that this is the same mathematics on fewer tokens. Under dropout a shared token draws once for
+  all its sequences: each still sees the draws that it would see alone, so that the mean gradient is the same.
 - `padded`: every `prompt + response` is a line of its own, padded on the right to the longest. The reference
   implementation, and for models whose attention cannot be replaced.
 
@@ -12,14 +13,15 @@ equal EOS). The first token of a sequence has no context and is never predicted.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from xright.data.rows import Row, Rows
-from xright.forward.batch import Batch, Group
+from xright.data.rows import Row
+from xright.forward.batch import Batch
+from xright.forward.trie import share
 
 LAYOUTS = ("packed", "padded")
 
@@ -32,20 +34,18 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
     rows = list(rows)
     if rows[0].label is not None:
         return _labelled(rows, pad_id, layout)
-    grid, places = {"packed": _packed, "padded": _padded}[layout](rows, pad_id)
+    sequences = sequences_of(rows)
+    grid, places = {"packed": _packed, "padded": _padded}[layout](sequences, pad_id)
     position: list[int] = []
     token: list[int] = []
     lengths = []
-    for number, (response, row) in enumerate(product(range(len(rows[0].responses)), rows)):
-        tokens = row.responses[response]
-        last_of_prompt, first = places[number]
-        if row.prompt:
-            position.append(last_of_prompt)
-        position += range(first, first + len(tokens) - 1)
-        predicted = tokens if row.prompt else tokens[1:]
-        token += predicted
-        lengths.append(len(predicted))
+    for number, (tokens, own) in enumerate(zip(sequences, places, strict=True)):
+        first = max(1, len(rows[number % len(rows)].prompt))  # predicted token
+        position += own[first - 1 : -1]
+        token += tokens[first:]
+        lengths.append(len(tokens) - first)
     sequence_N = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    distinct_M, which_N = _distinct(position, token) if layout == "packed" else (None, None)
     reference = None
     if rows[0].reference is not None:
         reference = torch.tensor([row.reference for row in rows], dtype=torch.float64).T.contiguous()
@@ -58,9 +58,16 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
         lengths=tuple(lengths),
         responses=len(rows[0].responses),
         n_rows=len(rows),
-        n_input_tokens=sum(len(row.prompt) + len(response) for row in rows for response in row.responses),
+        n_input_tokens=sum(map(len, sequences)),
+        distinct_M=distinct_M,
+        which_N=which_N,
         reference_logps_RB=reference,
     )
+
+
+def sequences_of(rows: Sequence[Row]) -> list[list[int]]:
+    """Prompt and response of all rows' first responses, then of all second ones, and so on."""
+    return [row.prompt + row.responses[number] for number in range(len(rows[0].responses)) for row in rows]
 
 
 def _labelled(rows: list[Row], pad_id: int, layout: str) -> Batch:
@@ -77,45 +84,34 @@ def _only(row: Row, response: int) -> Row:
     return replace(row, responses=row.responses[one], reference=row.reference and row.reference[one], label=None)
 
 
-def length_sorted_chunks(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
-    """All rows in chunks of at most `size`, neighbours of like length, longest first (so that too large a chunk fails
-    at once); for forward-only work, where order does not matter."""
-    rows = rows if isinstance(rows, Rows) else Rows.of(rows)
-    longest_N = rows.lengths_NS[:, 0] + rows.lengths_NS[:, 1:].max(axis=1)
-    order = np.argsort(-longest_N, kind="stable")
-    return [rows[order[i : i + size]] for i in range(0, len(order), size)]
+def _distinct(position: list[int], token: list[int]) -> tuple[Tensor | None, Tensor | None]:
+    """`Batch.distinct_M` and `which_N` of predictions in one line."""
+    keys_N = np.array(position, dtype=np.int64) << 32 | np.array(token, dtype=np.int64)
+    _, distinct_M, which_N = np.unique(keys_N, return_index=True, return_inverse=True)
+    if len(distinct_M) == len(keys_N):
+        return None, None
+    return torch.from_numpy(distinct_M), torch.from_numpy(which_N)
 
 
-def _padded(rows: Sequence[Row], pad_id: int) -> tuple[dict, list[tuple[int, int]]]:
-    """The grid of S lines, and per sequence the positions of the prompt's last and the response's first token."""
-    ids = [torch.tensor(row.prompt + row.responses[i]) for i in range(len(rows[0].responses)) for row in rows]
-    mask = [torch.ones(len(sequence), dtype=torch.long) for sequence in ids]
-    starts = [(len(row.prompt) - 1, len(row.prompt)) for _ in rows[0].responses for row in rows]
+def _padded(sequences: Sequence[list[int]], pad_id: int) -> tuple[dict, list[list[int]]]:
+    """The grid of S lines, and where each sequence's tokens stand in its own."""
+    ids = [torch.tensor(tokens) for tokens in sequences]
+    mask = [torch.ones(len(tokens), dtype=torch.long) for tokens in sequences]
     return {
         "input_ids_LT": pad_sequence(ids, batch_first=True, padding_value=pad_id),
         "attention_mask_LT": pad_sequence(mask, batch_first=True),
         "position_ids_LT": None,
-        "groups": None,
-    }, starts
+        "branches": None,
+    }, [list(range(len(tokens))) for tokens in sequences]
 
 
-def _packed(rows: Sequence[Row], pad_id: int) -> tuple[dict, list[tuple[int, int]]]:
-    """Lay all rows out in one line, without padding."""
-    ids: list[int] = []
-    positions: list[int] = []
-    groups, starts = [], {}
-    for number, row in enumerate(rows):
-        begin, prompt = len(ids), len(row.prompt)
-        groups.append(Group(begin, prompt, tuple(len(response) for response in row.responses)))
-        ids += row.prompt
-        positions += range(prompt)
-        for index, response in enumerate(row.responses):
-            starts[index, number] = (begin + prompt - 1, len(ids))
-            ids += response
-            positions += range(prompt, prompt + len(response))
+def _packed(sequences: Sequence[list[int]], pad_id: int) -> tuple[dict, list[list[int]]]:
+    """The one line, and where each sequence's tokens stand in it."""
+    line, branches, places = share(sequences)
+    positions = [position for shared, own in branches for position in range(shared, shared + own)]
     return {
-        "input_ids_LT": torch.tensor([ids]),
+        "input_ids_LT": torch.tensor([line]),
         "attention_mask_LT": None,
         "position_ids_LT": torch.tensor([positions]),
-        "groups": tuple(groups),
-    }, [starts[key] for key in sorted(starts)]
+        "branches": branches,
+    }, places

@@ -48,21 +48,25 @@ def response_token_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -
 
 
 def _token_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -> Tensor:
-    hidden_ND = hidden_states(policy, batch, **to_attention)[batch.line_N, batch.position_N]
-    logps_N = chunked_logps(policy, hidden_ND, batch.token_N)
+    hidden_LTD = hidden_states(policy, batch, **to_attention)
+    line, position, token = batch.line_N, batch.position_N, batch.token_N
+    if batch.distinct_M is not None:  # no logits are computed twice
+        line, position, token = (each_N[batch.distinct_M] for each_N in (line, position, token))
+    logps = chunked_logps(policy, hidden_LTD[line, position], token)
+    logps_N = logps if batch.which_N is None else logps[batch.which_N]
     return logps_N.to(widest(logps_N.device))
 
 
 def hidden_states(policy: nn.Module, batch: Batch, **to_attention: Any) -> Tensor:
     """The body's last hidden states on the batch's grid, (L, T, D). to_attention: more for every attention call."""
     who: dict[str, Any] = {"attention_mask": batch.attention_mask_LT}
-    if batch.groups is not None:
+    if batch.branches is not None:
         config = getattr(language_model(policy), "config", None)
-        if config is not None and config._attn_implementation != PACKED:  # it would ignore the groups in silence
+        if config is not None and config._attn_implementation != PACKED:  # it would ignore the branches in silence
             raise RuntimeError("a packed batch for a model without packed attention; call packing.choose_layout first")
         # Beside a mask of four dimensions transformers builds none of its own; packed attention does not look at it.
         no_mask = batch.input_ids_LT.new_zeros((1, 1, 1, 1), dtype=torch.bool)
-        who = {"attention_mask": no_mask, "position_ids": batch.position_ids_LT, "groups": batch.groups}
+        who = {"attention_mask": no_mask, "position_ids": batch.position_ids_LT, "branches": batch.branches}
     backbone, _ = backbone_and_head(policy)
     return backbone(input_ids=batch.input_ids_LT, use_cache=False, **who, **to_attention).last_hidden_state
 

@@ -2,9 +2,10 @@
 
 Two things must hold of a packed line, and each is held to what the numbers can show:
 
-- *Nothing leaks.* The gradient of one response's log-prob with respect to the embedding of a token of another row, of
-  the row's other response, or of what comes later is exactly zero, whatever the weights: rounding makes no number of a
-  zero. So a state that is carried along the line (a convolution, a recurrence) is found even where it is tiny.
+- *Nothing leaks.* The gradient of one response's log-prob with respect to the embedding of a token that its sequence
+  does not have (of another row, of the row's other response) is exactly zero, whatever the weights: rounding makes no
+  number of a zero. So a state that is carried along the line (a convolution, a recurrence) is found even where it is
+  tiny. A token that several sequences share is each one's own.
 - *Nothing is missing.* Log-probs and these gradients are those of a plain forward of each sequence alone, up to
   rounding: eight times the difference between two plain forwards, alone and padded among others, but at least what
   rounding makes of a network of that dtype, depth and width (`rounding.rounding`).
@@ -24,16 +25,18 @@ from torch import Tensor, nn
 from xright.data.rows import Row
 from xright.forward import attention  # noqa: F401  registers it
 from xright.forward.batch import Batch
-from xright.forward.collate import collate
+from xright.forward.collate import collate, sequences_of
 from xright.forward.fits import embedded
 from xright.forward.logprobs import PACKED, language_model, response_logps
 from xright.forward.rounding import relative, rounding
+from xright.forward.trie import LEAST, share
 from xright.models import evaluating
 
 log = logging.getLogger(__name__)
 
-SHAPES = ((3, (3, 4)), (5, (5, 4)), (0, (2, 3)))  # of the probe's rows: tokens of the prompt, of each response
-WATCHED = (1, 4)  # the sequences of the row in the middle, whose gradients are looked at: it has rows on both sides
+# Of the probe's rows: tokens of the prompt, of each response. The first two prompts begin alike.
+SHAPES = ((LEAST, (3, 4)), (LEAST + 1, (5, 4)), (0, (2, 3)))
+WATCHED = (1, 4)  # the sequences whose gradients are looked at: they share tokens with each other, and with other rows
 WINDOWS = ("sliding_window", "attention_chunk_size")  # in a config: attention reaches less far than the whole prefix
 Found = tuple[Tensor, list[Tensor]]  # log-probs (S,), and gradients (tokens, D)
 
@@ -41,7 +44,7 @@ Found = tuple[Tensor, list[Tensor]]  # log-probs (S,), and gradients (tokens, D)
 def choose_layout(model: nn.Module, wanted: str) -> str:
     """`wanted`, or `padded` with a line in the log where the model's attention cannot be replaced.
 
-    Replaces it where `packed` is wanted, and holds a packed probe to plain forwards: some 110 tokens forwards and 140
+    Replaces it where `packed` is wanted, and holds a packed probe to plain forwards: some 150 tokens forwards and 180
     backwards in all.
     """
     if wanted == "padded":
@@ -71,14 +74,13 @@ def _objection(model: nn.Module, before: str) -> str | None:
         packed = _traced(model, collate(rows, 0, "packed"), [[s] for s in WATCHED], windows)
         inner.set_attn_implementation(before)
         padded = _traced(model, collate(rows, 0, "padded"), [WATCHED])  # each in a line of its own
-        middle = rows[WATCHED[0]]
-        single = [Row(0, middle.prompt, (response,)) for response in middle.responses]
+        single = [Row(0, row.prompt, (response,)) for row in rows[1:2] for response in row.responses]
         alone = [_traced(model, collate([row], 0, "padded"), [[0]]) for row in single]
         inner.set_attn_implementation(PACKED)
     except Exception as error:  # whatever a model's own code does with an attention it does not know
         return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
     own = _own_tokens(rows)
-    if any(bool((gradient[~mask] != 0).any()) for gradient, mask in zip(packed[1], own, strict=True)):
+    if any(bool((_but(places, gradient) != 0).any()) for places, gradient in zip(own, packed[1], strict=True)):
         return "what a token says reaches other rows of the line"
     if _is_not_told(inner.config.get_text_config(), windows):
         return "its attention is not told of its window"
@@ -95,6 +97,7 @@ def probe_rows(vocabulary: int) -> list[Row]:
     in a way that magnifies rounding a thousandfold."""
     draw = random.Random(0)
     sides = [[[draw.randrange(vocabulary) for _ in range(n)] for n in (prompt, *rest)] for prompt, rest in SHAPES]
+    sides[1][0][:LEAST] = sides[0][0][:LEAST]
     return [Row(number, prompt, tuple(responses)) for number, (prompt, *responses) in enumerate(sides)]
 
 
@@ -117,26 +120,24 @@ def _traced(
 
 
 def _own_tokens(rows: Sequence[Row]) -> list[Tensor]:
-    """Per watched sequence: which tokens of the packed line are its own, (T,)."""
-    begin, own = 0, {}
-    tokens = sum(len(part) for row in rows for part in (row.prompt, *row.responses))
-    for number, row in enumerate(rows):
-        after = begin + len(row.prompt)
-        for index, response in enumerate(row.responses):
-            mask = torch.zeros(tokens, dtype=torch.bool)
-            mask[begin : begin + len(row.prompt)] = mask[after : after + len(response)] = True
-            own[index * len(rows) + number] = mask
-            after += len(response)
-        begin = after
-    return [own[s] for s in WATCHED]
+    """Per watched sequence: where its tokens stand in the packed line, in their order."""
+    _, _, places = share(sequences_of(rows))
+    return [torch.tensor(places[s]) for s in WATCHED]
+
+
+def _but(places: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of all tokens but those in these places."""
+    others = torch.ones(len(gradient), dtype=torch.bool)
+    others[places] = False
+    return gradient[others]
 
 
 def _differences(packed: Found, padded: Found, alone: Sequence[Found], own: Sequence[Tensor]) -> tuple[float, float]:
     """The largest relative difference of the packed line, and of the padded batch, from the sequences alone."""
     found, noise = [relative(packed[0], padded[0])], []
     lines = padded[1][0].view(len(padded[0]), -1, padded[1][0].shape[-1])
-    for s, (logps, (gradient,)), mask, ours in zip(WATCHED, alone, own, packed[1], strict=True):
-        found += [relative(ours[mask], gradient), relative(packed[0][s], logps[0])]
+    for s, (logps, (gradient,)), places, ours in zip(WATCHED, alone, own, packed[1], strict=True):
+        found += [relative(ours[places], gradient), relative(packed[0][s], logps[0])]
         noise += [relative(lines[s, : len(gradient)], gradient), relative(padded[0][s], logps[0])]
     return max(found), max(noise)
 

@@ -23,6 +23,7 @@ from xright.data.stream import Stream
 from xright.errors import UserError
 from xright.forward.collate import collate
 from xright.forward.logprobs import language_model, response_logps
+from xright.forward.order import longest, ordered
 from xright.forward.packing import choose_layout
 from xright.forward.rounding import rounding
 from xright.machine.ranks import gather, is_first, rank, world_size
@@ -54,7 +55,7 @@ def reference_logps(model: nn.Module, rows: Sequence[Row], pad: int, layout: str
     layout = choose_layout(model, layout)
     device = next(model.parameters()).device
     ids, logps = [], []
-    chunks = _chunks(rows)
+    chunks = _chunks(rows, layout)
     idle = -len(chunks) % world_size() if is_sharded(model) else 0
     own = (chunks + [chunks[-1][:1]] * idle)[rank() :: world_size()]
     kept = len(chunks[rank() :: world_size()])
@@ -96,8 +97,8 @@ def check_agrees(model: nn.Module, rows: Rows, pad: int, layout: str) -> None:
 
     model: the reference, in fp32. rows: with their stored log-probs. The shortest row alone, and the longest, the
     shortest and two between them in one batch, as training may lay them out, where stored ones were computed among rows
-    of like length. So an attention or rotary embedding that depends on the rows beside, and a forward that draws at
-    random, are found.
+    of like length or with like prompts. So an attention or rotary embedding that depends on the rows beside, and a
+    forward that draws at random, are found.
     """
     model.eval()
     layout = choose_layout(model, layout)
@@ -121,14 +122,14 @@ def check_agrees(model: nn.Module, rows: Rows, pad: int, layout: str) -> None:
             )
 
 
-def _chunks(rows: Sequence[Row]) -> list[Rows]:
-    """All rows, neighbours of like length, longest first (so that too large a chunk fails at once)."""
-    rows = rows if isinstance(rows, Rows) else Rows.of(rows)
-    lengths_NR = rows.lengths_NS[:, :1] + rows.lengths_NS[:, 1:]
-    padded_N = lengths_NR.max(axis=1) * lengths_NR.shape[1]  # tokens of a row
-    order, begin, chunks = np.argsort(-padded_N, kind="stable"), 0, []
-    while begin < len(order):
-        size = max(1, TOKENS // int(padded_N[order[begin]]))
-        chunks.append(rows[order[begin : begin + size]])
-        begin += size
-    return chunks
+def _chunks(rows: Sequence[Row], layout: str) -> list[Rows]:
+    """All rows in the order of the layout, as many together as their longest allows; the largest first, so that too
+    large a chunk fails at once."""
+    rows = ordered(rows, layout)
+    padded_N = longest(rows) * (rows.lengths_NS.shape[1] - 1)  # tokens of a row
+    begin, chunks = 0, []
+    for end in range(1, len(rows) + 1):
+        if end == len(rows) or padded_N[begin : end + 1].max() * (end + 1 - begin) > TOKENS:
+            chunks.append(rows[begin:end])
+            begin = end
+    return sorted(chunks, key=lambda chunk: -len(chunk) * longest(chunk).max())

@@ -30,7 +30,8 @@ from xright.data.datamodule import JointData, steps_per_epoch
 from xright.data.prompts import Row
 from xright.data.sampler import BatchSize
 from xright.errors import UserError
-from xright.forward.collate import collate, length_sorted_chunks
+from xright.forward.collate import collate
+from xright.forward.order import chunks
 from xright.forward.packing import choose_layout
 from xright.machine import preemption
 from xright.models.sharding import is_sharded
@@ -92,11 +93,12 @@ def train(
     """
     watching = [*callbacks, Progress(plan.title)]
     trainer = make_trainer(loop.trainer, max_steps=plan.steps, callbacks=watching, logger=list(loggers))
-    chunks = {name: evaluation_chunks(rows, loop.eval_batch_size, trainer) for name, rows in plan.evaluation.items()}
     placed(policy, trainer)  # where it will work, so that the layout is tried there
-    lay_out = partial(collate, pad_id=pad_id(tokenizer), layout=choose_layout(policy, loop.layout))
+    layout, size = choose_layout(policy, loop.layout), loop.eval_batch_size
+    lay_out = partial(collate, pad_id=pad_id(tokenizer), layout=layout)
+    evaluation = {name: evaluation_chunks(rows, size, layout, trainer) for name, rows in plan.evaluation.items()}
     module = JointModule(
-        policy, plan.objectives, plan.schedule, plan.optim, collate=lay_out, evaluation=chunks, seed=plan.seed,
+        policy, plan.objectives, plan.schedule, plan.optim, collate=lay_out, evaluation=evaluation, seed=plan.seed,
         eval_every=loop.eval_every, micro_batch=loop.micro_batch, look=loop.look, folder=plan.folder,
         tokenizer=tokenizer, showcase=plan.showcase, stop_requested=preemption.requested,
         spare={name: rows[:1] for name, rows in plan.streams.items()} if is_sharded(policy) else {},
@@ -120,12 +122,12 @@ def train(
         policy.to("cpu")
 
 
-def evaluation_chunks(rows: Sequence[Row], batch_size: int, trainer: L.Trainer) -> list[Sequence[Row]]:
+def evaluation_chunks(rows: Sequence[Row], batch_size: int, layout: str, trainer: L.Trainer) -> list[Sequence[Row]]:
     """This rank's share of the evaluation rows, in batches; as many on every rank, so that the last may be empty."""
     ranks = trainer.world_size
-    chunks = length_sorted_chunks(rows, min(batch_size, -(-len(rows) // ranks)))
-    chunks += [[] for _ in range(-len(chunks) % ranks)]
-    return chunks[trainer.global_rank :: ranks]
+    found: list[Sequence[Row]] = [*chunks(rows, min(batch_size, -(-len(rows) // ranks)), layout)]
+    found += [[] for _ in range(-len(found) % ranks)]
+    return found[trainer.global_rank :: ranks]
 
 
 def make_trainer(trainer_cfg: Any, callbacks: Sequence[L.Callback] = (), **kwargs: Any) -> L.Trainer:
