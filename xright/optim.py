@@ -62,10 +62,7 @@ class Optim:
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Build the optimizer over the parameters given."""
         made: Any = self.optimizer(parameters, lr=self.lr, **_fused(self.optimizer))
-        if isinstance(made, torch.optim.Optimizer):
-            made._step_supports_amp_scaling = (
-                False  # no gradient is scaled here; where it might be, Lightning clips none
-            )
+        made._step_supports_amp_scaling = False  # Lightning would clip nothing; no gradient is scaled here
         if self.l2_sp:
             L2SP(self.l2_sp).follow(made)
         return made
