@@ -44,6 +44,7 @@ from xright.pipeline import stages
 from xright.pipeline.checks import check_config
 from xright.pipeline.folders import RunFolder
 from xright.pipeline.stages import Stages
+from xright.profile import parser as profile_parser
 from xright.report import parser as report_parser
 from xright.strategies import Schedule
 from xright.theory.__main__ import parser as theory_parser
@@ -237,6 +238,7 @@ BASH = [
 ]
 PARSERS = {"xright.report": report_parser, "xright.cache": cache_parser, "xright.theory": theory_parser}
 PARSERS |= {"xright.dashboard": dashboard_parser, "xright.export": export_parser}
+PARSERS |= {"xright.profile": profile_parser}
 FREE = (
     "python3 -m venv",
     "source ",

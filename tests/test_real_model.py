@@ -1,0 +1,63 @@
+"""experiments/real_model: its cells are settings that pass every check, and what is published is not done again."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from xright.pipeline.checks import check_config
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def modules():
+    """The experiment's modules can be imported, for as long as these tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for room in ("", "paper", "smollm2", "real_model"):
+            patch.syspath_prepend(EXPERIMENTS / room)
+        yield
+    for name in ("cells", "published", "evaluated", "publish"):
+        sys.modules.pop(name, None)
+
+
+def test_seeds_share_no_pair_and_runs_no_folder():
+    from cells import STUDIES, Cell, cells
+
+    of_seeds = [Cell("smollm2_safety", seed, ()).drawn[-1] for seed in range(5)]
+    assert of_seeds[0] == 'data.streams.preference.split="train[0:450]"'
+    assert of_seeds[4] == 'data.streams.preference.split="train[1800:2250]"'
+    for study in STUDIES:
+        every = list(cells([study], range(3)))
+        assert len({cell.name for cell in every}) == len(every) == 3 * len(STUDIES[study].cells)
+    sequential = next(cells(["smollm2_safety"], [1]))
+    assert sequential.name == "seed-1_sequential_first-dpo_epochs-2,2"
+
+
+def test_every_cell_is_a_run_that_may_begin(compose, monkeypatch):
+    from cells import STUDIES, cells
+
+    monkeypatch.setenv("XRIGHT_DATA", "data")
+    for cell in cells([*STUDIES], [0]):
+        cfg = compose(f"experiment={cell.study}", "trainer=cpu", *cell.drawn, *cell.options)
+        check_config(cfg)
+        assert (cfg.epochs, cfg.steps_per_epoch) == (4, 32)
+        assert cfg.reference == ("sft" if "sft_first" in cell.study else "chosen")
+
+
+def test_what_is_published_stays_and_is_not_done_again(tmp_path, monkeypatch):
+    import published
+    from cells import Cell
+
+    monkeypatch.setattr(published, "CELLS", tmp_path / "cells.csv")
+    mine, other = (Cell("smollm2_safety", seed, ("strategy=mix", "lam=0.5")) for seed in (0, 1))
+    assert not published.is_there(mine)
+    for cell, commit in ((mine, "a"), (other, "b"), (mine, "c")):  # the last: run again, on purpose
+        row = {"study": cell.study, "cell": cell.key, "seed": cell.seed, "commit": commit}
+        published._join(pd.DataFrame([row]), published.CELLS, published.NAMED)
+    assert published.is_there(mine)
+    assert published.is_there(other)
+    assert not published.is_there(Cell("smollm2_safety", 0, ("strategy=mix", "lam=0.25")))
+    found = pd.read_csv(published.CELLS)
+    assert found[["seed", "commit"]].to_numpy().tolist() == [[1, "b"], [0, "c"]]
