@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from setting import BETA, CLIP, OPTIM
 from torch import Tensor, nn
 
 from xright.data.rows import Row
+from xright.forward import trie
 from xright.forward.batch import Batch
 from xright.forward.collate import collate
 from xright.forward.logprobs import backbone_and_head, hidden_states, token_logps
@@ -75,7 +77,8 @@ class Technique(Step):
         if self.layout == "alone":
             sides = range(len(rows[0].responses))
             rows = [replace(row, responses=(row.responses[i],), reference=None) for i in sides for row in rows]
-        return collate(rows, 0, "padded" if self.layout == "padded" else "packed")
+        with patch.object(trie, "LEAST", 10**9) if self.layout == "alone" else nullcontext():  # nothing is shared
+            return collate(rows, 0, "padded" if self.layout == "padded" else "packed")
 
     def logps_RB(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed over each sequence's response."""

@@ -9,7 +9,7 @@ from transformers import LlamaForSequenceClassification as LlamaScorer
 
 from xright.errors import UserError
 from xright.evaluation.answers import Prompt
-from xright.evaluation.causal_judge import CausalJudge
+from xright.evaluation.causal_judge import CausalJudge, _logps
 from xright.evaluation.classifier import Classifier
 from xright.evaluation.judged_text import Pair
 from xright.evaluation.judges import ClassifierJudge, StringMatch
@@ -145,6 +145,17 @@ def test_causal_judge_adds_up_the_words_log_probs(tmp_path, family, word_tokeniz
         expected.append(max(totals, key=totals.get))
     assert judge.verdicts(prompts, answers) == expected
     assert len(set(expected)) > 1
+
+
+def test_a_causal_judge_adds_up_in_fp64(family):
+    model = family("gpt_neox", max_position_embeddings=1024).eval()
+    word = [1 + 7 * i % 39 for i in range(600)]
+    with torch.no_grad():
+        found = _logps(model, [[3, 4], [5]], word)
+        exact = _logps(model.double(), [[3, 4], [5]], word)
+    assert found.dtype == torch.float64
+    assert (exact < -2000).all()
+    assert ((found - exact).abs() <= 5e-6 * exact.abs()).all()
 
 
 def test_causal_judge_in_its_chat_template_and_with_an_answer_that_is_too_long(constructed, tmp_path):

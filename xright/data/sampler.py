@@ -21,7 +21,7 @@ from xright.errors import UserError
 
 
 class TokenBudget(NamedTuple):
-    """A batch size in tokens, as the packed layout counts them: a shared prompt once."""
+    """A batch size in tokens, as packed rows are counted one by one: their prompt once."""
 
     tokens: int
 

@@ -95,14 +95,14 @@ class CausalJudge(Judge):
 
 
 def _logps(model: Any, asked: list[list[int]], word: list[int]) -> torch.Tensor:
-    """log p(word | question) for each question, fp32 (B,); padding on the right."""
+    """log p(word | question) for each question, fp64 (B,); padding on the right."""
     lengths = [len(ids) + len(word) for ids in asked]
     ids_BT = torch.tensor([ids + word + [0] * (max(lengths) - n) for ids, n in zip(asked, lengths, strict=True)])
     mask_BT = torch.tensor([[1] * n + [0] * (max(lengths) - n) for n in lengths])
     logits_BTV = model(input_ids=ids_BT.to(model.device), attention_mask=mask_BT.to(model.device)).logits
     index = torch.arange(len(asked), device=model.device)
     first = torch.tensor([len(ids) for ids in asked], device=model.device)
-    total_B = torch.zeros(len(asked), device=model.device)
+    total_B = torch.zeros(len(asked), device=model.device, dtype=torch.float64)
     for place, token in enumerate(word):
         total_B += logits_BTV[index, first + place - 1].float().log_softmax(-1)[:, token]
     return total_B
