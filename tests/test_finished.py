@@ -49,7 +49,7 @@ def test_of_a_sweep_the_other_cells_are_run_and_all_are_told_in_order(place, com
 
 
 def test_a_damaged_result_is_told_by_the_run(place, command_line):
-    (folder,) = (place / "runs" / "done").glob("*seed-0*")
+    (folder,) = (place / "runs" / "done").glob("strategy*seed-0*")
     whole = (folder / "result.json").read_text()
     assert json.loads(whole)
     (folder / "result.json").write_text(whole[:20])

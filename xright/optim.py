@@ -62,7 +62,9 @@ class Optim:
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Build the optimizer over the parameters given."""
         made: Any = self.optimizer(parameters, lr=self.lr, **_fused(self.optimizer))
-        made._step_supports_amp_scaling = False  # Lightning would clip nothing; no gradient is scaled here
+        if isinstance(made, torch.optim.Optimizer):
+            # Lightning clips no gradient of an optimizer that unscales by itself; there is nothing to unscale here.
+            vars(made)["_step_supports_amp_scaling"] = False
         if self.l2_sp:
             L2SP(self.l2_sp).follow(made)
         return made
