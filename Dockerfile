@@ -1,7 +1,7 @@
 # docker build -t xright .                                                    with torch as the index has it: CUDA's build
 # docker build -t xright --build-arg TORCH_INDEX=… .                          with another build, such as torch's for CPUs
 # docker build -t xright --build-arg BASE=nvidia/cuda:13.0.2-runtime-ubuntu24.04 .
-# docker run --rm -v $PWD/runs:/work/runs xright strategy=alright lam=0.25,0.5,0.75 -m
+# docker run --rm -v $PWD/runs:/app/runs xright strategy=alright lam=0.25,0.5,0.75 -m
 ARG BASE=python:3.11-slim
 FROM ${BASE}
 
@@ -21,7 +21,7 @@ COPY xright /src/xright
 COPY conf /src/conf
 RUN pip install --no-cache-dir -c /tmp/constraints.txt '/src[evaluation]' && rm -rf /src
 
-# Runs and the cache stand in /work: mount it, or lose them with the container.
-WORKDIR /work
-ENV XRIGHT_CACHE=/work/cache HOME=/tmp
+# Runs and the cache stand in /app: mount it, or lose them with the container.
+WORKDIR /app
+ENV XRIGHT_CACHE=/app/cache HOME=/tmp
 ENTRYPOINT ["python", "-m", "xright.run"]
