@@ -72,7 +72,7 @@ three-objectives: .venv/run  ## experiments/three_objectives: three losses that 
 memory: .venv/run  ## experiments/memory: does the memory gap tell what was forgotten, and does training on it keep it?
 	$(BIN)/python experiments/memory/run.py
 
-real-model: .venv/dev  ## experiments/real_model: a real pretrained model (make smollm2): forgetting and refusals, in 20 minutes (XRIGHT_DATA=folder)
+real-model: .venv/dev  ## experiments/real_model: a real pretrained model (make smollm2): forgetting and refusals at λ = .5 (XRIGHT_DATA=folder)
 	$(BIN)/python experiments/real_model/run.py first
 
 real-model-studies: .venv/dev  ## experiments/real_model: all of the paper on it, three seeds; goes on where it was (XRIGHT_DATA=folder)

@@ -91,7 +91,7 @@ def test_names_of_the_hub_are_told_and_local_paths_are_not():
     stream = {"path": ["vicgalle/alpaca-gpt4", "mine.jsonl"]}
     prepared = {"path": {"path": "PKU-Alignment/PKU-SafeRLHF", "split": "train"}}
     config = {
-        "model": {"path": "EleutherAI/pythia-1b", "lora": {"r": 0}},
+        "model": {"path": "EleutherAI/pythia-1b"},
         "data": {"streams": {"sft": stream, "preference": prepared}},
     }
     one = {"label": "SFT", "unit": "nats per token", "f": 1.5, "surrogate": False}
@@ -99,7 +99,7 @@ def test_names_of_the_hub_are_told_and_local_paths_are_not():
         "inputs": {"mine.jsonl": "00"}, "objectives": {"sft": one}, "eval_on": "heldout", "label": "SFT",
         "strategy": "sft",
     }  # fmt: skip
-    found = metadata(config, result)
+    found = metadata(config, result, adapter=False)
     assert found.base_model == "EleutherAI/pythia-1b"
     assert found.datasets == ["PKU-Alignment/PKU-SafeRLHF", "vicgalle/alpaca-gpt4"]
     assert found.tags == ["xright", "joint-post-training", "sft"]

@@ -56,6 +56,12 @@ def check_number(key: str, value: object, holds: Callable[[float], bool], domain
     return float(value)
 
 
+def check_whole(key: str, value: object, least: int) -> None:
+    """UserError unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{key}={value!r} must be a whole number >= {least}.")
+
+
 def disk_sentence(error: BaseException, path: Path | str) -> str | None:
     """Return what to tell the user if `error`, met while writing at `path`, means that the disk is full, over quota,
     too small a file system for the file, or not to be written to. None for any other error, and for what is a sentence

@@ -16,7 +16,6 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from xright.errors import UserError, check_number, reason_of
+from xright.errors import UserError, check_whole, reason_of
 from xright.machine.command import exits, help_of
 from xright.machine.screen import screen, table
 from xright.run import CONF
@@ -72,12 +71,8 @@ def configuration(overrides: Sequence[str]) -> dict[str, Any]:
         raise UserError(f"the configuration cannot be composed: {reason_of(error, 300)}; see --help.") from error
     for key, least in (("batch_size", 1), ("seed", 0), ("max_length", 2), ("threads", 1)):
         if config[key] is not None or key in ("batch_size", "seed"):
-            check_number(key, config[key], partial(_is_whole, least), f"a whole number >= {least}")
+            check_whole(key, config[key], least)
     return config
-
-
-def _is_whole(least: int, value: object) -> bool:
-    return isinstance(value, int) and value >= least
 
 
 def _names(tasks: Any) -> list[str]:

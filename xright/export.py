@@ -14,7 +14,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if out.exists() and any(out.iterdir()):
         raise UserError(f"--out={out} exists and is not empty; give another folder, or remove it.")
     logging.getLogger("xright").setLevel(logging.INFO)
-    write(run, out, asked.merge)
+    write(run, out, config["model"]["dtype"], merge=asked.merge)
     from xright.pipeline.card import write_card
 
-    handed = config | {"model": of_export(config, asked.merge)}
-    write_card(out, handed, result, more=[*figure(run, out), *benchmarks(run)])
+    write_card(out, config, result, more=[*figure(run, out), *benchmarks(run)])
     if asked.hub:
         upload(out, asked.hub)
     print(out)
@@ -71,22 +70,15 @@ def read(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return config, result
 
 
-def write(run: Path, out: Path, merge: bool) -> None:
+def write(run: Path, out: Path, dtype: str, merge: bool) -> None:
     """Put model and tokenizer into a new folder."""
     from xright import models
 
-    config, _ = read(run)
-    model = (models.load_merged if merge else models.load)(run / "model", config["model"]["dtype"])
+    model = (models.load_merged if merge else models.load)(run / "model", dtype)
     out.parent.mkdir(parents=True, exist_ok=True)
     tokenizer = models.load_tokenizer(str(run / "model"))
     carried = run / "model" / "base"
     models.export(model, tokenizer, out, carried if carried.is_dir() and not merge else None)
-
-
-def of_export(config: Mapping[str, Any], merge: bool) -> dict[str, Any]:
-    """Return the model's part of the configuration, without an adapter where it is merged."""
-    model: dict[str, Any] = config["model"]
-    return model | {"lora": model["lora"] | {"r": 0}} if merge else model
 
 
 def figure(run: Path, out: Path) -> list[str]:

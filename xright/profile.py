@@ -16,16 +16,14 @@ import logging
 import sys
 import textwrap
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xright.errors import UserError, check_number, reason_of
+from xright.errors import UserError, check_whole, reason_of
 from xright.machine.command import exits, help_of
 from xright.machine.screen import screen, table
 from xright.run import CONF
@@ -74,22 +72,16 @@ def configuration(overrides: Sequence[str], names: Sequence[str]) -> DictConfig:
         cfg.merge_with({"model": model, "eval_on": "train_probe"})
         cfg.data.streams = {name: node for name, node in cfg.data.streams.items() if name in used}
         if missing := sorted(OmegaConf.missing_keys(cfg)):
-            raise UserError(
-                f"{missing[0]} must be given, as {missing[0]}=…; or leave its objective out, as by objectives.dpo=null."
-            )
+            raise UserError(f"{missing[0]} must be given, as {missing[0]}=…; or set the objective on it to null.")
         OmegaConf.resolve(cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"the configuration cannot be composed: {reason_of(error, 300)}; see --help.") from error
     for key, least in (("rows", 2), ("seed", 0), ("threads", 1)):
         if cfg[key] is not None or key != "threads":
-            check_number(key, cfg[key], partial(_is_whole, least), f"a whole number >= {least}")
+            check_whole(key, cfg[key], least)
     if not used:
         raise UserError("every objective is null; leave at least one of conf/profile.yaml.")
     return cfg
-
-
-def _is_whole(least: int, value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def parser() -> argparse.ArgumentParser:

@@ -83,12 +83,14 @@ def test_one_stream_without_gradients(place, monkeypatch):
         (["BASE", "BASE"], "each once"),
         (["BASE", "other", "rows=1"], "rows=1"),
         (["BASE", "other", "objectives.sft=null", "objectives.dpo=null"], "every objective is null"),
+        (["BASE", "SFT", "objective@objectives.dpo=kto", "objectives.dpo.stream=preference"], "cannot be profiled"),
         (["BASE", "other", "nonsense=1"], "the configuration cannot be composed"),
     ],
 )
 def test_bad_input_is_one_sentence(place, arguments, says, capsys, monkeypatch):
     monkeypatch.setenv("XRIGHT_CACHE", str(place / "cache"))
     data = [word for word in given(place) if word.startswith("data.")] if "no model" not in says else []
-    assert main([str(place / "base") if word == "BASE" else word for word in arguments] + data) == 2
+    named = {"BASE": str(place / "base"), "SFT": str(place / "sft")}
+    assert main([named.get(word, word) for word in arguments] + data) == 2
     (sentence,) = capsys.readouterr().err.strip().splitlines()
     assert says in sentence

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from xright.errors import UserError
-from xright.forward.logprobs import backbone_and_head, language_model
+from xright.forward.logprobs import backbone_and_head
 from xright.forward.rounding import relative, rounding
 from xright.machine.told import told
 from xright.models import evaluating, load_tokenizer, vocabulary
+from xright.models.sharding import language_model
 
 log = logging.getLogger(__name__)
 

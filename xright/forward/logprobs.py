@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from xright.forward.batch import Batch, widest
-from xright.models.sharding import with_weights
+from xright.models.sharding import language_model, with_weights
 
 CHUNK = 2**22  # logits that exist at once; 16 MiB each for the logits, their softmax and its gradient
 TILE = 2**20  # of these where the head is a matrix: 4 MiB
@@ -237,8 +237,3 @@ def backbone_and_head(policy: nn.Module) -> tuple[nn.Module, Callable[[Tensor], 
         return cap * (logits / cap).tanh() if cap else logits
 
     return body, head
-
-
-def language_model(policy: nn.Module) -> Any:
-    """Return the model without the PEFT wrapper; adapters stay inside."""
-    return policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]

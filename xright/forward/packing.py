@@ -27,10 +27,11 @@ from xright.forward import attention  # noqa: F401  registers it
 from xright.forward.batch import Batch
 from xright.forward.collate import collate, sequences_of
 from xright.forward.fits import embedded
-from xright.forward.logprobs import PACKED, language_model, response_logps
+from xright.forward.logprobs import PACKED, response_logps
 from xright.forward.rounding import relative, rounding
 from xright.forward.trie import LEAST, share
 from xright.models import evaluating
+from xright.models.sharding import language_model
 
 log = logging.getLogger(__name__)
 

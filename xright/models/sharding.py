@@ -23,6 +23,11 @@ from xright.machine.told import told
 METHOD = "with_weights"
 
 
+def language_model(policy: nn.Module) -> Any:
+    """Return the model without the PEFT wrapper; adapters stay inside."""
+    return policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
+
+
 def shard(policy: nn.Module, device: torch.device) -> nn.Module:
     """Split a policy over the ranks, in place: block after block reaches the device, and only this rank's part stays.
 
@@ -31,7 +36,7 @@ def shard(policy: nn.Module, device: torch.device) -> nn.Module:
     """
     if world_size() == 1:
         return policy.to(device)
-    model: Any = _model(policy)
+    model: Any = language_model(policy)
     if not isinstance(model, FSDPModule):
         mesh = init_device_mesh(device.type, (world_size(),))
         with told(f"{type(model).__name__} cannot be sharded", "give trainer=ddp"):
@@ -44,19 +49,19 @@ def shard(policy: nn.Module, device: torch.device) -> nn.Module:
 
 def is_sharded(policy: nn.Module) -> bool:
     """Tell whether a policy's weights are split over the ranks."""
-    return isinstance(_model(policy), FSDPModule)
+    return isinstance(language_model(policy), FSDPModule)
 
 
 def with_weights(policy: nn.Module, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Return `function(*args, **kwargs)`, run where the weights that are in no block are there."""
-    run = getattr(_model(policy), METHOD, _run)
+    run = getattr(language_model(policy), METHOD, _run)
     return run(function, *args, **kwargs)
 
 
 def gathered(policy: nn.Module) -> dict[str, Tensor]:
     """A sharded policy's state dict, whole, on the CPU of rank 0; of a policy with an adapter, what an adapter's folder
     may hold. All ranks call it; on the others it is empty."""
-    model: Any = _model(policy)
+    model: Any = language_model(policy)
     tables = {id(p) for of in (model.get_input_embeddings(), model.get_output_embeddings()) for p in of.parameters()}
     found: dict[str, Tensor] = {}
     seen: dict[int, Tensor] = {}  # tied weights stay one tensor
@@ -76,7 +81,7 @@ def gathered(policy: nn.Module) -> dict[str, Tensor]:
 def by_its_own_class(policy: nn.Module) -> Iterator[None]:
     """Inside, a sharded model is of the class that it had: transformers looks by it how a family's weights are named in
     files, and FSDP makes a subclass."""
-    model = _model(policy)
+    model = language_model(policy)
     sharded = type(model)
     if is_sharded(policy):
         model.__class__ = next(kind for kind in sharded.__mro__ if not issubclass(kind, FSDPModule))
@@ -84,11 +89,6 @@ def by_its_own_class(policy: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.__class__ = sharded
-
-
-def _model(policy: nn.Module) -> Any:
-    """Return the model without the PEFT wrapper; adapters stay inside."""
-    return policy.get_base_model() if hasattr(policy, "get_base_model") else policy  # type: ignore[operator]
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:

@@ -17,6 +17,7 @@ from transformers.utils import cached_file
 from xright.evaluation.certificate import Certificate
 from xright.machine import files
 from xright.machine.paths import place
+from xright.models.adapters import is_adapter
 from xright.pipeline.certificates import sentences
 
 PAPER = "https://arxiv.org/abs/2410.15483"
@@ -26,13 +27,16 @@ Config = Mapping[str, Any]
 def write_card(model: Path, config: Config, result: Mapping[str, Any], more: Sequence[str] = ()) -> None:
     """Write the card of a run into the folder of its model. more: sections of one's own, in Markdown, at the end."""
     text = "\n\n".join([*_sections(config, result), *more])
-    files.write(model / "README.md", f"---\n{metadata(config, result).to_yaml()}\n---\n\n{text}\n")
+    files.write(model / "README.md", f"---\n{metadata(config, result, is_adapter(model)).to_yaml()}\n---\n\n{text}\n")
 
 
-def metadata(config: Config, result: Mapping[str, Any]) -> ModelCardData:
-    """Return what the hub reads: licence and name of the base where they are known, data sets, losses as results."""
+def metadata(config: Config, result: Mapping[str, Any], adapter: bool) -> ModelCardData:
+    """Return what the hub reads: licence and name of the base where they are known, data sets, losses as results.
+
+    adapter: whether the folder holds an adapter, and not whole weights.
+    """
     base, local, trained = config["model"]["path"], result["inputs"], _trained(result)
-    sources = {name: _paths(stream) for name, stream in (config["data"].get("streams") or {}).items() if stream}
+    sources = [path for stream in (config["data"].get("streams") or {}).values() for path in _paths(stream or {})]
     results = [
         EvalResult(
             task_type="text-generation", dataset_type="private", dataset_name=f"{result['eval_on']} rows",
@@ -41,10 +45,10 @@ def metadata(config: Config, result: Mapping[str, Any]) -> ModelCardData:
     ]  # fmt: skip
     return ModelCardData(
         base_model=base if base and base not in local else None,
-        library_name="peft" if config["model"]["lora"]["r"] else "transformers",
+        library_name="peft" if adapter else "transformers",
         pipeline_tag="text-generation",
         license=base_licence(base) if base else None,
-        datasets=sorted({path for paths in sources.values() for path in paths if path not in local}) or None,
+        datasets=sorted({path for path in sources if path not in local}) or None,
         tags=["xright", "joint-post-training", *dict.fromkeys([result["strategy"], *trained])],
         model_name=result["label"],
         eval_results=results,
@@ -52,10 +56,11 @@ def metadata(config: Config, result: Mapping[str, Any]) -> ModelCardData:
 
 
 def base_licence(base: str) -> str | None:
-    """Return the licence that the base's own card names; None where there is no such card at hand."""
-    with suppress(Exception):  # no network, no card, a card without metadata: the licence is not known
+    """Return the licence that the base's own card names; None where there is no such card on this machine: no hub is
+    waited for at the end of a run."""
+    with suppress(Exception):  # no card, or one without metadata: the licence is not known
         folder = place(base)
-        card = folder / "README.md" if folder.is_dir() else cached_file(base, "README.md")
+        card = folder / "README.md" if folder.is_dir() else cached_file(base, "README.md", local_files_only=True)
         return ModelCard.load(str(card)).data.license
     return None
 
@@ -84,20 +89,12 @@ def _sections(config: Config, result: Mapping[str, Any]) -> Iterator[str]:
         + _table(
             ["objective", "loss", "weight", "steps", "f at the end", "f\\*", "gap"],
             [
-                [
-                    one["label"],
-                    _loss(config, name),
-                    _weight(result, name),
-                    one["steps"],
-                    _number(one["f"]),
-                    _number(one["optimum"]),
-                    _number(one["gap"]),
-                ]
-                for name, one in _trained(result).items()
+                [one["label"], _loss(config, name), _weight(result, name), one["steps"],
+                 *(_number(one[key]) for key in ("f", "optimum", "gap"))] for name, one in _trained(result).items()
             ],
         )
         + f"\n\nOn {result['eval_on']} rows. The reference is `{result['reference']}`."
-    )
+    )  # fmt: skip
     yield "## Data\n\n" + _table(
         ["stream", "from", "trained on", "held out", "rows' identity"],
         [[name, ", ".join(_paths(config["data"].get("streams", {}).get(name) or {})) or "generated", one["rows"],

@@ -22,12 +22,12 @@ from xright.data.rows import Rows
 from xright.data.stream import Stream
 from xright.errors import UserError
 from xright.forward.collate import collate
-from xright.forward.logprobs import language_model, response_logps
+from xright.forward.logprobs import response_logps
 from xright.forward.order import longest, ordered
 from xright.forward.packing import choose_layout
 from xright.forward.rounding import rounding
 from xright.machine.ranks import gather, is_first, rank, world_size
-from xright.models.sharding import is_sharded
+from xright.models.sharding import is_sharded, language_model
 
 BASE, CHOSEN = "base", "chosen"  # reference=: the base itself, or SFT on chosen responses; or on a stream, by its name
 LIBRARIES = ("torch", "transformers")  # another version of a model's code may compute other values

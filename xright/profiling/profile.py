@@ -94,6 +94,12 @@ class _Asked:
         self.names, self.cfg, self.corpus = names, cfg, corpus_of(cfg)
         made: dict[str, Objective] = {name: build(node) for name, node in cfg.objectives.items() if node}
         self.objectives = {called: made[name] for name, called in labels(made).items()}
+        for name, one in self.objectives.items():
+            if one.anchored or one.of_base:
+                raise UserError(
+                    f"{name} cannot be profiled, for its losses depend on all rows of a step, or on rows that the base "
+                    "writes; choose another objective, or set it to null."
+                )
         self.pad = pad_id(self.corpus.tokenizer)
 
     def profile(self) -> Profile:
