@@ -43,6 +43,7 @@ from xright.launch.sweep import CheckSweep
 from xright.pipeline import stages
 from xright.pipeline.checks import check_config
 from xright.pipeline.folders import RunFolder
+from xright.pipeline.stage_checks import check_stages
 from xright.pipeline.stages import Stages
 from xright.profile import parser as profile_parser
 from xright.report import parser as report_parser
@@ -411,7 +412,7 @@ def refused(overrides, compose, monkeypatch):
             with processes(cfg, "alright", overrides):
                 pass
         monkeypatch.setattr(stages, "world_size", lambda: cfg.trainer.devices)
-        Stages(Settings.of(cfg), corpus_of(cfg)).check()
+        check_stages(Stages(Settings.of(cfg), corpus_of(cfg)))
     except UserError as error:
         return str(error)
     raise AssertionError(f"{overrides} is not refused")

@@ -16,8 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from safetensors import safe_open
 
+from xright.config.folder import CONF
 from xright.pipeline.checks import check_config
-from xright.run import CONF
 
 # arXiv 2410.15483, section 5 and appendix B.
 COMMON = {

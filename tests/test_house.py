@@ -18,6 +18,7 @@ MAY = {
     "metrics": set(),
     "machine": {"machine", "errors"},
     "config/build": {"errors"},
+    "config/folder": set(),
     "config/naming": {"config.dotted", "machine", "errors"},
     "config/dotted": set(),
     "config/moved": {"config.dotted", "errors"},

@@ -13,13 +13,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from xright.cache import Stage, cache_root
+from xright.config.folder import CONF
 from xright.config.naming import material
 from xright.config.settings import Settings, complete
 from xright.data.corpus import corpus_of
 from xright.machine.files import hash_of
 from xright.pipeline import stages as stages_module
 from xright.pipeline.stages import Stages
-from xright.run import CONF
 
 OPTIMA = "optimum_dpo optimum_sft"
 LATER = f"reference reference_logps {OPTIMA}"  # whatever is computed from the base and the SFT rows
@@ -82,6 +82,7 @@ ON_WORLD = {
     "model.lora.alpha": ("16", LATER),
     "model.lora.dropout": ("0.1", LATER),
     "model.lora.target_modules": ("[dense]", LATER),
+    "model.lora.continue": ("true", LATER),
     "model.gradient_checkpointing": ("true", NONE),
     "model.micro_batch": ("3", NONE),
     "objectives.dpo.beta": ("0.5", "optimum_dpo"),

@@ -24,10 +24,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from xright.config.folder import CONF
 from xright.errors import UserError, check_whole, reason_of
 from xright.machine.command import exits, help_of
 from xright.machine.screen import screen, table
-from xright.run import CONF
 
 HEADINGS = ("task", "metric", "value", "95 % interval", "n")
 

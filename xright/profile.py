@@ -18,15 +18,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from xright.errors import UserError, check_whole, reason_of
+from xright.config.folder import CONF
 from xright.machine.command import exits, help_of
 from xright.machine.screen import screen, table
-from xright.run import CONF
 
 
 @exits
@@ -35,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser().parse_args(arguments).arguments
     logging.getLogger("xright").setLevel(logging.INFO)
     names = [of_run(text) for text in asked if "=" not in text]
+    from xright.profiling.configuration import configuration
+
     cfg = configuration([text for text in asked if "=" in text], names)
     import torch
 
@@ -57,31 +53,6 @@ def of_run(name: str) -> str:
     """The model of a run's folder; any other name as it is."""
     folder = Path(name)
     return str(folder / "model") if (folder / "result.json").is_file() and (folder / "model").is_dir() else name
-
-
-def configuration(overrides: Sequence[str], names: Sequence[str]) -> DictConfig:
-    """conf/profile.yaml with these settings, for models of these names. UserError for what it does not know."""
-    if not names:
-        raise UserError("no model is named; give the base, then what was trained from it, in order.")
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("profile", [*overrides])
-        used = {node.stream for node in cfg.objectives.values() if node}
-        model = {"path": names[0], "tokenizer": names[0], "revision": None, "trust_remote_code": cfg.trust_remote_code}
-        OmegaConf.set_struct(cfg, False)
-        cfg.merge_with({"model": model, "eval_on": "train_probe"})
-        cfg.data.streams = {name: node for name, node in cfg.data.streams.items() if name in used}
-        if missing := sorted(OmegaConf.missing_keys(cfg)):
-            raise UserError(f"{missing[0]} must be given, as {missing[0]}=…; or set the objective on it to null.")
-        OmegaConf.resolve(cfg)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"the configuration cannot be composed: {reason_of(error, 300)}; see --help.") from error
-    for key, least in (("rows", 2), ("seed", 0), ("threads", 1)):
-        if cfg[key] is not None or key != "threads":
-            check_whole(key, cfg[key], least)
-    if not used:
-        raise UserError("every objective is null; leave at least one of conf/profile.yaml.")
-    return cfg
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,22 +8,18 @@ if __name__ == "__main__":
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from xright.config.folder import CONF
 from xright.config.moved import refuse_overrides
 from xright.errors import UserError
 from xright.machine.command import end
 from xright.machine.importing import importing
 from xright.machine.paths import cache_root
-
-# A checkout keeps conf/ at the top level; a wheel ships it inside the package.
-PACKAGED = Path(__file__).parent / "conf"
-CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

@@ -34,6 +34,13 @@ class ModelSettings:
     gradient_checkpointing: bool
     micro_batch: int | None
 
+    @property
+    def adapter(self) -> Node | None:
+        """Return what an adapter is made of that is trained in the place of all parameters; None: they are trained."""
+        if self.lora["continue"]:
+            return {"continue": True, "dropout": self.lora["dropout"]}
+        return {key: value for key, value in self.lora.items() if key != "continue"} if self.lora["r"] else None
+
 
 @dataclass(frozen=True)
 class LoopSettings:

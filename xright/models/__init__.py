@@ -22,7 +22,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -33,14 +32,22 @@ from xright.machine import files
 from xright.machine.paths import place
 from xright.machine.ranks import is_first
 from xright.machine.told import told
-from xright.models.adapters import base_of, carry, is_adapter, load_adapter, merged, side_by_side, with_adapter
+from xright.models.adapters import (
+    base_of,
+    carry,
+    continued,
+    is_adapter,
+    load_adapter,
+    merged,
+    side_by_side,
+    with_adapter,
+)
+from xright.models.settled import settled
 from xright.models.sharding import by_its_own_class, gathered, is_sharded
 
 log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# How settings end that make a forward random.
-RANDOM = ("dropout", "dropout_prob", "dropout_rate", "layerdrop", "pdrop", "drop_path_rate", "jitter_noise")
 
 FULL: Mapping[str, Any] = {"r": 0}  # the settings of no adapter
 
@@ -109,16 +116,20 @@ def load_merged(
 def trainable(
     model: nn.Module, lora: Mapping[str, Any], gradient_checkpointing: bool, seed: int, revision: str | None = None
 ) -> nn.Module:
-    """Make a loaded base a policy: all parameters trained when `lora.r` is 0, else a fresh adapter of rank r.
+    """Make a loaded base a policy: all parameters trained when `lora.r` is 0, else a fresh adapter of rank r; with
+    `lora.continue` the adapter that was loaded with the model.
 
     lora: r, alpha, dropout, target_modules (list of module name endings, `all-linear`, or null for the
-    architecture's default). revision: of a base from the hub, its commit, which an adapter's folder then names.
+    architecture's default), continue. revision: of a base from the hub, its commit, which an adapter's folder then
+    names.
     UserError names the linear modules that exist when a target does not.
     """
     torch.manual_seed(seed)
     if coefficient := _balancing(model.config):
         _say_once(f"the router's balancing loss ({coefficient}) is not part of the objectives")
-    if lora["r"]:
+    if lora.get("continue"):
+        model = continued(model, lora["dropout"])
+    elif lora["r"]:
         model = with_adapter(model, lora, revision)
     else:
         model.requires_grad_(True)
@@ -126,7 +137,8 @@ def trainable(
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     # PEFT calls toggle requires_grad; a base weight that slipped in (or an adapter that slipped out) stops us here.
-    assert all(("lora_" in name) == bool(lora["r"]) for name in names), f"wrong trainable set: {names[:5]}"
+    adapted = bool(lora.get("continue") or lora["r"])
+    assert all(("lora_" in name) == adapted for name in names), f"wrong trainable set: {names[:5]}"
     return model.train()
 
 
@@ -214,25 +226,19 @@ def commit(path: str, revision: str | None = None) -> str:
     return found
 
 
-def settled(config: Any) -> Any:
-    """The config with all that is random switched off, its parts' too: with dropout or router noise, policy and
-    reference would differ although their weights are equal. Router logits are not asked for: nothing here uses them."""
-    for key, value in list(vars(config).items()):
-        if isinstance(value, PreTrainedConfig):
-            settled(value)
-        elif key.endswith(RANDOM) and isinstance(value, int | float) and value:
-            setattr(config, key, 0.0)
-        elif key == "output_router_logits":
-            config.output_router_logits = False
-    return config
-
-
 def _balancing(config: Any) -> str | None:
     """Return how a mixture of experts sets the weight of its balancing loss, where that is not 0."""
     for name in ("router_aux_loss_coef", "aux_loss_alpha"):
         if value := getattr(config.get_text_config(), name, None):
             return f"{name}={value}"
     return None
+
+
+def described(policy: nn.Module, lora: Mapping[str, Any]) -> str:
+    """Return what of a policy is trained, with `trainable`'s settings, in words."""
+    count = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
+    kind = f"LoRA r={lora['r']}" if lora["r"] else "all parameters"
+    return f"{'the adapter goes on' if lora.get('continue') else kind}, {count:,} trained"
 
 
 @lru_cache

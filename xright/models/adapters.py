@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -49,6 +50,40 @@ def with_adapter(model: nn.Module, lora: Mapping[str, Any], revision: str | None
             with torch.no_grad():
                 policy(input_ids=torch.ones(1, 2, dtype=torch.long, device=policy.device), use_cache=False)
         return policy
+
+
+def continued(model: nn.Module, dropout: float) -> nn.Module:
+    """A loaded adapter made trainable again, with this dropout: the same matrices of the same rank go on.
+
+    UserError if the model has none, or one that changes more than LoRA's matrices do.
+    """
+    if not isinstance(model, PeftModel):
+        raise UserError("model.lora.continue=true goes on with an adapter, and model.path names none; leave it out.")
+    if beside := [key for key in get_peft_model_state_dict(model) if "lora_" not in key]:
+        raise UserError(
+            f"model.lora.continue=true goes on with LoRA's matrices, but this adapter also holds {beside[0]}; leave it "
+            "out: the adapter is then merged into its base, and a fresh one trained."
+        )
+    settings: Any
+    for settings in model.peft_config.values():
+        settings.lora_dropout, settings.inference_mode = dropout, False
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.lora_dropout.update({name: nn.Dropout(dropout) for name in module.lora_dropout})
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+    return model
+
+
+def rank_of(folder: str | Path) -> int:
+    """The rank of the adapter in a folder; UserError where there is none that has a rank."""
+    if not is_adapter(folder):
+        raise UserError(
+            f"model.lora.continue=true goes on with an adapter, and model.path={str(folder)!r} is the folder of none; "
+            "name one, or leave it out."
+        )
+    with told(f"the adapter in {str(folder)!r} cannot be continued", "leave model.lora.continue out"):
+        return int(json.loads((Path(folder) / SETTINGS).read_text())["r"])
 
 
 def load_adapter(folder: Path, base: Any) -> PeftModel:

@@ -43,6 +43,16 @@ class Pretrained(NamedTuple):
         """Tell whether the model lies in the cache, from where it may be removed at any time."""
         return cache_root() in place(self.path).parents
 
+    @property
+    def may_go(self) -> bool:
+        """Tell whether the model lies where it may be removed: in the cache, or in an adapter's folder."""
+        return self.is_cached or is_adapter(place(self.path).parent)
+
+    @property
+    def below(self) -> "Pretrained":
+        """The base that an adapter's folder names. UserError where it names none that is there."""
+        return Pretrained(*models.base_of(Path(self.path)))
+
     def load(self, dtype: str, trust_remote_code: bool) -> nn.Module:
         """Load the model, with the arguments of `models.load`."""
         return models.load(self.path, dtype, self.revision, trust_remote_code)

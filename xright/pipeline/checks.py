@@ -21,6 +21,7 @@ from xright.machine.paths import place
 from xright.objectives import Objective, labels
 from xright.pipeline.certificates import check_certificate
 from xright.pipeline.comparing import check_comparing
+from xright.pipeline.model_checks import check_model
 from xright.starts import Start
 from xright.strategies import Schedule
 from xright.training.fit import make_trainer
@@ -72,7 +73,7 @@ def check_config(cfg: DictConfig) -> None:
     for key, options in (("stage", ("run", "prepare")), ("layout", LAYOUTS), ("look", ("auto", "grad", "no_grad"))):
         if cfg[key] not in options:
             raise UserError(f"{key}={cfg[key]!r} must be {', '.join(options[:-1])} or {options[-1]}.")
-    _check_model(cfg.model)
+    check_model(cfg.model)
     streams = _check_data(cfg.data)
     if cfg.stage == "run":
         _check_place(cfg.runs_dir, cfg.name)
@@ -97,7 +98,7 @@ def check_config(cfg: DictConfig) -> None:
     own = {name: streams[objective.stream] for name, objective in objectives.items()}
     check_comparing(schedule, build(probe.optim), trainer, streams=own)
     check_certificate(probe, schedule, objectives, callbacks)
-    _check_start(build(probe.start), schedule, objectives, cfg.model.lora.r)
+    _check_start(build(probe.start), schedule, objectives, lora=cfg.model.lora)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
     if unknown := [name for name in schedule.objectives if name not in objectives]:
         raise UserError(f"the strategy asks for objectives {unknown}, but only {sorted(objectives)} are configured.")
@@ -129,22 +130,6 @@ def check_reference(
         log.info("check: f_%s starts at %.4f, as it must with reference=base", named[name], value)
 
 
-def _check_model(model: DictConfig) -> None:
-    if not model.init and not model.path:
-        raise UserError("the model has neither init nor path; give model.path=FOLDER or a hub name.")
-    if model.revision and (model.init or place(model.path).is_dir()):
-        what = "a model built on the spot" if model.init else f"the folder {model.path!r}"
-        raise UserError(f"model.revision={model.revision!r} is of a hub model, and {what} has none; leave it out.")
-    _whole("model.lora.r", model.lora.r, at_least=0)
-    if model.dtype == "bfloat16" and not model.lora.r:  # a step of lr 5e-5 is below half of bfloat16's
-        raise UserError(
-            "model.dtype='bfloat16' with model.lora.r=0 (all parameters trained) would lose most updates to rounding; "
-            "give model.dtype=float32 trainer.precision=bf16-mixed."
-        )
-    check_number("model.lora.alpha", model.lora.alpha, lambda x: x > 0, "a number > 0")
-    check_number("model.lora.dropout", model.lora.dropout, lambda x: 0 <= x < 1, "in [0, 1)")
-
-
 def _check_data(data: DictConfig) -> dict[str, Stream]:
     _whole("data.max_length", data.max_length, at_least=2)
     given: Any = OmegaConf.to_container(data, resolve=True)
@@ -174,12 +159,13 @@ def _check_stream(name: str, objective: Objective, streams: Mapping[str, Stream]
         )
 
 
-def _check_start(start: Start, schedule: Schedule, objectives: Mapping[str, Objective], rank: int) -> None:
+def _check_start(start: Start, schedule: Schedule, objectives: Mapping[str, Objective], *, lora: DictConfig) -> None:
     """UserError for an adapter to be trained from a start that takes none, and for models that nobody trains."""
-    if rank and schedule.phases and not start.takes_adapter:
+    if (lora.r or lora["continue"]) and schedule.phases and not start.takes_adapter:
+        given = "model.lora.continue=true" if lora["continue"] else f"model.lora.r={lora.r}"
         raise UserError(
-            f"start={start.name!r} has weights that are in no folder, so no adapter (model.lora.r={rank}) can be "
-            "trained from it; give model.lora.r=0, or strategy=model_average, which trains nothing."
+            f"start={start.name!r} has weights that are in no folder, so no adapter ({given}) can be trained from it; "
+            "give model.lora.r=0, or strategy=model_average, which trains nothing."
         )
     trained = [name for name, objective in objectives.items() if not objective.surrogate]
     if unknown := [name for name in start.importance or {} if name not in trained]:

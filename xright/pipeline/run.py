@@ -27,6 +27,7 @@ from xright.pipeline.card import write_card
 from xright.pipeline.certificates import certificates, promised, sentences
 from xright.pipeline.checks import check_reference
 from xright.pipeline.folders import RunFolder
+from xright.pipeline.stage_checks import check_stages
 from xright.pipeline.stages import Stages
 from xright.starts import Start
 from xright.strategies import Schedule
@@ -74,7 +75,7 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
 def prepare(cfg: DictConfig) -> tuple[Stages, dict[str, float | None]]:
     """Build or find the shared stages; with them f* of each objective that is no surrogate, None where unknown."""
     stages = Stages(Settings.of(cfg), corpus_of(cfg))
-    stages.check()
+    check_stages(stages)
     names = [name for name, objective in stages.objectives.items() if not objective.surrogate]
     given = stages.settings.optima
     if isinstance(given, str):
@@ -124,8 +125,7 @@ class JointRun:
             train(plan, policy, stages.tokenizer, settings.loop, callbacks=callbacks, loggers=loggers)
             bounds = promised(self.cfg.certificate, self.schedule, stages.objectives)
             certified = certificates(stages, policy, self.optima, bounds)
-            carried = stages.base.path if stages.base.is_cached else None
-            models.export(policy, stages.tokenizer, folder.path / "model", carried)
+            models.export(policy, stages.tokenizer, folder.path / "model", stages.carried)
             behaves = self._behaviour(policy) if hasattr(stages.corpus.source, "probes") else {}
             result: dict[str, Any] = {}
             if is_first():

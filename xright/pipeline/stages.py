@@ -30,11 +30,11 @@ from xright.config.build import build
 from xright.config.naming import material
 from xright.config.settings import Settings
 from xright.data.corpus import Corpus
-from xright.data.datamodule import batch_sizes, check_sizes, steps_per_epoch
+from xright.data.datamodule import batch_sizes, steps_per_epoch
 from xright.data.rows import Rows
 from xright.data.stream import Stream
 from xright.data.tokenizer_identity import tokenizer_identity
-from xright.forward.fits import check_fits, check_same_tokens
+from xright.forward.fits import check_fits
 from xright.machine.files import hash_of
 from xright.machine.ranks import world_size
 from xright.models.pretrained import Pretrained, merged_base
@@ -61,24 +61,6 @@ class Stages:
         self.sizes = batch_sizes(corpus.streams)
         self.batch_size = {name: self.sizes[name] for name in self.names}
 
-    def check(self) -> None:
-        """UserError for data or a model that cannot work, before any stage is trained."""
-        corpus = self.corpus.with_sampled(partial(memory.longest, corpus=self.corpus))  # nothing is sampled yet
-        for stream, size in self.batch_size.items():
-            check_sizes(stream, corpus.train(stream), corpus.evaluation(stream), size, ranks=world_size())
-        model = self.settings.model
-        if self.settings.reference not in (BASE, CHOSEN, *self.sizes):
-            _ = self.reference.identity
-            check_same_tokens(*self.reference, self.tokenizer, model.trust_remote_code)
-        if not model.init and model.tokenizer != model.path:
-            assert model.path
-            named = Pretrained.named(model.path, model.revision)
-            check_same_tokens(*named, self.tokenizer, model.trust_remote_code, "model.path")
-        if model.init:
-            self._adapted(models.build(model.init, self.tokenizer, SEED), SEED)
-        else:
-            self.policy(SEED)
-
     def identity(self, config: Mapping[str, Any]) -> str:
         """Return what a checkpoint of the joint run stands for: the settings that matter, and the rows they have led
         to."""
@@ -88,12 +70,18 @@ class Stages:
         return hash_of(told)
 
     @cached_property
+    def named(self) -> Pretrained:
+        """Return the model of model.path, which may be an adapter on its base."""
+        model = self.settings.model
+        assert model.path
+        return Pretrained.named(model.path, model.revision)
+
+    @cached_property
     def base(self) -> Pretrained:
         """Return the base model, which is built and pretrained first where the configuration says how."""
         model = self.settings.model
         if not model.init:
-            assert model.path
-            return merged_base(Pretrained.named(model.path, model.revision), self.tokenizer, model.trust_remote_code)
+            return merged_base(self.named, self.tokenizer, model.trust_remote_code)
         assert model.pretrain
         texts, pretrain = self.corpus.train(TEXT), model.pretrain
         key = {
@@ -221,15 +209,22 @@ class Stages:
         return cached_stage(f"optimum_{name}", key, train_objective)
 
     def policy(self, seed: int) -> nn.Module:
-        """A fresh policy: the base, to be trained in full or through an adapter started from `seed`."""
+        """A fresh policy: the base, to be trained in full or through an adapter started from `seed`, or the adapter
+        that goes on."""
         model = self.settings.model
-        policy = self._adapted(self.base.load(model.dtype, model.trust_remote_code), seed)
-        count = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
-        kind = f"LoRA r={model.lora['r']}" if model.lora["r"] else "all parameters"
-        log.info("policy: %s, %s trained, from %s", kind, f"{count:,}", self.base)
+        named = self.named if model.lora["continue"] else self.base
+        policy = self.adapted(named.load(model.dtype, model.trust_remote_code), seed)
+        log.info("policy: %s, from %s", models.described(policy, model.lora), named)
         return policy
 
-    def _adapted(self, model: nn.Module, seed: int) -> nn.Module:
+    @property
+    def carried(self) -> str | None:
+        """Return the folder of the base that an exported adapter has to carry: one that may not stay where it is."""
+        base = self.named.below if self.settings.model.lora["continue"] else self.base
+        return base.path if base.may_go else None
+
+    def adapted(self, model: nn.Module, seed: int) -> nn.Module:
+        """Make a loaded model a policy. UserError if it does not fit the data."""
         check_fits(model, self.tokenizer, self.corpus.max_length)
         settings = self.settings.model
         revision = None if settings.init else self.base.revision
@@ -237,9 +232,13 @@ class Stages:
 
     def _policy_key(self) -> dict[str, Any]:
         model, loop = self.settings.model, self.settings.loop
-        lora = dict(model.lora) if model.lora["r"] else None
-        key = {"base": self.base.identity, "lora": lora, "dtype": model.dtype, "remote_code": model.trust_remote_code}
-        if model.lora["r"] and model.lora["dropout"]:  # masks are drawn per forward, so the cut into forwards decides
+        key = {
+            "base": self.base.identity,
+            "lora": model.adapter,
+            "dtype": model.dtype,
+            "remote_code": model.trust_remote_code,
+        }
+        if model.adapter and model.lora["dropout"]:  # masks are drawn per forward, so the cut into forwards decides
             key["cut"] = {"layout": loop.layout, "micro_batch": loop.micro_batch, "ranks": world_size()}
         return {**self.settings.arithmetic, **key}
 

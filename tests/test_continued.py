@@ -1,0 +1,115 @@
+"""An adapter goes on: SFT through an adapter by one command, then that adapter and preferences by another, as typed."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from xright import models
+from xright.errors import UserError
+
+DATA = [
+    "data=files", "data.streams.sft.path=sft.jsonl", "data.streams.preference.path=pairs.jsonl",
+    "data.streams.sft.template='{instruction} '", "data.streams.preference.template='{instruction} '",
+    "data.source.heldout=0.3", "data.max_length=48", "data.streams.sft.batch_size=4",
+    "data.streams.preference.batch_size=4", "reference=base", "optim.lr=0.01", "trainer=cpu", "logger=csv",
+    "threads=1", "model=hf",
+]  # fmt: skip
+FIRST = [*DATA, "model.path=base", "model.lora.r=2", "strategy=alright", "lam=0", "epochs=2"]
+GOES_ON = [*DATA, "model.lora.continue=true", "strategy=mix", "lam=0.5", "epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, family, word_tokenizer):
+    """A folder with base/, sft.jsonl and pairs.jsonl."""
+    folder = tmp_path_factory.mktemp("continued")
+    models.export(family("llama"), word_tokenizer, folder / "base")
+    asked = [f"w{1 + i % 30} w{1 + i % 29}" for i in range(40)]
+    rows = {
+        "sft": [{"instruction": prompt, "output": f"w{2 + i % 7} w5"} for i, prompt in enumerate(asked)],
+        "pairs": [{"prompt": prompt, "chosen": "w3 w4", "rejected": f"w{6 + i % 9}"} for i, prompt in enumerate(asked)],
+    }
+    for name, lines in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(place, command_line):
+    """The folders of SFT through an adapter, of a run that goes on with it and stands still, and of a joint run."""
+    found: list = []
+    for arguments in (FIRST, [*GOES_ON, "optim.lr=1e-12"], GOES_ON):
+        path = [f"model.path={found[0] / 'model'}"] if found else []
+        done = command_line.run(place, *arguments, *path, XRIGHT_CACHE="cache")
+        assert done.returncode == 0, done.stderr
+        found.append(place / done.stdout.strip().split("\n")[-1])
+    assert "the adapter goes on" in done.stderr
+    return found
+
+
+def test_policy_and_reference_begin_as_the_sft_model(runs):
+    first, still, joint = (pd.read_csv(folder / "trajectory.csv") for folder in runs)
+    assert still["f_dpo"].iloc[-1] == pytest.approx(0.693147, abs=1e-5)  # the reference is the model as it comes in
+    assert still["f_sft"].iloc[-1] == pytest.approx(first["f_sft"].iloc[-1], abs=1e-5)
+    assert first["f_sft"].iloc[-1] < first["f_sft"].iloc[0] - 0.05
+    assert joint["f_dpo"].iloc[-1] < 0.69
+
+
+def test_one_adapter_comes_out_on_the_base_that_was_there(place, runs):
+    before, after = (folder / "model" for folder in runs[::2])
+    settings = json.loads((after / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == str(place / "base")
+    assert (settings["r"], settings["lora_dropout"]) == (2, 0.0)
+    assert not (after / "base").exists()
+    ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (after, before))
+    assert ours.keys() == theirs.keys()
+    assert all(not torch.equal(ours[key], theirs[key]) for key in ours)
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    with torch.no_grad():
+        expected = models.load(after)(input_ids=ids).logits
+        torch.testing.assert_close(AutoPeftModelForCausalLM.from_pretrained(after)(input_ids=ids).logits, expected)
+
+
+def test_the_optima_go_on_from_it_too(place, runs):
+    """Each is the adapter trained on, so that f* is what continuing could reach."""
+    for stage in (place / "cache").glob("optimum_*/*/model"):
+        assert json.loads((stage / "adapter_config.json").read_text())["r"] == 2
+    made = [len(list((place / "cache").glob(f"optimum_{name}/*/model"))) for name in ("dpo", "sft")]
+    assert made == [3, 3]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_dropout_is_what_the_run_says(runs, dropout):
+    policy = models.trainable(models.load(runs[0] / "model"), {"r": 0, "continue": True, "dropout": dropout}, False, 0)
+    drawn = [module.p for name, module in policy.named_modules() if "lora_dropout" in name and hasattr(module, "p")]
+    assert drawn
+    assert {*drawn} == {dropout}
+
+
+def test_what_is_not_lora_alone_is_refused(place, tmp_path, word_tokenizer):
+    wider = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"], task_type="CAUSAL_LM")
+    policy = get_peft_model(AutoModelForCausalLM.from_pretrained(place / "base"), wider)
+    policy.save_pretrained(tmp_path / "wide")
+    word_tokenizer.save_pretrained(tmp_path / "wide")
+    with pytest.raises(UserError, match=r"also holds .*lm_head"):
+        models.trainable(models.load(tmp_path / "wide"), {"r": 0, "continue": True, "dropout": 0.0}, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["model.path=base"], "/base' is the folder of none"),
+        (["model.path=RUN", "model.lora.r=3"], "goes on with its rank 2; leave model.lora.r out"),
+        (["model.path=RUN", "model.lora.continue=1"], "must be true or false"),
+        (["model.path=RUN", "start=average"], "so no adapter (model.lora.continue=true) can be trained"),
+    ],
+)
+def test_bad_input_is_one_sentence(place, runs, command_line, given, says):
+    words = [word.replace("RUN", str(runs[0] / "model")) for word in given]
+    done = command_line.run(place, *GOES_ON, *words, XRIGHT_CACHE="cache")
+    assert done.returncode == 2
+    assert says in done.stderr
