@@ -32,7 +32,7 @@ MAY = {
     "strategies": {"strategies", "errors"},
     "starts": {"starts", "strategies", "models", "errors", "pipeline.stages"},  # of the stages their type
     "optim": {"errors"},
-    "tracking": {"tracking", "objectives", "metrics", "config.build", "machine", "errors"},
+    "tracking": {"tracking", "objectives", "metrics", "config.build", "config.dotted", "machine", "errors"},
     "callbacks": {
         *("callbacks", "tracking", "objectives", "metrics", "evaluation.generate", "data.control"),
         *("machine", "errors"),

@@ -82,6 +82,8 @@ class Checkpoint(Last):
         writing, last, previous = (self.folder / f"{name}.ckpt" for name in ("writing", "last", "previous"))
         trainer.save_checkpoint(writing)
         if is_first():
+            for logger in trainer.loggers:
+                logger.save()  # what it has gathered counts as logged
             files.sync_all(self.folder.parent)
             if last.exists():
                 _replace(last, previous)

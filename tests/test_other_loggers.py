@@ -1,0 +1,82 @@
+"""TensorBoard's event files and MLflow's database, read back: alone, beside W&B, and after a kill."""
+
+import json
+import logging
+import signal
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from xright.tracking.loggers import running
+
+EVENTS = {"_target_": "xright.tracking.tensorboard.Events"}
+
+
+def events(folder):
+    """{key: [(step, value)]} of a run's event files, as TensorBoard reads them."""
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    read = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    return {key: [(point.step, point.value) for point in read.Scalars(key)] for key in read.Tags()["scalars"]}
+
+
+def stored(folder, uri):
+    """{key: [(step, value)]} of a run in MLflow, and its parameters."""
+    from mlflow import MlflowClient
+
+    client, run_id = MlflowClient(uri), (folder / "mlflow_run_id").read_text()
+    run = client.get_run(run_id)
+    points = {key: client.get_metric_history(run_id, key) for key in run.data.metrics}
+    found = {key: sorted((point.step, point.value) for point in own) for key, own in points.items()}
+    return found, run.data.params
+
+
+def kept(folder):
+    """The same of W&B, by the file that its logger keeps; tables left out."""
+    found: dict = {}
+    for line in (folder / "wandb" / "history.jsonl").read_text().splitlines():
+        step, metrics = json.loads(line)
+        for key, value in metrics.items():
+            if not isinstance(value, dict):
+                found.setdefault(key, []).append((step, pytest.approx(value, rel=1e-6)))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["tensorboard", "mlflow"])
+def test_a_resumed_run_has_every_point_once(kind, tmp_path):
+    folder, uri = tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db"
+    folder.mkdir()
+    store = {"_target_": "xright.tracking.mlflow.mlflow_logger", "experiment": "study", "uri": uri}
+    for steps in ([1, 2, 3, 4], [3, 4, 5]):  # killed at 4, its checkpoint at 2
+        with running({kind: EVENTS if kind == "tensorboard" else store}, folder) as (logger,):
+            for step in steps:
+                logger.log_metrics({"loss": step / 8}, step=step)
+            logger.save()
+    found = events(folder) if kind == "tensorboard" else stored(folder, uri)[0]
+    assert found == {"loss": [(step, step / 8) for step in (1, 2, 3, 4, 5)]}
+
+
+@pytest.mark.slow
+def test_beside_wandb_and_after_a_kill(command_line, tmp_path):
+    about = {"XRIGHT_CACHE": str(tmp_path / "cache"), "WANDB_MODE": "offline"}
+    run = (
+        "debug=fast", "logger=[wandb,tensorboard,mlflow]", "name=study", "strategy=mix", "lam=0.3", "epochs=12",
+        "checkpoint_every=7",
+    )  # fmt: skip
+    job = command_line.start(tmp_path, *run, **about)
+    job.until(lambda: any(tmp_path.glob("runs/study/*/checkpoints/previous.ckpt")))
+    job.kill()
+    assert job.wait().returncode == -signal.SIGKILL
+    done = command_line.run(tmp_path, *run, **about)
+    assert done.returncode == 0, done.stderr
+    assert "mlflow" not in done.stderr.replace("mlflow.db", "").replace("mlflow]", "")  # it is not chatty
+    folder = tmp_path / done.stdout.splitlines()[-1]
+    expected = kept(folder)
+    timed = {key for key in expected if key.startswith(("time/", "device/"))}
+    in_mlflow, parameters = stored(folder, f"sqlite:///{tmp_path}/runs/mlflow.db")
+    assert parameters["lam"] == "0.3"
+    for found in (events(folder), in_mlflow):
+        assert found.keys() >= expected.keys() - timed
+        for key in expected.keys() - timed:
+            assert found[key] == expected[key], key
+            steps = [step for step, _ in found[key]]
+            assert steps == sorted({*steps}), key

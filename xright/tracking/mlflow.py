@@ -1,0 +1,42 @@
+"""MLflow: a run of it for each run folder, in a database beside the folders or on a server."""
+
+import logging
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import yaml
+from lightning.pytorch.loggers import MLFlowLogger
+
+from xright.config.dotted import flatten
+from xright.machine import files
+
+
+class Once(MLFlowLogger):
+    """Logs each key once per step: what a start that goes on logs again is the same to the bit, and is left out."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers at a step, those that MLflow does not have yet."""
+        super().log_metrics({key: value for key, value in metrics.items() if step not in self.steps(key)}, step)
+
+    @cache  # noqa: B019  one logger lives as long as its run
+    def steps(self, key: str) -> set[int]:
+        """The steps of a key that were there when this start began."""
+        return {point.step for point in self.experiment.get_metric_history(self.run_id, key)}
+
+
+def mlflow_logger(experiment: str, uri: str, save_dir: str) -> Once:
+    """The run of a folder: its id is kept in `<save_dir>/mlflow_run_id`, so that a resumed run goes on in it.
+
+    experiment: its name in MLflow. uri: of the tracking store. Parameters are the settings of `config.yaml`.
+    """
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it tells how it makes its tables
+    id_file, about = Path(save_dir) / "mlflow_run_id", Path(save_dir) / "config.yaml"
+    if id_file.exists():
+        return Once(experiment, tracking_uri=uri, run_id=id_file.read_text())
+    logger = Once(experiment, tracking_uri=uri, run_name=Path(save_dir).name)
+    if about.exists():
+        settings = flatten(yaml.safe_load(about.read_text(encoding="utf-8")))
+        logger.log_hyperparams({key: str(value) for key, value in settings.items()})
+    files.write(id_file, str(logger.run_id))
+    return logger
