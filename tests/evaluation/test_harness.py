@@ -16,6 +16,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 from xright import models
 from xright.data.templates import Template
 from xright.errors import UserError
+from xright.evaluation.any_task import AnyTask
 from xright.evaluation.harness import Harness
 from xright.evaluation.harness_tasks import definitions
 from xright.evaluation.subject import Subject
@@ -288,3 +289,58 @@ def test_without_the_harness(data, random_model, tokenizer, monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(UserError, match=r"mmlu needs lm-evaluation-harness; pip install 'xright\[evaluation\]'"):
         mmlu(data).check(subject_at(random_model, tokenizer))
+
+
+# --- tasks by their names alone ---
+
+# With p = 1 / V for each token the answer of the fewest tokens is the likeliest.
+WAYS = ["x", "a long way round"]
+ARC = [
+    {
+        "question": f"Which is {n}?",
+        "answerKey": key,
+        "choices": {"label": ["A", "B"], "text": ["x", "a long way round"]},
+    }
+    for n, key in enumerate("AAAB")
+]
+GSM = [{"question": f"What is {n} + 1?", "answer": f"One more.\n#### {n + 1}"} for n in range(3)]
+
+
+@pytest.fixture
+def rows_by_hand(tmp_path):
+    for name, rows in (("arc", ARC), ("gsm", GSM)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_multiple_choice_and_generation(rows_by_hand, data, tokenizer):
+    rows = {
+        "arc_easy": {"test": "arc.jsonl", "train": "arc.jsonl"},
+        "gsm8k": {"test": "gsm.jsonl", "train": "gsm.jsonl"},
+    }
+    task = AnyTask(["arc_easy", "gsm8k"], num_fewshot=1, data_dir=str(rows_by_hand), rows=rows)
+    subject = subject_at(rows_by_hand / "model", tokenizer, constant(tokenizer), max_length=300)
+    task.check(subject)
+    result = task.run(subject)
+    right = result.metrics["arc_easy.acc"]
+    assert (right.value, right.n, right.higher_is_better) == (0.75, 4, True)
+    assert right.low < 0.75 < right.high
+    assert result.metrics["gsm8k.exact_match"].value == 0
+    assert result.metrics["gsm8k.exact_match"].n == 3
+    assert result.details["arc_easy"]["other_metrics"].keys() == {"acc_norm"}
+    assert set(task.files()) == {"arc_easy.test", "arc_easy.train", "gsm8k.test", "gsm8k.train"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"tasks": "arc_easy"}, "must be a list"),
+        ({"tasks": ["arc_easy"], "rows": {"gsm8k": {"test": "gsm.jsonl"}}}, "names 'gsm8k'"),
+        ({"tasks": ["arc_eazy"]}, "no task 'arc_eazy'; did you mean one of these: .*arc_easy"),
+        ({"tasks": ["arc_easy"], "limit": 0}, "limit=0 of arc_easy"),
+        ({"tasks": ["gsm8k"], "rows": {"gsm8k": {"test": "gsm.jsonl"}}}, "lack the split 'train'"),
+    ],
+)
+def test_bad_tasks(rows_by_hand, random_model, tokenizer, given, says):
+    with pytest.raises(UserError, match=says):
+        AnyTask(**given | {"data_dir": str(rows_by_hand)}).check(subject_at(random_model, tokenizer))

@@ -8,6 +8,7 @@ The paper: MMLU 1-shot (the example is the subject's first development row), Hel
 """
 
 import copy
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,14 +20,15 @@ from xright.data.tokens import Tokens
 from xright.errors import UserError
 from xright.evaluation.harness_tasks import definitions, quiet
 from xright.evaluation.subject import Subject
-from xright.evaluation.task import Result, Task, share
+from xright.evaluation.task import Metric, Result, Task, share
 from xright.machine.told import told
 
 
 class Harness(Task):
-    """task: a task or group of the harness. definition: the folder below lm_eval/tasks that defines it (the index of
-    all takes long). num_fewshot: worked examples before each question. metric: what is compared between models, a
-    share of right answers; the harness's others are kept in the details. rows: {split: file of rows}, below
+    """task: a task or group of the harness. definition: the folder below lm_eval/tasks that defines it; null: it is
+    looked for, which takes long. num_fewshot: worked examples before each question; null: as many as the task is
+    defined with. metric: what is compared between models; null: the first that the task is defined with. The harness's
+    others are kept in the details. rows: {split: file of rows}, below
     `data_dir`; null, like data_dir: null, for the hub. Where a definition names a subset (MMLU's subjects), its rows
     are those with that `subject`. limit: the first rows of each subset only; null: all.
     """
@@ -34,9 +36,9 @@ class Harness(Task):
     def __init__(
         self,
         task: str,
-        definition: str,
-        num_fewshot: int,
-        metric: str = "acc",
+        definition: str | None = None,
+        num_fewshot: int | None = None,
+        metric: str | None = "acc",
         data_dir: str | None = None,
         rows: Mapping[str, str] | None = None,
         limit: int | None = None,
@@ -70,37 +72,53 @@ class Harness(Task):
             with told(f"the rows of {self.task} could not be used", "see data_dir= and rows="):
                 loaded = self._manager(folder).load([self.task])
             for task in loaded["tasks"].values():
-                self._check_metric(task)
-                task.set_config(key="num_fewshot", value=self.num_fewshot)
+                metric = self._known_metric(task)
+                if self.num_fewshot is not None:
+                    task.set_config(key="num_fewshot", value=self.num_fewshot)
                 task.set_fewshot_seed(seed=lm_eval.defaults.DEFAULT_OTHER_SEED)  # as its command line does
             model = _wrapped(subject, self.task)
-            found: Any = lm_eval.evaluate(model, loaded, limit=self.limit, bootstrap_iters=0, log_samples=False)
-        return self._result(found, model.cut)
+            found: Any = lm_eval.evaluate(model, loaded, limit=self.limit, bootstrap_iters=1000, log_samples=False)
+        return self._result(found, metric, model.cut)
 
     def _manager(self, folder: str) -> Any:
         return definitions(self.task, self.definition, self.rows, self.num_fewshot, folder=Path(folder))
 
-    def _check_metric(self, task: Any) -> None:
-        known = [metric["metric"] for metric in task.get_config("metric_list")]
-        if self.metric not in known:
+    def _known_metric(self, task: Any) -> str:
+        known = [str(metric["metric"]) for metric in task.get_config("metric_list")]
+        if self.metric not in (*known, None):
             raise UserError(f"metric={self.metric!r} of {self.task} is unknown; it has {', '.join(known)}.")
+        return self.metric or known[0]
 
-    def _result(self, found: Mapping[str, Any], cut: int) -> Result:
+    def _result(self, found: Mapping[str, Any], metric: str, cut: int) -> Result:
         counts = {name: count["effective"] for name, count in found["n-samples"].items()}
+        own, better = found["results"][self.task], found["higher_is_better"].get(self.task, {})
         metrics = {
-            name: replace(share(round(value * sum(counts.values())), sum(counts.values()), True), value=value)
-            for name, value in _values(found["results"][self.task]).items()
+            name: _metric(value, _errors(own)[name], n=sum(counts.values()), higher=better.get(name, True))
+            for name, value in _values(own).items()
         }
         details = {
             "by": f"lm-evaluation-harness {version('lm_eval')}",
-            "num_fewshot": self.num_fewshot,
+            "num_fewshot": found["n-shot"] if self.num_fewshot is None else self.num_fewshot,
             "versions": found["versions"],
             "cut_requests": cut,
             "groups": {name: _values(result) for name, result in found.get("groups", {}).items()},
             "parts": {name: {"n": n, **_values(found["results"][name])} for name, n in counts.items()},
-            "other_metrics": {name: vars(metric) for name, metric in metrics.items() if name != self.metric},
+            "other_metrics": {name: vars(one) for name, one in metrics.items() if name != metric},
         }
-        return Result({self.metric: metrics[self.metric]}, details)
+        return Result({metric: metrics[metric]}, details)
+
+
+def _metric(value: float, error: Any, n: int, higher: bool) -> Metric:
+    """With Wilson's interval where it is a share, else with that of the harness's standard error."""
+    if 0 <= value <= 1:
+        return replace(share(round(value * n), n, higher), value=value)
+    reach = 1.96 * error if isinstance(error, float) else math.nan
+    return Metric(value, n, value - reach, value + reach, higher_is_better=higher)
+
+
+def _errors(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The standard errors of `_values`."""
+    return {key: result.get(f"{key}_stderr,{filtered}") for key, _, filtered in (k.partition(",") for k in result)}
 
 
 def _values(result: Mapping[str, Any]) -> dict[str, float]:

@@ -9,6 +9,8 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ Row = Mapping[str, Any]
 SPLITS = ("training_split", "validation_split", "test_split")
 
 
-def definitions(task: str, definition: str, rows: Mapping[str, Path], num_fewshot: int, folder: Path) -> Any:
-    """The harness's TaskManager for a task that lm_eval/tasks/<definition> defines; `folder` then holds what it needs.
+def definitions(
+    task: str, definition: str | None, rows: Mapping[str, Path], num_fewshot: int | None, folder: Path
+) -> Any:
+    """The harness's TaskManager for a task that lm_eval/tasks/<definition> defines, or the folder in which it is found;
+    `folder` then holds what it needs. num_fewshot: None: the definition's.
 
     rows: {split: file}; none: those of the hub. UserError where the harness is not installed or has no such task, and
     where rows are missing.
@@ -32,8 +37,7 @@ def definitions(task: str, definition: str, rows: Mapping[str, Path], num_fewsho
     except ImportError as error:
         raise UserError(f"{task} needs lm-evaluation-harness; pip install 'xright[evaluation]'.") from error
     with quiet():
-        official = Path(tasks.__file__).parent / definition
-        # The index of all definitions takes 15 seconds.
+        official = _defining(task) if definition is None else Path(tasks.__file__).parent / definition
         index = tasks.TaskManager(include_path=official, include_defaults=False).task_index
         if task not in index:
             raise UserError(f"task={task!r} is not among those that lm_eval/tasks/{definition} defines.")
@@ -42,6 +46,20 @@ def definitions(task: str, definition: str, rows: Mapping[str, Path], num_fewsho
             for name in _leaves(index, task):
                 _write(folder, index[name].yaml_path, index[name].cfg, tables, num_fewshot=num_fewshot)
         return tasks.TaskManager(include_path=[official, folder], include_defaults=False)
+
+
+@cache
+def _defining(task: str) -> Path:
+    """The folder of the harness that defines a task. UserError where none does."""
+    from lm_eval import tasks
+
+    index = tasks.TaskManager().task_index  # of all definitions: 15 seconds
+    if task not in index:
+        near = ", ".join(get_close_matches(task, index, 3)) or "see `lm_eval --tasks list`"
+        raise UserError(f"lm-evaluation-harness has no task {task!r}; did you mean one of these: {near}?")
+    path = index[task].yaml_path
+    # A tag has no file of its own: that of a task that bears it.
+    return Path(path or index[sorted(index[task].tags)[0]].yaml_path).parent
 
 
 def _leaves(index: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -59,20 +77,26 @@ def _leaves(index: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def _write(
-    folder: Path, official: Path, config: Mapping[str, Any], tables: Mapping[str, Sequence[Row]], num_fewshot: int
+    folder: Path,
+    official: Path,
+    config: Mapping[str, Any],
+    tables: Mapping[str, Sequence[Row]],
+    num_fewshot: int | None,
 ) -> None:
     """The official definition but for its rows, which come from files written next to it. UserError if one is empty."""
     name, subset, files = config["task"], config.get("dataset_name"), {}
     for split, table in tables.items():
-        rows = [row for row in table if subset is None or row.get("subject") == subset]
+        divided = subset is not None and any("subject" in row for row in table)
+        rows = [row for row in table if not divided or row.get("subject") == subset]
         if not rows:
             raise UserError(f"rows.{split} of {name} hold no row whose subject is {subset!r}; complete them.")
         files[split] = str(folder / f"{name}.{split}.jsonl")
         Path(files[split]).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    changes: dict[str, Any] = {"include": str(official), "num_fewshot": num_fewshot, "dataset_path": "json"}
+    shots = config.get("num_fewshot") or 0 if num_fewshot is None else num_fewshot
+    changes: dict[str, Any] = {"include": str(official), "num_fewshot": shots, "dataset_path": "json"}
     changes |= {"dataset_name": None, "dataset_kwargs": {"data_files": files, "cache_dir": str(folder / "cache")}}
     needed = [config.get("test_split") or config.get("validation_split")]
-    needed += [config.get("fewshot_split") or config.get("training_split")] if num_fewshot else []
+    needed += [config.get("fewshot_split") or config.get("training_split")] if shots else []
     if absent := [split for split in needed if split not in files]:
         raise UserError(f"rows={sorted(files)} of {name} lack the split {absent[0]!r}; name a file for it.")
     changes |= {key: None for key in SPLITS if config.get(key) not in files}
