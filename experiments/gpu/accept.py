@@ -12,6 +12,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import platform
 import sys
 import time
 import traceback
@@ -29,12 +30,14 @@ from finding import ERROR, FAILS, HOLDS, SKIPPED, Finding, accepted
 from page import NAME, write
 from place import Place
 
+from xright import __version__
+
 CHECKS = {  # in this order, each with the seconds that it may take
     "layouts": 75, "mask": 75, "mask_memory": 20, "resume": 60, "look": 60, "steps": 130, "throughput": 110,
     "growth": 80,
 }  # fmt: skip
 TOTAL = 450  # seconds, of eight minutes
-LIBRARIES = ("xright", "torch", "transformers", "lightning", "peft", "trl", "liger-kernel")
+LIBRARIES = ("torch", "transformers", "lightning", "peft", "trl", "liger-kernel")
 HEAVY = ["torch", "lightning", "transformers", "peft", "xright.training.fit", "matplotlib.figure"]
 
 
@@ -122,7 +125,7 @@ def speak(name: str, place: Place, file: Path) -> None:
 
 def versions() -> dict[str, str]:
     """Of what decides the numbers; what is not installed is left out."""
-    found = {"python": ".".join(map(str, sys.version_info[:3])), "CUDA": torch.version.cuda or "none"}
+    found = {"xright": __version__, "python": platform.python_version(), "CUDA": torch.version.cuda or "none"}
     for name in LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)

@@ -26,6 +26,7 @@ from xright.training.module import JointModule
 
 STREAM = {"dpo": "preference", "sft": "sft"}
 BETA = 0.1
+HALF = {"dpo": 0.5, "sft": 0.5}  # λ
 OBJECTIVES: Mapping[str, Objective] = {"dpo": DPO(BETA), "sft": SFT()}
 # So small that no weight moves, though every update is computed: all steps see one function, and losses compare.
 STILL = Optim(lr=1e-12)

@@ -66,18 +66,21 @@ class Shape:
         attention = 4 * self.hidden * self.layers * work.pairs
         return (2 if self.lora else 3) * weights + 3 * attention
 
-    def policy(self, device: str, noise: float = 0.0, longest: int = 4096) -> nn.Module:
-        """Built on the device, the same weights each time; noise: on each that is trained, so that it is not its own
-        reference, and that an adapter is not at its start, where half of it has no gradient."""
-        torch.manual_seed(0)
-        config = LlamaConfig(
+    def config(self, longest: int = 4096) -> LlamaConfig:
+        """For rows of so many tokens at most."""
+        return LlamaConfig(
             vocab_size=self.vocabulary, hidden_size=self.hidden, intermediate_size=self.intermediate,
             num_hidden_layers=self.layers, num_attention_heads=self.heads, num_key_value_heads=self.key_values,
             tie_word_embeddings=self.tied, max_position_embeddings=longest, bos_token_id=0, eos_token_id=0,
         )  # fmt: skip
+
+    def policy(self, device: str, noise: float = 0.0, longest: int = 4096) -> nn.Module:
+        """Built on the device, the same weights each time; noise: on each that is trained, so that it is not its own
+        reference, and that an adapter is not at its start, where half of it has no gradient."""
+        torch.manual_seed(0)
         dtype = torch.bfloat16 if self.lora and device == "cuda" else torch.float32
         with torch.device(device):
-            model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+            model: Any = AutoModelForCausalLM.from_config(self.config(longest), dtype=dtype)
         assert is_tied(model) == self.tied
         policy = trainable(model, LORA if self.lora else FULL, gradient_checkpointing=False, seed=0)
         with torch.no_grad():

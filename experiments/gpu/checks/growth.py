@@ -11,6 +11,7 @@ from finding import Line, Said, at_most, skipped
 from ours import NOISE, WARM, Lengths, draw_rounds
 from place import Measured, Place
 from shapes import M135, TINY, Shape, distinct
+from torch._dynamo.utils import counters
 
 from xright.strategies import Only
 
@@ -18,6 +19,7 @@ LONGEST = (512, 2048, 8192, 16384, 32768)
 # Of a step's memory above the model, from one length to the next, over how many times more tokens there are: attention
 # keeps a line's tokens, and would keep their pairs if there were a dense mask.
 GROWTH = 1.2
+GRAPHS = 8  # after which torch compiles no more, and attention would take a dense mask
 
 
 def check(place: Place) -> Iterator[Said]:
@@ -35,7 +37,10 @@ def check(place: Place) -> Iterator[Said]:
         yield Line("growth", values)
         if (one := found["xright"]) and one.above_gb:
             seen.append((tokens, one.above_gb))
-    if not place.is_gpu:
+    if place.is_gpu:
+        graphs = counters["stats"]["unique_graphs"]
+        yield at_most("graphs of attention that were compiled, for lines of all these lengths", graphs, GRAPHS)
+    else:
         yield skipped("a step's memory grows as its tokens do", "peak memory is read off the CUDA allocator")
     for (tokens, before), (more, after) in pairwise(seen):
         what = f"memory of a step of {more:,.0f} tokens over one of {tokens:,.0f}, as often as tokens"

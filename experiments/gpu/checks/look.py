@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 from finding import Said, at_most
-from ours import NOISE, OBJECTIVES, STREAM, Lengths, draw_rounds, steps
+from ours import HALF, NOISE, OBJECTIVES, STREAM, Lengths, draw_rounds, steps
 from place import Place
 from shapes import SMALL, TINY
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from xright.forward.rounding import relative, rounding
 from xright.objectives import Objective
 from xright.optim import Optim
 from xright.strategies import MAXRIGHT, Only
-from xright.theory.problems import trade_off
 
 # Plain descent: AdamW's first step is the sign of the gradient, where rounding decides about what is near zero.
 DESCENT = Optim(lr=0.1, optimizer=partial(torch.optim.SGD), clip=None)
@@ -57,7 +56,7 @@ def check(place: Place) -> Iterator[Said]:
         optima = {"dpo": 0.0, "sft": 0.0} | {winner: -1e3}
         for look, forwards in (("grad", 2), ("no_grad", 3)):
             policy, counted = shape.policy(place.device, NOISE), {n: Counted(o) for n, o in OBJECTIVES.items()}
-            watch = run(policy, rule=MAXRIGHT(trade_off(0.5), optima, k=1), look=look, objectives=counted)
+            watch = run(policy, rule=MAXRIGHT(HALF, optima, k=1), look=look, objectives=counted)
             (seen,) = watch.outputs
             what = f"{winner.upper()} is behind, look={look}"
             yield at_most(f"{what}: steps that went elsewhere", int(seen["weights"] != {winner: 1.0}), 0)

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from finding import Line, Said, at_most
-from ours import NOISE, OBJECTIVES, Lengths, draw_rounds
+from ours import HALF, NOISE, OBJECTIVES, Lengths, draw_rounds
 from place import Place
 from shapes import SMALL, TINY, Shape
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ from xright.data.rows import Rows
 from xright.forward.rounding import relative
 from xright.optim import Optim
 from xright.strategies import MAXRIGHT
-from xright.theory.problems import trade_off
 from xright.training.checkpoint import Checkpoint
 from xright.training.fit import Plan, train
 
@@ -68,14 +67,14 @@ def trained(place: Place, shape: Shape, folder: Path, *callbacks: L.Callback) ->
     """The weights after all steps, from wherever a checkpoint in the folder left them."""
     rounds = draw_rounds(Lengths(40 if place.quick else 400, sft=4, pairs=3), shape.vocabulary, 4)
     streams = {stream: Rows.of(row for rows in rounds for row in rows[stream]) for stream in rounds[0]}
-    rule = MAXRIGHT(trade_off(0.5), {"dpo": 0.0, "sft": 0.0}, k=3)
+    rule = MAXRIGHT(HALF, {"dpo": 0.0, "sft": 0.0}, k=3)
     plan = Plan(
         "accept", OBJECTIVES, streams, {"sft": 4, "preference": 3}, schedule=[(rule, STEPS)], optim=Optim(lr=1e-3),
         seed=0, folder=folder,
     )  # fmt: skip
     loop = LoopSettings(
-        trainer=place.trainer("32-true", bar=True), eval_every=10**9, eval_batch_size=8, checkpoint_every=SAVED, layout="packed",
-        look="auto", micro_batch=None,
+        trainer=place.trainer("32-true", bar=True), eval_every=10**9, eval_batch_size=8, checkpoint_every=SAVED,
+        layout="packed", look="auto", micro_batch=None,
     )  # fmt: skip
     policy = shape.policy(place.device, NOISE)
     checkpoint = Checkpoint(folder / "checkpoints", SAVED, identity="accept")

@@ -11,22 +11,21 @@ import padded
 import torch
 import trl_rival
 from finding import Finding, Line, Said, at_least, at_most, skipped
-from ours import NOISE, STREAM, WARM, Lengths, Round, draw_rounds
+from ours import HALF, NOISE, STREAM, WARM, Lengths, Round, draw_rounds
 from place import Measured, Place
 from shapes import M135, TINY, Shape
 
 from xright.pipeline.reference import reference_logps
 from xright.strategies import ALRIGHT, MAXRIGHT, Mix, Only, Selector
-from xright.theory.problems import trade_off
 
 AHEAD = {"dpo": 0.0, "sft": -1e9}  # optima that leave SFT far behind: it is always picked
 RULES: dict[str, Selector] = {
     "SFT": Only("sft"),
     "DPO": Only("dpo"),
-    "Mix": Mix(trade_off(0.5)),
-    "ALRIGHT": ALRIGHT(trade_off(0.5), seed=0),
-    "MAXRIGHT, each step looks": MAXRIGHT(trade_off(0.5), AHEAD, k=1),
-    "MAXRIGHT, between looks": MAXRIGHT(trade_off(0.5), AHEAD, k=10**6),
+    "Mix": Mix(HALF),
+    "ALRIGHT": ALRIGHT(HALF, seed=0),
+    "MAXRIGHT, each step looks": MAXRIGHT(HALF, AHEAD, k=1),
+    "MAXRIGHT, between looks": MAXRIGHT(HALF, AHEAD, k=10**6),
 }
 RIVALS = ("padded", *trl_rival.KERNELS)
 LOSSES = {"32-true": 1e-4, "bf16-mixed": 2e-2}  # how far losses of the same rows may be apart
