@@ -26,14 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from finding import ERROR, FAILS, HOLDS, SKIPPED, Finding, accepted
+from finding import ERROR, FAILS, HOLDS, SKIPPED, Finding, accepted, failed
 from page import NAME, write
 from place import Place
 
 from xright import __version__
 
 CHECKS = {  # in this order, each with the seconds that it may take
-    "layouts": 75, "mask": 75, "mask_memory": 20, "resume": 60, "look": 60, "steps": 130, "throughput": 110,
+    "layouts": 75, "mask": 75, "mask_memory": 20, "resume": 60, "look": 60, "steps": 130, "throughput": 160,
     "growth": 80,
 }  # fmt: skip
 TOTAL = 450  # seconds, of eight minutes
@@ -118,8 +118,7 @@ def speak(name: str, place: Place, file: Path) -> None:
                 lines.flush()
         except BaseException as error:
             traceback.print_exc()
-            why = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
-            lines.write(json.dumps(asdict(Finding(name, ERROR, why=why))) + "\n")
+            lines.write(json.dumps(asdict(failed(name, error))) + "\n")
             sys.exit(1)
 
 

@@ -52,6 +52,12 @@ def skipped(what: str, why: str) -> Finding:
     return Finding(what, SKIPPED, why=why)
 
 
+def failed(what: str, error: BaseException) -> Finding:
+    """It raised where it should not have: the first line of what it said."""
+    said = (str(error).strip().splitlines() or [""])[0][:200]
+    return Finding(what, ERROR, why=f"{type(error).__name__}: {said}")
+
+
 def accepted(verdicts: Sequence[str]) -> bool:
     """Whether something was asked, all of it holds, and nothing went wrong.
 

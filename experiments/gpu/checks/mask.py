@@ -16,7 +16,7 @@ from xright.forward.rounding import relative, rounding
 from xright.forward.trie import share
 
 HEADS, KEY_VALUES, SIZE = 6, 2, 64  # grouped queries, as SmolLM2 and Llama 3 have them
-BOUNDS = {torch.float32: rounding(torch.float32, 1, SIZE), torch.bfloat16: rounding(torch.bfloat16, 1, SIZE)}
+DTYPES = (torch.float32, torch.bfloat16)
 SEQUENCES = [  # shared over several blocks, a branch of a branch, a short one alone, many behind one prompt
     [*[1] * 300, *[2] * 90], [*[1] * 300, *[2] * 20, *[3] * 300], [*[1] * 30, *[4] * 150], [5] * 7,
     *([*[6] * 140, number] for number in range(7, 157)),
@@ -35,8 +35,11 @@ def check(place: Place) -> Iterator[Said]:
         rule = create_mask(mask.mask_mod, 1, 1, len(line), len(line), place.device)[0, 0]
         yield at_most(f"the mask's rule{of}: pairs of tokens that differ", int((rule != seen).sum()), 0)
         yield at_most(f"the mask's blocks{of}: pairs left out or let in", wrong_pairs(mask, seen), 0)
-        for dtype, bound in BOUNDS.items():
-            name = str(dtype).removeprefix("torch.")
+        for dtype in DTYPES:
+            name, bound = (
+                str(dtype).removeprefix("torch."),
+                rounding(dtype, layers=1, width=len(line)),
+            )  # sums over keys
             found, expected = (results(kind, dtype, seen, (branches, window)) for kind in (ours, brute_force))
             for what, one, other in zip(("output", "gradient"), found, expected, strict=True):
                 kernel = "FlexAttention" if place.is_gpu else "attention branch by branch"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import ours
 import torch
 from checks.steps import forget
-from finding import Line, Said, at_least, skipped
+from finding import Line, Said, at_least, failed, skipped
 from ours import NOISE, STREAM, WARM, Lengths, draw_rounds
 from place import Place
 from shapes import B1, B8, M135, TINY, Shape, distinct, everything
@@ -32,23 +32,32 @@ def check(place: Place) -> Iterator[Said]:
             yield skipped(f"{shape.name} shape", f"weights and moments take {needs:.0f} GB and {has:.0f} GB are free")
             continue
         for objective in STREAM:
-            lengths = Lengths(40, sft=4, pairs=2) if place.quick else LENGTHS
-            while (line := row(place, shape, objective, lengths, peaks=(measured, sheet))) is None:
-                forget()
-                lengths = replace(lengths, sft=lengths.sft // 2, pairs=lengths.pairs // 2)
-                if not lengths.pairs:
-                    break
-            forget()
-            if line is None:
-                yield skipped(f"{shape.name} shape, {objective.upper()}", "one pair's step does not fit the device")
+            name = f"{shape.name} shape, {objective.upper()}"
+            try:
+                line = fitting(place, shape, objective, peaks=(measured, sheet))
+            except Exception as error:  # the other shapes may do
+                yield failed(name, error)
                 continue
-            yield line
-            if shape is B8:
-                best = max(best, line.values["MFU, distinct"] or 0.0)
+            finally:
+                forget()
+            yield line or skipped(name, "one pair's step does not fit the device")
+            if line and shape is B8:
+                best = max(best, line.values["MFU, distinct"])
     if "H200" in place.name and not place.quick:
         yield at_least("MFU of the 8B shape on distinct tokens, its better objective", best, MFU_BAR)
     else:
         yield skipped("MFU of the 8B shape", f"the bar of {MFU_BAR:.0%} is for an H200, and this is {place.name}")
+
+
+def fitting(place: Place, shape: Shape, objective: str, *, peaks: tuple[float, float | None]) -> Line | None:
+    """A line of the table, of as many rows as fit; None where not even a pair does."""
+    lengths = Lengths(40, sft=4, pairs=2) if place.quick else LENGTHS
+    while lengths.pairs:
+        if line := row(place, shape, objective, lengths, peaks=peaks):
+            return line
+        forget()
+        lengths = replace(lengths, sft=lengths.sft // 2, pairs=lengths.pairs // 2)
+    return None
 
 
 def row(
