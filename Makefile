@@ -106,6 +106,9 @@ step-times: .venv/run  ## experiments/step_times: what a step of each method tak
 bench: .venv/dev  ## experiments/speed: our steps against the usual ones, TRL's and the limit; a quarter of an hour
 	$(BIN)/python experiments/speed/run.py
 
+accept-gpu: .venv/run  ## experiments/gpu: does it hold on this machine's GPU, and how fast? Eight minutes, into report/gpu
+	$(BIN)/python experiments/gpu/accept.py report/gpu
+
 trie: .venv/dev  ## experiments/speed/trie.md: what it buys that rows begin alike, on SmolLM2 (XRIGHT_DATA=folder)
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/speed/trie.py models/smollm2
 

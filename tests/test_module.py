@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from xright import models
 from xright.config.settings import LoopSettings
@@ -504,3 +505,34 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(fit, adapter, tmp_
     assert len(seen.outputs) == 6
     assert [o["losses"] for o in rest.outputs] == [o["losses"] for o in seen.outputs[stop:]]
     assert difference(whole, resumed) == 0
+
+
+class Reads(TorchDispatchMode):
+    """Counts scalars that are read one by one, each of which would wait for a GPU."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize(
+    "rule", [Mix(trade_off(0.5)), MAXRIGHT(trade_off(0.5), {"sft": 0.0, "dpo": 0.0}, k=1)], ids=repr
+)
+@pytest.mark.parametrize("look", ["grad", "no_grad"])
+def test_a_step_reads_its_losses_in_one_go(fit, rule, look, monkeypatch):
+    steps, inside = [], JointModule.training_step
+
+    def counted(self, batch, batch_idx):
+        with Reads() as reads:
+            found = inside(self, batch, batch_idx)
+        steps.append(reads.count)
+        return found
+
+    monkeypatch.setattr(JointModule, "training_step", counted)
+    fit(rule, look=look, eval_every=1, micro_batch=2, layout="packed")  # padded, transformers reads its mask
+    assert steps == [0, 0, 0]
+    with Reads() as reads:
+        float(torch.ones(()))
+    assert reads.count == 1  # it would have been seen

@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch._dynamo.testing import CompileCounter
 from torch.nn.attention.flex_attention import create_mask, flex_attention
 
 from xright.forward import trie
-from xright.forward.attention import by_branch
+from xright.forward.attention import by_block, by_branch
 from xright.forward.block_mask import BLOCK, block_mask
+from xright.forward.rounding import relative, rounding
 from xright.forward.trie import LEAST, Branch, pieces, share, spans
 
 CPU = torch.device("cpu")
@@ -188,6 +190,26 @@ def test_flex_attentions_forward(window):
     """All that a CPU can do of it: it has no backward there."""
     line, branches, _ = share([[*[1] * 12, 2, 3], [*[1] * 12, 4], [*[5] * 150, 1], [*[5] * 150, 2]])
     query, key, value = (tensor.detach() for tensor in heads(len(line), key_value_heads=2))
-    mask = block_mask(branches, window, CPU)
-    found = flex_attention(query, key, value, block_mask=mask, enable_gqa=True)
-    torch.testing.assert_close(found.transpose(1, 2), by_branch(query, key, value, branches, window=window))
+    expected = by_branch(query, key, value, branches, window=window)
+    torch.testing.assert_close(by_block(query, key, value, branches, window=window), expected)
+    query, key, value = query.float(), key.float(), value.bfloat16()  # as they come from a model under autocast
+    with torch.autocast("cpu", torch.bfloat16):
+        found = by_block(query, key, value, branches, window=window)
+    assert found.dtype == torch.bfloat16
+    assert relative(found, expected) <= rounding(torch.bfloat16, layers=1, width=6)
+
+
+def test_a_new_line_each_step_compiles_nothing_anew():
+    """One graph for lines of any length and branching; on a GPU each more would cost some ten seconds."""
+    counted = CompileCounter()
+    kernel = torch.compile(flex_attention, backend=counted, dynamic=True)
+    for tokens in (
+        700,
+        450,
+        129,
+        300,
+    ):  # 9 blocks first: what is equal then is taken to stay so
+        _, branches, _ = share([[*[1] * tokens, 2, 3], [*[1] * tokens, 4], [5] * (tokens // 2)])
+        query, key, value = (tensor.detach() for tensor in heads(sum(own for _, own in branches), key_value_heads=2))
+        by_block(query, key, value, branches, kernel=kernel)
+    assert counted.frame_count == 1

@@ -365,3 +365,10 @@ def test_sums_of_thousands_of_nats_are_accurate(layout, lora, family):
     assert ((found - exact).abs() <= 5e-6 * exact.abs()).all()  # a tenth of what is asked for
     off = ((found[0] - found[1]) - (exact[0] - exact[1])).abs()
     assert off <= 1e-3
+
+
+@pytest.mark.parametrize(("device", "words"), [("cpu", 2**20 // 8192), ("meta", 2**26 // 8192)])
+def test_a_gpu_gets_larger_tiles_than_a_processors_cache_holds(device, words):
+    """8,192 tokens and 50,304 words: 393 tiles for a cache, 7 for a device that waits for each launch."""
+    assert logprobs._width(torch.empty(8192, 1, device=device)) == words
+    assert logprobs.chunk(torch.device(device)) // 50304 == {"cpu": 83, "meta": 1334}[device]

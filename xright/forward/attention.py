@@ -12,7 +12,7 @@ rule goes to FlexAttention as a mask (`block_mask.py`).
 Shapes: H heads, K key-value heads, T tokens of the line, E head size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -64,9 +64,7 @@ def attention(
     if query.device.type == "cuda":
         if dropout:
             raise ValueError("packed attention on a GPU has no dropout; set the model's attention_dropout to 0")
-        mask = block_mask(tuple(branches), window, query.device)
-        output = _compiled()(query, key, value, block_mask=mask, scale=scale, enable_gqa=key.shape[1] != query.shape[1])
-        return output.transpose(1, 2).contiguous(), None
+        return by_block(query, key, value, branches, scale=scale, window=window, kernel=_compiled()), None
     return by_branch(query, key, value, branches, scale=scale, window=window, dropout=dropout), None
 
 
@@ -92,6 +90,28 @@ def by_branch(
         output = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask, is_causal=plain, **options)
         outputs.append(output.transpose(1, 2))
     return torch.cat(outputs, 1)
+
+
+def by_block(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    branches: Sequence[Branch],
+    scale: float | None = None,
+    window: int | None = None,
+    kernel: Callable = flex_attention,
+) -> Tensor:
+    """The whole line at once, by FlexAttention, as it is or compiled; (1, H, T, E) in, (1, T, H, E) out."""
+    if torch.is_autocast_enabled(
+        query.device.type
+    ):  # rotary embeddings leave queries and keys, but not values, in fp32
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = (each.to(dtype) for each in (query, key, value))
+    options: dict[str, Any] = {"scale": scale, "enable_gqa": key.shape[1] != query.shape[1]}
+    # Else lines of fewer than 128 tokens, as the layout's probe is one, would be computed by another kernel.
+    options["kernel_options"] = {"FORCE_USE_FLEX_ATTENTION": True}
+    output = kernel(query, key, value, block_mask=block_mask(tuple(branches), window, query.device), **options)
+    return output.transpose(1, 2).contiguous()
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

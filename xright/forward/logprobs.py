@@ -7,7 +7,7 @@ whatever the model's dtype; the logits of all tokens never exist at once.
 - A frozen head (LoRA): ∂log p_t/∂h_t = W[y_t] − softmax(z_t)·W does not depend on what comes after, so it is taken in
   the forward, piece by piece, and the backward is one multiplication.
 - A trainable head computes its logits once more in the backward, a tile of the vocabulary at a time, where both
-  gradients of the tile are taken; what fits into CHUNK is kept instead.
+  gradients of the tile are taken; what fits into a `chunk` is kept instead.
 
 Shapes: S sequences, N response tokens in all, D hidden size, V vocabulary; L × T the batch's token grid.
 """
@@ -25,7 +25,8 @@ from xright.forward.batch import Batch, widest
 from xright.models.sharding import language_model, with_weights
 
 CHUNK = 2**22  # logits that exist at once; 16 MiB each for the logits, their softmax and its gradient
-TILE = 2**20  # of these where the head is a matrix: 4 MiB
+TILE = 2**20  # of these where the head is a matrix: 4 MiB, which a processor's cache holds
+ON_GPU = 2**26  # of either, where a few large products keep the device busy and small ones wait for their launch
 PACKED = "packed"  # the name of packed attention in transformers
 
 
@@ -37,9 +38,11 @@ def response_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -> tupl
     two answers of 5,000 tokens is some nats between numbers of −50,000, where fp32 counts in steps of .004 and, adding
     one token after the other, is off by a quarter of a nat.
     """
+    device = batch.token_N.device
+    # Before the forward, and without a wait: made on the device after it, they would wait for all of it.
+    lengths_S = torch.tensor(batch.lengths, dtype=widest(device)).to(device, non_blocking=True)
     logps_N = response_token_logps(policy, batch, **to_attention)
-    logps_S = logps_N.new_zeros(len(batch.lengths)).index_add(0, batch.sequence_N, logps_N)
-    return logps_S, torch.tensor(batch.lengths, dtype=logps_S.dtype, device=logps_S.device)
+    return logps_N.new_zeros(len(batch.lengths)).index_add(0, batch.sequence_N, logps_N), lengths_S
 
 
 def response_token_logps(policy: nn.Module, batch: Batch, **to_attention: Any) -> Tensor:
@@ -83,14 +86,14 @@ def token_logps(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
 
 
 def chunked_logps(policy: nn.Module, hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
-    """log softmax(head(hidden))[token], (N,), fp32, with at most CHUNK logits at a time."""
-    _, head = backbone_and_head(policy)
+    """log softmax(head(hidden))[token], (N,), fp32, with at most `chunk` logits at a time."""
+    (_, head), device = backbone_and_head(policy), hidden_ND.device
     output: Any = language_model(policy).get_output_embeddings()
     frozen = torch.is_grad_enabled() and not any(parameter.requires_grad for parameter in output.parameters())
-    rows = max(1, CHUNK // output.weight.shape[0])
+    rows = max(1, chunk(device) // output.weight.shape[0])
     if frozen:
         return _FrozenHead.apply(hidden_ND, tokens_N, head, rows)
-    if torch.is_grad_enabled() and type(head) is nn.Linear and len(tokens_N) * len(head.weight) > TILE:
+    if torch.is_grad_enabled() and type(head) is nn.Linear and len(tokens_N) * len(head.weight) > _tile(device):
         return _TrainedHead.apply(hidden_ND, tokens_N, head.weight, head.bias)
     chunks = list(zip(hidden_ND.split(rows), tokens_N.split(rows), strict=True))
     if not torch.is_grad_enabled():
@@ -153,23 +156,21 @@ class _TrainedHead(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, tokens_N: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
-        width, kept, own = _width(hidden_ND), list[Tensor](), list[tuple[Tensor, Tensor]]()
+        width, kept = _width(hidden_ND), list[Tensor]()
         norm_N1 = torch.full((len(hidden_ND), 1), -torch.inf, device=hidden_ND.device)
+        own_N1 = torch.zeros_like(norm_N1)
         for start in range(0, len(weight_VD), width):
             tile = slice(start, start + width)
             raw_NV = F.linear(hidden_ND, weight_VD[tile], None if bias_V is None else bias_V[tile])
             logits_NV = raw_NV.float()
             norm_N1 = torch.logaddexp(norm_N1, logits_NV.logsumexp(1, keepdim=True))
-            row, place = _mine(tokens_N, start, width)
-            own.append((row, logits_NV[row, place]))
-            if len(kept) < CHUNK // max(1, len(hidden_ND) * width):
+            mine_N1, place_N1 = _mine(tokens_N, start, logits_NV.shape[1])
+            own_N1 = torch.where(mine_N1, logits_NV.gather(1, place_N1), own_N1)
+            if len(kept) < chunk(hidden_ND.device) // max(1, len(hidden_ND) * width):
                 kept.append(raw_NV)
-        own_N = torch.zeros_like(norm_N1[:, 0])
-        for row, logits in own:
-            own_N[row] = logits
         ctx.save_for_backward(*(hidden_ND, tokens_N, weight_VD, bias_V, norm_N1))
         ctx.kept, ctx.dtype = kept, raw_NV.dtype
-        return own_N - norm_N1.squeeze(1)
+        return (own_N1 - norm_N1).squeeze(1)
 
     @staticmethod
     def backward(ctx: Any, upstream_N: Tensor) -> tuple[Tensor, None, Tensor, Tensor | None]:
@@ -186,8 +187,8 @@ class _TrainedHead(torch.autograd.Function):
             else:
                 raw_NV = F.linear(hidden, weight, None if bias_V is None else bias_V[tile].to(ctx.dtype))
             slope_NV = (raw_NV.float() - norm_N1).exp_().mul_(-upstream_N[:, None])
-            row, place = _mine(tokens_N, start, width)
-            slope_NV[row, place] += upstream_N[row]
+            mine_N1, place_N1 = _mine(tokens_N, start, slope_NV.shape[1])
+            slope_NV.scatter_add_(1, place_N1, (upstream_N[:, None] * mine_N1).to(slope_NV.dtype))
             if bias_grad is not None:
                 bias_grad[tile] = slope_NV.sum(0)
             slope_NV = slope_NV.to(ctx.dtype)
@@ -196,15 +197,25 @@ class _TrainedHead(torch.autograd.Function):
         return hidden_grad.to(hidden_ND.dtype), None, weight_grad, bias_grad
 
 
+def chunk(device: torch.device) -> int:
+    """Return how many logits may exist at once on a device."""
+    return CHUNK if device.type == "cpu" else ON_GPU
+
+
+def _tile(device: torch.device) -> int:
+    return TILE if device.type == "cpu" else ON_GPU
+
+
 def _width(hidden_ND: Tensor) -> int:
-    """Words of a tile of the vocabulary, so that its logits stay in the processor's cache."""
-    return max(64, TILE // max(1, len(hidden_ND)) // 64 * 64)
+    """Words of a tile of the vocabulary."""
+    return max(64, _tile(hidden_ND.device) // max(1, len(hidden_ND)) // 64 * 64)
 
 
 def _mine(tokens_N: Tensor, start: int, width: int) -> tuple[Tensor, Tensor]:
-    """The rows whose token is in a tile, and its places there."""
-    (row,) = ((tokens_N >= start) & (tokens_N < start + width)).nonzero(as_tuple=True)
-    return row, tokens_N[row] - start
+    """Whether each row's token is in a tile, and its place there or, if not, some place there; (N, 1) each. To ask
+    which rows they are would wait for a GPU in every tile."""
+    place_N1 = tokens_N[:, None] - start
+    return (place_N1 >= 0) & (place_N1 < width), place_N1.clamp(0, width - 1)
 
 
 def _of_any(head: Callable, hidden_ND: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xright.forward.batch import Batch
-from xright.forward.logprobs import CHUNK, backbone_and_head, hidden_states
+from xright.forward.logprobs import backbone_and_head, chunk, hidden_states
 from xright.models import evaluating
 from xright.objectives import Objective
 
@@ -44,14 +44,14 @@ def losses(policy: nn.Module, objective: Objective, prompts: Batches) -> Losses:
 def divergence(base: nn.Module, policy: nn.Module, batches: Batches) -> float:
     """KL(base ‖ policy) of the next token, in nats, averaged over all response tokens of the batches.
 
-    It is exact at each place: the whole vocabulary is summed over, CHUNK logits at a time.
+    It is exact at each place: the whole vocabulary is summed over, as many logits at a time as `logprobs.chunk` says.
     """
     total, count = 0.0, 0
     with evaluating(base), evaluating(policy):
         for batch in batches:
             hidden = [hidden_states(model, batch)[batch.line_N, batch.position_N] for model in (base, policy)]
             heads = [backbone_and_head(model)[1] for model in (base, policy)]
-            rows = max(1, CHUNK // heads[0](hidden[0][:1]).shape[-1])
+            rows = max(1, chunk(hidden[0].device) // heads[0](hidden[0][:1]).shape[-1])
             for ours, theirs in zip(*(one.split(rows) for one in hidden), strict=True):
                 p, q = (head(one).float().log_softmax(-1) for head, one in zip(heads, (ours, theirs), strict=True))
                 total += float((p.exp() * (p - q)).sum(dtype=torch.float64))

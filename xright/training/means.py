@@ -6,12 +6,13 @@ A mean of means would depend on how the rows were cut. Sums over ranks travel in
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
 
-from xright.forward.batch import Batch
+from xright.forward.batch import Batch, widest
 from xright.objectives import Objective
 
 Rows = Sequence[Any]
@@ -31,27 +32,52 @@ class Interrupted(Exception):
 
 
 class Totals:
-    """Σ ℓ and the sums of metrics, of one objective, on this rank; `means` divides by the size over all ranks."""
+    """Σ ℓ and the sums of metrics, of one objective, on this rank. They stay on their device until `means` asks: a step
+    that read each as it comes would wait for the device as often."""
 
     def __init__(self, losses: Iterable[torch.Tensor] = ()) -> None:
-        self.losses = [float(loss.detach()) for loss in losses]
+        self.losses = [loss.detach() for loss in losses]
         self.metrics: dict[str, Any] = {}
 
     def add(self, loss: torch.Tensor, metrics: Mapping[str, Any]) -> None:
         """Add the loss and metrics of one micro-batch."""
-        self.losses.append(float(loss.detach()))
+        self.losses.append(loss.detach())
         for key, value in metrics.items():
             self.metrics[key] = self.metrics.get(key, 0.0) + value
 
-    def means(
-        self, size: float, sum_over_ranks: Sum, name: str, step: int, rows: Rows
-    ) -> tuple[float, dict[str, float]]:
-        """f and metrics over all ranks; NonFinite where f is none. All ranks have the same metrics."""
-        sums = sum_over_ranks(math.fsum(self.losses), *(float(found) for found in self.metrics.values()))
-        value, *means = (total / size for total in sums)
+
+def means(
+    totals: Mapping[str, Totals], sizes: Mapping[str, float], rows: Mapping[str, Rows], sum_over_ranks: Sum, step: int
+) -> dict[str, tuple[float, dict[str, float]]]:
+    """f and metrics of each objective over all ranks, which have the same metrics: Σ divided by its size over all
+    ranks. One transfer from the device and one message between ranks, however many objectives there are.
+
+    Raises NonFinite, with its rows, for the first objective whose f is none.
+    """
+    if not totals:
+        return {}
+    read = iter(fetched([value for one in totals.values() for value in (*one.losses, *one.metrics.values())]))
+    own = []
+    for one in totals.values():
+        own += [math.fsum(islice(read, len(one.losses))), *islice(read, len(one.metrics))]
+    sums, found = iter(sum_over_ranks(*own)), {}
+    for name, one in totals.items():
+        value, *others = (total / sizes[name] for total in islice(sums, 1 + len(one.metrics)))
         if not math.isfinite(value):
-            raise NonFinite(name, step, rows)
-        return value, dict(zip(self.metrics, means, strict=True))
+            raise NonFinite(name, step, rows[name])
+        found[name] = value, dict(zip(one.metrics, others, strict=True))
+    return found
+
+
+def fetched(values: Sequence[Any]) -> list[float]:
+    """Scalars as Python floats; all that are tensors come from their device in one transfer.
+
+    >>> fetched([torch.tensor(0.5), 2, torch.tensor([3])])
+    [0.5, 2.0, 3.0]
+    """
+    tensors = [value.detach().to(widest(value.device)).reshape(()) for value in values if torch.is_tensor(value)]
+    read = iter(torch.stack(tensors).tolist() if tensors else ())
+    return [next(read) if torch.is_tensor(value) else float(value) for value in values]
 
 
 def summed(objective: Objective, policy: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -113,4 +139,5 @@ def exact_means(
     finally:
         policy.train()
     (size,) = sum_over_ranks(units)
-    return totals.means(size, sum_over_ranks, name, step, rows=[row for chunk in chunks for row in chunk])
+    rows = {name: [row for chunk in chunks for row in chunk]}
+    return means({name: totals}, {name: size}, rows, sum_over_ranks, step=step)[name]

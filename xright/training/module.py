@@ -23,7 +23,7 @@ from xright.strategies.schedule import Current, current
 from xright.training.agreed import Agreed
 from xright.training.dropout import seed_dropout
 from xright.training.gradients import Gradients, Means, check_finite
-from xright.training.means import Interrupted, Rows, Totals, anchored, exact_means, summed
+from xright.training.means import Interrupted, Rows, Totals, anchored, exact_means, means, summed
 from xright.training.part import Part, even, halfway, laid_out, micro_batches
 
 
@@ -87,18 +87,20 @@ class JointModule(Agreed):
         phase = current(self.schedule, step)
         rule, own_step = phase.rule, step - phase.start  # the rule counts from the start of its phase
         optimizer = self._begin_step(step, phase)
-        parts = {name: self._part(name, batch) for name in rule.looks(own_step)}
-        if parts:
-            rule.observe({name: self._look(part, step) for name, part in parts.items()})
+        if parts := {name: self._part(name, batch) for name in rule.looks(own_step)}:
+            rule.observe(self._look(parts, step))
         compared = rule.compares(own_step)
         weights = dict.fromkeys(compared, 1.0) or rule.weights(own_step)
-        losses, metrics, tokens = {}, {}, 0
+        totals, tokens = {}, 0
         gradients = Gradients(self.policy.parameters(), self.means, rule.tracks(own_step)) if compared else None
         *_, last = weights
         for name, weight in weights.items():
             part = parts[name] = parts.get(name) or self._part(name, batch, rule.halves and bool(compared))
-            losses[name], metrics[name] = self._backward(part, weight, step, name == last, gradients=gradients)
+            totals[name] = self._backward(part, weight, name == last, gradients)
             tokens += part.tokens
+        # The step's one wait for the device, before there is anything to clip: the update goes on beside what follows.
+        found = self._means(totals, parts, step)
+        losses, metrics = {n: loss for n, (loss, _) in found.items()}, {n: more for n, (_, more) in found.items()}
         if gradients:
             gramian = gradients.gramian(optimizer if rule.metric == "adam" else None, self.sum_over_ranks)
             check_finite(gramian, compared, step, {name: parts[name].rows for name in compared})
@@ -193,19 +195,20 @@ class JointModule(Agreed):
             name, rows, first + second, batches=batches, size=size, tokens=int(tokens), ends={len(first), len(batches)}
         )
 
-    def _look(self, part: Part, step: int) -> float:
-        """f of this step's rows, before the choice."""
-        if self.look == "no_grad" or (self.look == "auto" and len(part.batches) > 1):
-            return self._exact_means(part.name, part.chunks, step)[0]
-        part.forwards = [summed(self.objectives[part.name], self.policy, batch) for batch in part.batches]
-        totals = Totals(loss for loss, _ in part.forwards)
-        return self._means(totals, part, step)[0]
+    def _look(self, parts: Mapping[str, Part], step: int) -> dict[str, float]:
+        """Each f of this step's rows, before the choice."""
+        seen, totals = {}, {}
+        for name, part in parts.items():
+            if self.look == "no_grad" or (self.look == "auto" and len(part.batches) > 1):
+                seen[name] = self._exact_means(name, part.chunks, step)[0]
+            else:
+                part.forwards = [summed(self.objectives[name], self.policy, batch) for batch in part.batches]
+                totals[name] = Totals(loss for loss, _ in part.forwards)
+        return seen | {name: loss for name, (loss, _) in self._means(totals, parts, step).items()}
 
-    def _backward(
-        self, part: Part, weight: float, step: int, last: bool, gradients: Gradients | None
-    ) -> tuple[float, dict[str, float]]:
-        """Accumulate the gradient of weight × f over the step's micro-batches; (f, metrics). Ranks exchange gradients
-        once a step: in the last backward of its last objective; or else whenever one is whole and taken."""
+    def _backward(self, part: Part, weight: float, last: bool, gradients: Gradients | None) -> Totals:
+        """Accumulate the gradient of weight × f over the step's micro-batches. Ranks exchange gradients once a step: in
+        the last backward of its last objective; or else whenever one is whole and taken."""
         totals = Totals()
         for index, batch in enumerate(part.batches):
             objective = self.objectives[part.name]
@@ -218,10 +221,13 @@ class JointModule(Agreed):
             if gradients and whole:
                 gradients.take(part.name)
         part.forwards = None
-        return self._means(totals, part, step)
+        return totals
 
-    def _means(self, totals: Totals, part: Part, step: int) -> tuple[float, dict[str, float]]:
-        return totals.means(part.size, self.sum_over_ranks, part.name, step, rows=part.rows)
+    def _means(
+        self, totals: Mapping[str, Totals], parts: Mapping[str, Part], step: int
+    ) -> dict[str, tuple[float, dict[str, float]]]:
+        sizes, rows = ({name: getattr(parts[name], key) for name in totals} for key in ("size", "rows"))
+        return means(totals, sizes, rows, self.sum_over_ranks, step=step)
 
     def _exact_means(
         self, name: str, chunks: Sequence[Rows], step: int, asked_to_stop: Callable[[], bool] = lambda: False
