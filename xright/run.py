@@ -27,7 +27,7 @@ CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def main(cfg: DictConfig) -> float | None:
+def main(cfg: DictConfig) -> dict[str, Any] | None:
     """Run one job. Exit codes: 0 finished, 2 bad input, 75 asked to go and saved, 130 Ctrl-C, 1 anything else."""
     hydra_cfg = HydraConfig.get()
     # As a container: a list of Hydra's would resolve the interpolations that an override may hold.
@@ -41,10 +41,10 @@ def main(cfg: DictConfig) -> float | None:
     with importing():
         from xright.launch.finished import finished
     if run := finished(cfg, strategy, overrides):
-        folder, distance = run
+        folder, result = run
         logging.getLogger("xright").info("finished already: %s", folder)
         print(folder, flush=True)
-        return distance
+        return result
     with importing():
         from xright.launch.one_run import job
 
