@@ -100,7 +100,7 @@ def gaps(points: Mapping[float, Point]) -> list[tuple[float, float]]:
         (_rectangle(a, b) / whole / 4 if whole else 0.0, (left + right) / 2)
         for (left, a), (right, b) in pairwise(found)
     ]
-    return sorted(expected, reverse=True)
+    return sorted(expected, key=lambda found: -found[0])
 
 
 def _rectangle(a: Point, b: Point) -> float:
