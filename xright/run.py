@@ -8,6 +8,7 @@ if __name__ == "__main__":
 import logging
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,11 @@ def main(cfg: DictConfig) -> dict[str, Any] | None:
     return job(cfg, strategy, overrides, number or 0)
 
 
-def _refuse_null(argument: str) -> None:
-    """`logger=null` and the like, which Hydra meets with a traceback."""
+def _refuse(argument: str) -> None:
+    """`logger=null` and the like, which Hydra meets with a traceback, and a sweeper that is not installed."""
     group, _, option = argument.partition("=")
+    if argument == "hydra/sweeper=optuna" and not find_spec("optuna"):
+        raise UserError("hydra/sweeper=optuna needs hydra-optuna-sweeper: pip install 'xright[sweep]'")
     if option == "null" and (CONF / group).is_dir():
         options = ", ".join(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
         raise UserError(f"{argument}: a group cannot be null; leave it out, or choose one of {options}.")
@@ -65,7 +68,7 @@ if __name__ == "__main__":
     sys.argv = [arg[1:] if arg.startswith(("+debug=", "+experiment=")) else arg for arg in sys.argv]
     try:
         for arg in sys.argv[1:]:
-            _refuse_null(arg)
+            _refuse(arg)
         refuse_overrides(sys.argv[1:])
         os.environ["XRIGHT_CACHE"] = str(cache_root())  # for the yaml, and for whatever this starts elsewhere
     except UserError as error:

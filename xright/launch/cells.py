@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from xright.config.naming import run_path
 from xright.launch import worker
+from xright.launch.unfinished import Unfinished, table
 from xright.machine import preemption
 from xright.machine.importing import importing
 
@@ -30,21 +30,8 @@ log = logging.getLogger(__name__)
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 PLAIN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-Ends = Sequence[tuple[Sequence[str], "Unfinished | None"]]  # each cell's overrides, and what ended it before its time
-
 finished: dict[tuple[str, ...], tuple[str, dict[str, Any]]] = {}  # {overrides: (folder, result)} of such cells
-_ends: list[tuple[Sequence[str], "Unfinished | None"]] = []  # of this process's sweep
-
-
-class Unfinished(Exception):
-    """What ended a cell: the exit code of its job, the reason, and where to look (a run folder, a log)."""
-
-    def __init__(self, code: int, reason: str, where: Path | None = None) -> None:
-        super().__init__(code, reason, where)
-        self.code, self.reason, self.where = code, reason, where
-
-    def __str__(self) -> str:
-        return self.reason
+_ends: list[tuple[Sequence[str], Unfinished | None]] = []  # of this process's sweep
 
 
 def cell(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int) -> dict[str, Any] | None:
@@ -173,33 +160,6 @@ def value_of(result: Mapping[str, Any] | None, value: str) -> float | list[float
 def elsewhere(overrides: Sequence[str]) -> list[str]:
     """Those of Hydra's overrides that name more folders of yaml files: the cells are composed from these, too."""
     return [override for override in overrides if override.lstrip("+").startswith("hydra.searchpath=")]
-
-
-def table(ends: Ends) -> str:
-    """Return which cells did not finish (by the overrides in which cells differ), where to look, and why.
-
-    >>> ends = [(["seed=1", "lam=0.2"], None), (["seed=1", "lam=0.75"], Unfinished(2, "NaN.", Path("runs/a")))]
-    >>> print(table(ends).replace("; ", ";\\n"))
-    xright: 1 of 2 cells did not finish:
-      lam=0.75  runs/a  NaN.
-    The same command tries them again, and them alone, each from its last checkpoint where it has one;
-    a loss that became NaN after that one becomes NaN again: the message above says what to change.
-    """
-    shared = set.intersection(*(set(overrides) for overrides, _ in ends)) if len(ends) > 1 else set()
-    rows = [
-        (" ".join(x for x in overrides if x not in shared) or "(all alike)", str(end.where or "-"), end.reason)
-        for overrides, end in ends
-        if end
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    return "\n".join(
-        [
-            f"xright: {len(rows)} of {len(ends)} cells did not finish:",
-            *(f"  {cell:{widths[0]}}  {where:{widths[1]}}  {reason}" for cell, where, reason in rows),
-            "The same command tries them again, and them alone, each from its last checkpoint where it has one; a loss "
-            "that became NaN after that one becomes NaN again: the message above says what to change.",
-        ]
-    )
 
 
 def _told(overrides: Sequence[str]) -> JobReturn:

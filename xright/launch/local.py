@@ -19,6 +19,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 
 from xright.launch import cells, worker
+from xright.launch.unfinished import Unfinished
 from xright.machine.command import end
 
 _launcher: BasicLauncher | None = None  # in a place's process
@@ -102,4 +103,4 @@ def _returned(job: "Future[JobReturn]") -> JobReturn:
     try:
         return job.result()
     except BrokenProcessPool:
-        return JobReturn(status=JobStatus.FAILED, _return_value=cells.Unfinished(1, "the process that started it died"))
+        return JobReturn(status=JobStatus.FAILED, _return_value=Unfinished(1, "the process that started it died"))

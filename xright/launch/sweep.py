@@ -3,7 +3,6 @@ last would else be found hours later. What happens to its cells: `cells.py`."""
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ class CheckSweep(Callback):
         launcher, sweeper = config.hydra.launcher._target_, config.hydra.sweeper._target_
         _register(launcher, sweeper)
         if sweeper == OPTUNA:
-            _check_optuna(config)
+            _prepare_optuna(config)
         if batch := _known(sweeper, given["task"]):
             try:
                 name = config.hydra.job.config_name
@@ -155,15 +154,15 @@ def _check_alone(folder: Path, cell: str, seen: dict[Path, str]) -> None:
     seen[folder] = cell
 
 
-def _check_optuna(config: DictConfig) -> None:
-    """UserError's code for a search that could not go on by the same command, and for one without a value."""
-    if find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
-        end("hydra/sweeper=optuna needs hydra-optuna-sweeper: pip install 'xright[sweep]'")
+def _prepare_optuna(config: DictConfig) -> None:
+    """Draws by the run's seed where they have none: the same command makes the same trials, and finds what is finished.
+    Without optima there is nothing to look for."""
+    if config.optima is None:
+        end("hydra/sweeper=optuna looks for small gaps to the optima, and optima=null has none; give optima=auto.")
     sampler = config.hydra.sweeper.sampler
     if "seed" in sampler and sampler.seed is None:
-        end("hydra.sweeper.sampler.seed=null would draw other trials by the same command; give a number.")
-    if config.optima is None:
-        end("hydra/sweeper=optuna is told the ideal distance, which optima=null leaves unknown; give optima=auto.")
+        with flag_override(config, "readonly", False):
+            sampler.seed = config.seed
 
 
 def _register(launcher: str, sweeper: str) -> None:
