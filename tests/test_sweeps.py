@@ -148,7 +148,12 @@ def test_places_share_what_there_is(monkeypatch):
 
 @pytest.mark.parametrize(
     ("gpus", "jobs", "each", "sentence"),
-    [([], None, 1, "hydra.launcher.jobs=2"), (["0"], None, 2, "there are 1 GPUs"), ([], 0, 1, "at least 1")],
+    [
+        ([], None, 1, "hydra.launcher.jobs=2"),
+        (["0"], None, 2, "there are 1 GPUs"),
+        ([], 0, 1, "numbers from 1 on"),
+        ([], 1, "auto", "gpus_per_job=auto"),
+    ],
 )
 def test_what_no_place_can_be_made_of_is_told(gpus, jobs, each, sentence, capsys):
     with pytest.raises(SystemExit) as caught:

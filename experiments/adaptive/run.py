@@ -61,10 +61,8 @@ def world(seed: int, rule: str, jobs: int) -> dict:
     chosen = [(0.0, 1.0, *lams) for lams in combinations(inner, min(more, len(inner)))]
     row = {"seed": seed, "rule": rule, "runs": len(found), "lams": " ".join(f"{lam:g}" for lam in sorted(found))}
     row["steps"] = sum(one["steps"] for one in found.values()) / sum(one["steps"] for one in grid.values())
-    for corner, place in (
-        ("base", point(base)),
-        ("ends", np.max([point(grid[0.0]), point(grid[1.0])], axis=0).tolist()),
-    ):
+    ends = np.max([point(grid[0.0]), point(grid[1.0])], axis=0).tolist()
+    for corner, place in (("base", point(base)), ("ends", ends)):
         whole = volume(grid.values(), place)
         row[corner] = volume(found.values(), place) / whole
         row[f"evenly_{corner}"] = volume([grid[lam] for lam in evenly], place) / whole

@@ -56,8 +56,8 @@ def places(gpus: Sequence[str], jobs: int | None, gpus_per_job: int) -> list[dic
     >>> [place["CUDA_VISIBLE_DEVICES"] for place in places(["0", "1", "2", "3"], None, 2)]
     ['0,1', '2,3']
     """
-    if gpus_per_job < 1 or (jobs is not None and jobs < 1):
-        end(f"hydra.launcher.jobs={jobs} and hydra.launcher.gpus_per_job={gpus_per_job} must be at least 1.")
+    if not isinstance(gpus_per_job, int) or gpus_per_job < 1 or (jobs is not None and jobs < 1):
+        end(f"hydra.launcher.jobs={jobs} and hydra.launcher.gpus_per_job={gpus_per_job} must be numbers from 1 on.")
     groups = [",".join(gpus[i : i + gpus_per_job]) for i in range(0, len(gpus) - gpus_per_job + 1, gpus_per_job)]
     if gpus and not groups:
         end(f"hydra.launcher.gpus_per_job={gpus_per_job}, but there are {len(gpus)} GPUs here.")
