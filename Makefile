@@ -60,6 +60,9 @@ league: .venv/run  ## experiments/league: every rule, tuned alike, on ten worlds
 rule-costs: .venv/dev  ## experiments/rule_costs: what a step of each rule takes beside Mix's (XRIGHT_DATA=folder)
 	$(BIN)/python experiments/rule_costs/run.py
 
+adaptive: .venv/run  ## experiments/adaptive: λ where the front has its widest gap, against a grid of eleven; half an hour
+	$(BIN)/python experiments/adaptive/run.py
+
 certificate: .venv/run  ## experiments/certificate: how often certificates hold, over 200 short runs; a quarter of an hour
 	$(BIN)/python experiments/certificate/run.py
 

@@ -2,6 +2,7 @@
 reader to type, or says the program answers, is so."""
 
 import ast
+import dataclasses
 import doctest
 import importlib.util
 import json
@@ -23,6 +24,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra_plugins.hydra_optuna_sweeper.config import OptunaSweeperConf
 from omegaconf import OmegaConf
 
 from xright.cache.__main__ import parser as cache_parser
@@ -244,7 +246,8 @@ FREE = (
     "python3 -m venv",
     "source ",
     "pip install",
-    "wandb sync",
+    "wandb s",
+    "wandb agent",
     "vllm serve",
     "python llama.cpp/",
 )  # what others' programs do
@@ -319,17 +322,28 @@ def test_commands_are_understood(page, line, compose, monkeypatch, tmp_path):
 
 def cells(overrides):
     """The overrides of every cell, as Hydra's sweeper makes them."""
+    overrides = [
+        re.sub(r"(?:tag\(log,)?interval\(([^()]*)\)\)?", r"\1", override) for override in overrides
+    ]  # both ends
     parsed = OverridesParser.create().parse_overrides(overrides)
     return [list(cell) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for cell in batch]
 
 
 def without_launcher(overrides):
-    """`compose` knows of hydra.launcher only what is in its own configuration; a file has the keys."""
-    known = {key for key, _ in leaves(yaml.compose((ROOT / "conf/hydra/launcher/slurm.yaml").read_text()))}
+    """`compose` knows of hydra.launcher and hydra.sweeper only what is in its own configuration; each option's have the
+    keys."""
+    chosen = dict(override.split("=", 1) for override in overrides if override.startswith("hydra/"))
     for override in overrides:
-        if override.startswith("hydra.launcher."):
-            assert override.removeprefix("hydra.launcher.").split("=")[0] in known, override
-    return [override for override in overrides if not override.startswith(("hydra.launcher.", "hydra/launcher="))]
+        if override.startswith("hydra."):
+            _, kind, key = override.split("=")[0].split(".")[:3]
+            assert key in keys_of(kind, chosen[f"hydra/{kind}"]), override
+    return [override for override in overrides if not override.startswith(("hydra.", "hydra/"))]
+
+
+def keys_of(kind, option):
+    if option == "optuna":
+        return {field.name for field in dataclasses.fields(OptunaSweeperConf)}
+    return {key for key, _ in leaves(yaml.compose((ROOT / f"conf/hydra/{kind}/{option}.yaml").read_text()))}
 
 
 # --- the paper's map --------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ if __name__ == "__main__":
 import logging
 import os
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import hydra
@@ -23,7 +24,7 @@ from xright.machine.paths import cache_root
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def main(cfg: DictConfig) -> float | None:
+def main(cfg: DictConfig) -> dict[str, Any] | None:
     """Run one job. Exit codes: 0 finished, 2 bad input, 75 asked to go and saved, 130 Ctrl-C, 1 anything else."""
     hydra_cfg = HydraConfig.get()
     # As a container: a list of Hydra's would resolve the interpolations that an override may hold.
@@ -37,19 +38,21 @@ def main(cfg: DictConfig) -> float | None:
     with importing():
         from xright.launch.finished import finished
     if run := finished(cfg, strategy, overrides):
-        folder, distance = run
+        folder, result = run
         logging.getLogger("xright").info("finished already: %s", folder)
         print(folder, flush=True)
-        return distance
+        return result
     with importing():
         from xright.launch.one_run import job
 
     return job(cfg, strategy, overrides, number or 0)
 
 
-def _refuse_null(argument: str) -> None:
-    """`logger=null` and the like, which Hydra meets with a traceback."""
+def _refuse(argument: str) -> None:
+    """`logger=null` and the like, which Hydra meets with a traceback, and a sweeper that is not installed."""
     group, _, option = argument.partition("=")
+    if argument == "hydra/sweeper=optuna" and not find_spec("optuna"):
+        raise UserError("hydra/sweeper=optuna needs hydra-optuna-sweeper: pip install 'xright[sweep]'")
     if option == "null" and (CONF / group).is_dir():
         options = ", ".join(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
         raise UserError(f"{argument}: a group cannot be null; leave it out, or choose one of {options}.")
@@ -61,7 +64,7 @@ if __name__ == "__main__":
     sys.argv = [arg[1:] if arg.startswith(("+debug=", "+experiment=")) else arg for arg in sys.argv]
     try:
         for arg in sys.argv[1:]:
-            _refuse_null(arg)
+            _refuse(arg)
         refuse_overrides(sys.argv[1:])
         os.environ["XRIGHT_CACHE"] = str(cache_root())  # for the yaml, and for whatever this starts elsewhere
     except UserError as error:

@@ -8,9 +8,8 @@ finish, and that alone. A sweep that is asked to go (a signal, Ctrl-C) ends at o
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,31 +22,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from xright.config.naming import run_path
 from xright.launch import worker
+from xright.launch.unfinished import Unfinished, table
 from xright.machine import preemption
 from xright.machine.importing import importing
 
 log = logging.getLogger(__name__)
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-Ends = Sequence[tuple[Sequence[str], "Unfinished | None"]]  # each cell's overrides, and what ended it before its time
-
-finished: dict[tuple[str, ...], tuple[str, float | None]] = {}  # {overrides: (folder, ideal distance)} of such cells
-_ends: list[tuple[Sequence[str], "Unfinished | None"]] = []  # of this process's sweep
-
-
-class Unfinished(Exception):
-    """What ended a cell: the exit code of its job, the reason, and where to look (a run folder, a log)."""
-
-    def __init__(self, code: int, reason: str, where: Path | None = None) -> None:
-        super().__init__(code, reason, where)
-        self.code, self.reason, self.where = code, reason, where
-
-    def __str__(self) -> str:
-        return self.reason
+PLAIN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+finished: dict[tuple[str, ...], tuple[str, dict[str, Any]]] = {}  # {overrides: (folder, result)} of such cells
+_ends: list[tuple[Sequence[str], Unfinished | None]] = []  # of this process's sweep
 
 
-def cell(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int) -> float | None:
-    """One cell, in a process of its own: the run's ideal distance. Raises Unfinished."""
+def cell(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int) -> dict[str, Any] | None:
+    """One cell, in a process of its own: the run's result. Raises Unfinished."""
     try:
         hydra: Any = HydraConfig.get()
         logs: Any = OmegaConf.to_container(OmegaConf.masked_copy(hydra, ["job_logging", "verbose"]), resolve=True)
@@ -60,7 +48,7 @@ def cell(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int) 
         raise Unfinished(end.code, (end.reason or _how(end.code)).removeprefix("UserError: "), where) from None
 
 
-def work(logs: dict[str, Any], *told: Any) -> float | None:
+def work(logs: dict[str, Any], *told: Any) -> dict[str, Any] | None:
     """Run the job in the worker, which may be older than this cell's logging."""
     with importing():
         from xright.launch.one_run import job
@@ -70,10 +58,15 @@ def work(logs: dict[str, Any], *told: Any) -> float | None:
 
 
 class Launcher(HydraLauncher):
-    """Wraps another launcher: notes how each cell ended, and lets the sweeper go on. inner: its configuration."""
+    """Wraps another launcher: notes how each cell ended, and lets the sweeper go on.
 
-    def __init__(self, inner: DictConfig) -> None:
+    inner: its configuration. value: what of a result the sweeper is told (`value_of`). searches: the sweeper chooses
+    its cells as it goes, so that nobody has looked yet which are finished.
+    """
+
+    def __init__(self, inner: DictConfig, value: str, searches: bool) -> None:
         self.inner: Any = Plugins.instance()._instantiate(inner)
+        self.plain, self.value, self.searches = inner._target_ == PLAIN, value, searches
 
     def setup(self, *, config: DictConfig, **kwargs: Any) -> None:
         """Hydra hands over its context, which the inner launcher needs."""
@@ -82,6 +75,8 @@ class Launcher(HydraLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Tell of the cells that are finished, run the others. Ends the program if it was asked to go."""
+        if self.searches:
+            self._look(job_overrides)
         todo = [overrides for overrides in job_overrides if tuple(overrides) not in finished]
         if len(todo) < len(job_overrides):
             configure_log(self.config.hydra.job_logging, self.config.hydra.verbose)
@@ -99,7 +94,21 @@ class Launcher(HydraLauncher):
             _ends.append((filter_overrides(overrides), end))
             if end:  # as a value, which is none for a sweeper that looks for the best: it counts the trial as failed
                 told.status, told.return_value = JobStatus.COMPLETED, end
+            else:
+                told.return_value = value_of(told.return_value, self.value)
         return returned
+
+    def _look(self, batch: Sequence[Sequence[str]]) -> None:
+        """Which cells are finished already, whatever process the others would get."""
+        given: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra)
+        try:
+            name = self.config.hydra.job.config_name
+            found = worker.call("xright.launch.sweep.look", name, [list(cell) for cell in batch], elsewhere(given))
+        except worker.Ended as end:
+            sys.exit(end.code)
+        finished.update({tuple(cell): run for cell, run in zip(batch, found, strict=True) if run})
+        if not self.plain:
+            worker.close()  # the cells have theirs elsewhere
 
 
 class Sweeper(HydraSweeper):
@@ -134,38 +143,30 @@ class Sweeper(HydraSweeper):
         return returned
 
 
-def table(ends: Ends) -> str:
-    """Return which cells did not finish (by the overrides in which cells differ), where to look, and why.
+def value_of(result: Mapping[str, Any] | None, value: str) -> float | list[float | None] | None:
+    """Return what a sweeper is told of a result: its "ideal_distance", or "gap" or "f" of each objective.
 
-    >>> ends = [(["seed=1", "lam=0.2"], None), (["seed=1", "lam=0.75"], Unfinished(2, "NaN.", Path("runs/a")))]
-    >>> print(table(ends).replace("; ", ";\\n"))
-    xright: 1 of 2 cells did not finish:
-      lam=0.75  runs/a  NaN.
-    The same command tries them again, and them alone, each from its last checkpoint where it has one;
-    a loss that became NaN after that one becomes NaN again: the message above says what to change.
+    >>> objectives = {"dpo": {"gap": 0.3, "surrogate": False}, "sft": {"gap": 0.4, "surrogate": False}}
+    >>> value_of({"ideal_distance": 0.5, "objectives": objectives}, "gap")
+    [0.3, 0.4]
     """
-    shared = set.intersection(*(set(overrides) for overrides, _ in ends)) if len(ends) > 1 else set()
-    rows = [
-        (" ".join(x for x in overrides if x not in shared) or "(all alike)", str(end.where or "-"), end.reason)
-        for overrides, end in ends
-        if end
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    return "\n".join(
-        [
-            f"xright: {len(rows)} of {len(ends)} cells did not finish:",
-            *(f"  {cell:{widths[0]}}  {where:{widths[1]}}  {reason}" for cell, where, reason in rows),
-            "The same command tries them again, and them alone, each from its last checkpoint where it has one; a loss "
-            "that became NaN after that one becomes NaN again: the message above says what to change.",
-        ]
-    )
+    if result is None:
+        return None
+    if value == "ideal_distance":
+        return result[value]
+    return [objective[value] for objective in result["objectives"].values() if not objective["surrogate"]]
+
+
+def elsewhere(overrides: Sequence[str]) -> list[str]:
+    """Those of Hydra's overrides that name more folders of yaml files: the cells are composed from these, too."""
+    return [override for override in overrides if override.lstrip("+").startswith("hydra.searchpath=")]
 
 
 def _told(overrides: Sequence[str]) -> JobReturn:
-    folder, distance = finished[tuple(overrides)]
+    folder, result = finished[tuple(overrides)]
     log.info("finished already: %s", folder)
     print(folder, flush=True)
-    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=distance)
+    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=result)
 
 
 def _end(told: JobReturn) -> Unfinished | None:
@@ -183,20 +184,25 @@ def _how(code: int) -> str:
     return f"was killed by signal {-code}{' (as where memory runs out)' if code == -9 else ''}"
 
 
+def tell(number: int) -> bool:
+    """Send a signal to the cells' own processes, below the launcher's; whether there are any."""
+    cells = [cell for child in psutil.Process().children() for cell in child.children()]
+    for process in cells:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    return bool(cells)
+
+
 @contextmanager
 def _passed_on() -> Iterator[None]:
     """While a launcher works: a signal goes to the cells' own processes, where the launcher's workers have some
-    (joblib's); otherwise it ends the waiting. (In a cell of this process, `worker` passes it on.)"""
+    (joblib's, ours); otherwise it ends the waiting. (In a cell of this process, `worker` passes it on.)"""
     gone = 0
 
     def pass_on(number: int, _frame: Any) -> None:
         nonlocal gone
         gone = number
-        cells = [cell for child in psutil.Process().children() for cell in child.children()]
-        for process in cells:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-        if not cells:
+        if not tell(number):
             raise preemption.Preempted
 
     with preemption.handled_by(pass_on, *preemption.SIGNALS):

@@ -17,8 +17,8 @@ from xright.pipeline.folders import RunFolder
 log = logging.getLogger(__name__)
 
 
-def finished(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> tuple[str, float | None] | None:
-    """The folder and the ideal distance of a run that was finished under this very configuration. None where there is
+def finished(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
+    """The folder and the result of a run that was finished under this very configuration. None where there is
     none, and where anything about it is in doubt: the run's own checks will tell.
 
     Ranks that others have started look together, later: what one finds here another might not.
@@ -36,4 +36,4 @@ def finished(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> tuple[
         check_same(folder.path, result.get("inputs", {}), inputs(config))
     except (UserError, OmegaConfBaseException):
         return None
-    return str(folder.path), result["ideal_distance"]
+    return str(folder.path), result

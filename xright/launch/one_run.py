@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import logging
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -29,8 +30,8 @@ from xright.pipeline.run import run
 from xright.training.fit import environment
 
 
-def job(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int = 0) -> float | None:
-    """`pipeline.run` on all ranks; returns the run's ideal distance, or ends the program with one of those codes.
+def job(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int = 0) -> dict[str, Any] | None:
+    """`pipeline.run` on all ranks; returns the run's result, or ends the program with one of those codes.
 
     number: of this job in its sweep; its ranks meet under it.
     """

@@ -20,7 +20,7 @@ from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
 from xright.errors import printable
-from xright.launch.cells import Unfinished
+from xright.launch.unfinished import Unfinished
 from xright.machine.command import end
 from xright.machine.preemption import EXIT_CODE, INTERRUPTED, Preempted
 

@@ -73,7 +73,7 @@ def _start() -> tuple[Any, Connection]:
 def _work(connection: Connection, other_end: Connection) -> None:
     """In the worker: do what is asked, until the pipe or a job ends."""
     other_end.close()  # so that the pipe ends with the process at its other end
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt_once)
     while True:
@@ -94,7 +94,8 @@ def _work(connection: Connection, other_end: Connection) -> None:
         connection.send((True, value))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """End this process with the one that started it, whatever ended that."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

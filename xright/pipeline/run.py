@@ -40,8 +40,8 @@ from xright.training.fit import Plan, train, versions
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | None:
-    """One joint run (or, with `stage=prepare`, only what it shares with others); returns its ideal distance.
+def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> dict[str, Any] | None:
+    """One joint run (or, with `stage=prepare`, only what it shares with others); returns what `result.json` holds.
 
     cfg: a configuration that `check_config` has passed. strategy: the chosen option of that group; overrides: as given
     on the command line. Prints the run folder as the last line of stdout. Raises UserError for bad input, before any
@@ -69,7 +69,7 @@ def run(cfg: DictConfig, strategy: str, overrides: Sequence[str]) -> float | Non
         log.info("finished already: %s", folder.path)
     if is_first():
         print(folder.path, flush=True)
-    return result["ideal_distance"]
+    return result
 
 
 def prepare(cfg: DictConfig) -> tuple[Stages, dict[str, float | None]]:

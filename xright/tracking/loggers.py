@@ -27,7 +27,7 @@ from xright.machine.preemption import Preempted
 from xright.machine.ranks import is_first
 from xright.tracking.keys import LOGGED, STEP, TRAJECTORY
 
-ID = re.compile(rb"[0-9a-f]{12}")
+ID = re.compile(rb"[\w-]+")  # ours, or one that W&B has given
 log = logging.getLogger(__name__)
 
 FLUSH = "x_transaction_log_flush_interval"  # of W&B's offline files, in newer versions
@@ -163,6 +163,7 @@ def _sum_up(logger: Kept) -> None:
 
 def wandb_logger(project: str, group: str, save_dir: str) -> "Kept":
     """One W&B run for one run folder: its id is kept in `<save_dir>/wandb/run_id`, so a resumed run goes on in it.
+    A new run that an agent of a W&B sweep has started has the agent's id; a run begun before leaves the sweep.
 
     W&B's config of the run is `config.yaml`, and the units of what is logged.
     """
@@ -171,9 +172,13 @@ def wandb_logger(project: str, group: str, save_dir: str) -> "Kept":
     # A service of the process that started this one would outlive a SIGKILL here, and hold the run's id ever after
     os.environ.pop("WANDB_SERVICE", None)
     id_file = Path(save_dir) / "wandb" / "run_id"
+    agents = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
     if not id_file.exists() or not ID.fullmatch(id_file.read_bytes()):  # a power cut may leave NUL bytes
         id_file.parent.mkdir(parents=True, exist_ok=True)
-        files.write(id_file, uuid.uuid4().hex[:12])
+        files.write(id_file, agents or uuid.uuid4().hex[:12])
+    if agents and agents != id_file.read_text():  # begun as another run: W&B would let the agent's id have the rest
+        for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
+            os.environ.pop(name, None)
     about = Path(save_dir) / "config.yaml"
     online = configured()
     if not online:
