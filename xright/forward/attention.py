@@ -102,10 +102,9 @@ def by_block(
     kernel: Callable = flex_attention,
 ) -> Tensor:
     """The whole line at once, by FlexAttention, as it is or compiled; (1, H, T, E) in, (1, T, H, E) out."""
-    if torch.is_autocast_enabled(
-        query.device.type
-    ):  # rotary embeddings leave queries and keys, but not values, in fp32
-        dtype = torch.get_autocast_dtype(query.device.type)
+    kind = query.device.type
+    if torch.is_autocast_enabled(kind):  # rotary embeddings leave queries and keys, but not values, in fp32
+        dtype = torch.get_autocast_dtype(kind)
         query, key, value = (each.to(dtype) for each in (query, key, value))
     options: dict[str, Any] = {"scale": scale, "enable_gqa": key.shape[1] != query.shape[1]}
     # Else lines of fewer than 128 tokens, as the layout's probe is one, would be computed by another kernel.
