@@ -83,6 +83,7 @@ ON_WORLD = {
     "model.lora.dropout": ("0.1", LATER),
     "model.lora.target_modules": ("[dense]", LATER),
     "model.lora.continue": ("true", LATER),
+    "model.quantize": ("nf4", f"reference_logps {LATER}"),
     "model.gradient_checkpointing": ("true", NONE),
     "model.micro_batch": ("3", NONE),
     "objectives.dpo.beta": ("0.5", "optimum_dpo"),

@@ -30,9 +30,20 @@ class ModelSettings:
     pretrain: Node | None
     lora: Node
     dtype: str
+    quantize: str | None
     trust_remote_code: bool
     gradient_checkpointing: bool
     micro_batch: int | None
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Return how any model of the run is read, beside its dtype: the arguments of `models.load`."""
+        return {"trust_remote_code": self.trust_remote_code, "quantize": self.quantize}
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Return `reading` as a cached stage's key has it."""
+        return {"remote_code": self.trust_remote_code} | ({"quantize": self.quantize} if self.quantize else {})
 
     @property
     def adapter(self) -> Node | None:

@@ -42,6 +42,7 @@ from xright.models.adapters import (
     side_by_side,
     with_adapter,
 )
+from xright.models.quantization import keep_differentiable, quantized
 from xright.models.settled import settled
 from xright.models.sharding import by_its_own_class, gathered, is_sharded
 
@@ -78,27 +79,31 @@ def build(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, s
 
 
 def load(
-    path: str | Path, dtype: str = "float32", revision: str | None = None, trust_remote_code: bool = False
-) -> nn.Module:
+    path: str | Path, dtype: str = "float32", revision: str | None = None, trust_remote_code: bool = False,
+    quantize: str | None = None,
+) -> nn.Module:  # fmt: skip
     """The causal LM in a folder or on the hub, dropout off; an adapter folder gives its base with the adapter on it.
 
-    UserError where there is none, its weights are not all there or no safetensors, it comes with code that is not
-    trusted, or the dtype is not float32 or bfloat16.
+    quantize: nf4 or fp4, of linear layers (QLoRA, Dettmers et al. 2023). UserError where there is none, weights are
+    missing or no safetensors, code comes with it that is not trusted, or dtype is not float32 or bfloat16.
     """
     if dtype not in DTYPES:
         raise UserError(f"model.dtype={dtype!r} must be one of {', '.join(DTYPES)}.")
     if is_adapter(path):
         base, its_revision = base_of(Path(path))
-        return load_adapter(Path(path), merged(load(base, dtype, its_revision, trust_remote_code), base))
+        below = load(base, dtype, its_revision, trust_remote_code, quantize=quantize)
+        return load_adapter(Path(path), merged(below, base))
     with told(f"no causal LM could be loaded from {str(path)!r}", "give a folder or hub name of one"):
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path, config=settled(config), dtype=DTYPES[dtype], revision=revision,
             trust_remote_code=trust_remote_code, use_safetensors=True,
             output_loading_info=True, ignore_mismatched_sizes=True,  # told below, in one sentence
+            **(quantized(quantize, DTYPES[dtype]) if quantize else {}),
         )  # fmt: skip
     model, info = loaded
-    # In these places transformers would go on with random weights.
+    keep_differentiable(model)
+    # Here transformers would go on with random weights.
     if absent := sorted([*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]):
         raise UserError(
             f"{str(path)!r} holds no whole causal LM: {absent[:3]} are missing or misshapen in its weights."

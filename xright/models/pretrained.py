@@ -53,9 +53,9 @@ class Pretrained(NamedTuple):
         """The base that an adapter's folder names. UserError where it names none that is there."""
         return Pretrained(*models.base_of(Path(self.path)))
 
-    def load(self, dtype: str, trust_remote_code: bool) -> nn.Module:
+    def load(self, dtype: str, trust_remote_code: bool, quantize: str | None = None) -> nn.Module:
         """Load the model, with the arguments of `models.load`."""
-        return models.load(self.path, dtype, self.revision, trust_remote_code)
+        return models.load(self.path, dtype, self.revision, trust_remote_code, quantize=quantize)
 
     def load_merged(self, trust_remote_code: bool) -> PreTrainedModel:
         """Load the model in fp32 as `models.load_merged` does: plain weights."""

@@ -80,7 +80,7 @@ def certificates(
         theirs_C = None
         if isinstance(stages.settings.optima, str):  # of the stage, which has a model, too
             model = stages.settings.model
-            alone = stages.solved(name).load(model.dtype, model.trust_remote_code)
+            alone = stages.solved(name).load(model.dtype, **model.reading)
             theirs_C, _ = prompt_losses(stages, alone, name, rows)
         found[name] = certify(
             epsilon, losses_C, units_C, optimum, optimum_losses_C=theirs_C, rows=len(rows), among=len(bounds)

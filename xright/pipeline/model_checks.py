@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 from xright.errors import UserError, check_number, check_whole
 from xright.machine.paths import place
 from xright.models.adapters import rank_of
+from xright.models.quantization import check_quantize
 
 
 def check_model(model: DictConfig) -> None:
@@ -16,7 +17,15 @@ def check_model(model: DictConfig) -> None:
         raise UserError(f"model.revision={model.revision!r} is of a hub model, and {what} has none; leave it out.")
     check_whole("model.lora.r", model.lora.r, 0)
     _check_continued(model)
-    if model.dtype == "bfloat16" and not (model.lora.r or model.lora["continue"]):
+    adapted = model.lora.r or model.lora["continue"]
+    if model.quantize is not None:
+        check_quantize(model.quantize)
+        if not adapted:
+            raise UserError(
+                f"model.quantize={model.quantize} keeps weights in 4 bits, which cannot be trained; leave it out, or "
+                "give model.lora.r=16 for an adapter on them."
+            )
+    if model.dtype == "bfloat16" and not adapted:
         raise UserError(  # a step of lr 5e-5 is below half of bfloat16's
             "model.dtype='bfloat16' with model.lora.r=0 (all parameters trained) would lose most updates to rounding; "
             "give model.dtype=float32 trainer.precision=bf16-mixed."

@@ -144,18 +144,18 @@ class Stages:
         layout, model = self.settings.loop.layout, partial(self._asked, named)
         key = {
             "reference": named.identity, "rows": rows.digest, "dtype": "float32", "layout": layout,
-            "remote_code": self.settings.model.trust_remote_code,
+            **self.settings.model.key,
         }  # fmt: skip
         return stored_logps(key, rows, model, pad_id(self.tokenizer), layout=layout)
 
     def _asked(self, named: Pretrained) -> nn.Module:
         """Load a model to be asked, in fp32, where the run will train."""
-        model = named.load("float32", self.settings.model.trust_remote_code)
+        model = named.load("float32", **self.settings.model.reading)
         check_fits(model, self.tokenizer, self.corpus.max_length)
         return placed(model, make_trainer(self.settings.loop.trainer, logger=False, enable_progress_bar=False))
 
     def _sampled(self, stream: Stream, split: str) -> Rows:
-        told = {"base": self.base.identity, "remote_code": self.settings.model.trust_remote_code}
+        told = {"base": self.base.identity, **self.settings.model.key}
         return memory.sampled(stream, split, self.corpus, base=told, model=partial(self._asked, self.base))
 
     @property
@@ -213,7 +213,7 @@ class Stages:
         that goes on."""
         model = self.settings.model
         named = self.named if model.lora["continue"] else self.base
-        policy = self.adapted(named.load(model.dtype, model.trust_remote_code), seed)
+        policy = self.adapted(named.load(model.dtype, **model.reading), seed)
         log.info("policy: %s, from %s", models.described(policy, model.lora), named)
         return policy
 
@@ -232,12 +232,7 @@ class Stages:
 
     def _policy_key(self) -> dict[str, Any]:
         model, loop = self.settings.model, self.settings.loop
-        key = {
-            "base": self.base.identity,
-            "lora": model.adapter,
-            "dtype": model.dtype,
-            "remote_code": model.trust_remote_code,
-        }
+        key = {"base": self.base.identity, "lora": model.adapter, "dtype": model.dtype, **model.key}
         if model.adapter and model.lora["dropout"]:  # masks are drawn per forward, so the cut into forwards decides
             key["cut"] = {"layout": loop.layout, "micro_batch": loop.micro_batch, "ranks": world_size()}
         return {**self.settings.arithmetic, **key}

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch import nn
 
+from xright.errors import UserError
 from xright.machine import files
 from xright.machine.ranks import barrier, is_first, rank, world_size
 from xright.models.sharding import shard
@@ -77,4 +78,6 @@ class FullyShard(ModelParallelStrategy):
 def placed(model: nn.Module, trainer: L.Trainer) -> nn.Module:
     """Put a model where it will work: whole on this rank's device, or sharded over all of them."""
     device: torch.device = trainer.strategy.root_device
+    if isinstance(trainer.strategy, FullyShard) and getattr(model, "is_quantized", False):
+        raise UserError("trainer=fsdp cannot split weights in 4 bits; give trainer=ddp, or model.quantize=null.")
     return shard(model, device) if isinstance(trainer.strategy, FullyShard) else model.to(device)

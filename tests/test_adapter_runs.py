@@ -1,5 +1,6 @@
-"""An adapter goes on: SFT through an adapter by one command, then that adapter and preferences by another, as typed."""
+"""Adapters, by the commands as typed: SFT by one, that adapter and preferences by another; QLoRA below."""
 
+import importlib.util
 import json
 
 import pandas as pd
@@ -27,7 +28,7 @@ GOES_ON = [*DATA, "model.lora.continue=true", "strategy=mix", "lam=0.5", "epochs
 def place(tmp_path_factory, family, word_tokenizer):
     """A folder with base/, sft.jsonl and pairs.jsonl."""
     folder = tmp_path_factory.mktemp("continued")
-    models.export(family("llama"), word_tokenizer, folder / "base")
+    models.export(family("llama", hidden_size=64, intermediate_size=128), word_tokenizer, folder / "base")
     asked = [f"w{1 + i % 30} w{1 + i % 29}" for i in range(40)]
     rows = {
         "sft": [{"instruction": prompt, "output": f"w{2 + i % 7} w5"} for i, prompt in enumerate(asked)],
@@ -113,3 +114,61 @@ def test_bad_input_is_one_sentence(place, runs, command_line, given, says):
     done = command_line.run(place, *GOES_ON, *words, XRIGHT_CACHE="cache")
     assert done.returncode == 2
     assert says in done.stderr
+
+
+# --- QLoRA: policy and reference are the same model, the adapter goes onto the plain base ---
+
+LORA = {"alpha": 4, "dropout": 0.0, "target_modules": None}
+QUANTIZED = [*DATA, "model.path=base", "model.lora.r=2", "model.quantize=nf4", "strategy=mix", "epochs=1"]
+
+
+def test_a_run_in_four_bits(place, command_line):
+    still, moved = (
+        command_line.run(place, *QUANTIZED, *more, XRIGHT_CACHE="cache") for more in (["optim.lr=1e-12"], ["epochs=2"])
+    )
+    assert still.returncode == moved.returncode == 0, still.stderr + moved.stderr
+    folders = [place / done.stdout.strip().split("\n")[-1] for done in (still, moved)]
+    first, last = (pd.read_csv(folder / "trajectory.csv") for folder in folders)
+    assert first["f_dpo"].iloc[-1] == pytest.approx(0.693147, abs=1e-5)
+    assert last["f_dpo"].iloc[-1] < 0.65
+    assert last["f_sft"].iloc[-1] < last["f_sft"].iloc[0]
+    adapter = folders[1] / "model"
+    assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(place / "base")
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    with torch.no_grad():
+        plain = AutoPeftModelForCausalLM.from_pretrained(adapter)(input_ids=ids).logits
+        rounded = models.load(adapter, quantize="nf4")(input_ids=ids).logits
+    assert 1e-3 < (plain - rounded).abs().max() < plain.abs().max()  # four bits are not the base, but near it
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["model.quantize=int3"], "model.quantize='int3' must be nf4 or fp4"),
+        (["model.lora.r=0"], "cannot be trained; leave it out, or give model.lora.r=16"),
+    ],
+)
+def test_bad_input_to_four_bits_is_one_sentence(place, command_line, given, says):
+    done = command_line.run(place, *QUANTIZED, *given, XRIGHT_CACHE="cache")
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_an_evaluation_leaves_gradients(place):
+    """On a CPU with AVX512-BF16 bitsandbytes would lay weights out anew there, and nothing could be trained."""
+    policy = models.trainable(models.load(place / "base", quantize="nf4"), {"r": 2, **LORA}, False, 0)
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    with models.evaluating(policy), torch.no_grad():
+        policy(input_ids=ids)
+    policy(input_ids=ids, labels=ids).loss.backward()
+    halves = [each.grad for name, each in policy.named_parameters() if "lora_B" in name]
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in halves)
+
+
+def test_without_bitsandbytes_it_is_a_sentence(place, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "xright.models.quantization.find_spec", lambda name: None if name == "bitsandbytes" else find(name)
+    )
+    with pytest.raises(UserError, match="needs bitsandbytes, which is not installed; pip install bitsandbytes"):
+        models.load(place / "base", quantize="nf4")
