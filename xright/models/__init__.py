@@ -103,9 +103,8 @@ def load(
         )  # fmt: skip
     model, info = loaded
     keep_differentiable(model)
-    # Here transformers would go on with random weights.
     if absent := sorted([*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]):
-        raise UserError(
+        raise UserError(  # transformers would go on with random weights
             f"{str(path)!r} holds no whole causal LM: {absent[:3]} are missing or misshapen in its weights."
         )
     return model
