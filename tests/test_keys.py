@@ -126,6 +126,8 @@ ON_FILES = {
     "data.streams.sft.eval_rows": ("3", "tokens optimum_sft"),
     "data.streams.preference.eval_rows": ("3", PAIR_ROWS),
     "data.streams.sft.path": ("other_sft.jsonl", ROWS),
+    "data.streams.sft.blend": ("[1,2]", NotImplemented),  # of several files: tests/data/test_drawn.py
+    "data.streams.preference.blend": ("[1,2]", NotImplemented),
     "data.streams.sft.split": ("'train[:30]'", ROWS),
     "data.streams.sft.subset": ("of-a-hub-dataset", NONE),  # a local file has none
     "data.streams.sft.columns": ("{prompt: more, response: output}", ROWS),

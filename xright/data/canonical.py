@@ -116,7 +116,8 @@ class Tables:
                 where, columns = self.tables[i].where, self.columns[i]
                 for number, cells in zip(own.tolist(), _cells(self.data[i], own), strict=True):
                     try:
-                        yield normalise(self.stream, cells, columns, f"row {number} of '{where}'", said=said)
+                        rows = normalise(self.stream, cells, columns, f"row {number} of '{where}'", said=said)
+                        yield [_drawn(row, i) for row in rows] if self.stream.weighted else rows
                     except Unusable as reason:
                         yield reason
 
@@ -135,6 +136,11 @@ class Survey:
         """Those of the N rows, ascending."""
         places_M2 = self.places_N2[picks_M]
         return LazyRows(len(places_M2), lambda start, stop: self.tables.read(places_M2[start:stop]), about)
+
+
+def _drawn(row: Canonical, table: int) -> Canonical:
+    """A row with its weight and the number of its table, by which it is drawn."""
+    return {**row, "drawn": (row.get("drawn", 1.0), table)}
 
 
 def _check_same_columns(table: Table, used: Sequence[str]) -> None:

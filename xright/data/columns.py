@@ -1,8 +1,9 @@
 """Which columns hold what, and every accepted row shape brought to that of its kind (`kinds.py`).
 
 Beside a kind's columns: `system` (or `system_prompt`), the first turn; `history`, turns before the prompt; `tools`, for
-a chat template. Of a conversation the last assistant turn is the answer and what comes before is prompt, or each
-assistant turn in a row of its own, but for those that are switched off (`switches.py`).
+a chat template; `weight`, how often a row is drawn (if `columns` maps it). Of a conversation the last assistant turn is
+the answer and what comes before is prompt, or each assistant turn in a row of its own, but for those that are switched
+off (`switches.py`).
 
 `input` is joined to `instruction` by a blank line: that is how the Alpaca template sets the two apart, and
 how data sets that ship the joined prompt write it, so that one question has one prompt text in all streams.
@@ -15,8 +16,10 @@ how data sets that ship the joined prompt write it, so that one question has one
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from xright.data.counts import EACH, EARLIER, LATER, NO_ANSWER, OFF, OFF_TURNS, ON_TURNS, OWN_PROMPT, TWO_SYSTEMS
@@ -27,6 +30,7 @@ from xright.data.switches import is_off, is_on
 from xright.errors import UserError
 
 BESIDE = {"system": ["system", "system_prompt"], "history": ["history"], "tools": ["tools"]}  # {name: its columns}
+BESIDE |= {"weight": []}  # which is read where it is mapped, and not by its name: a score has many
 OTHERWISE = {"messages": "conversations"}  # {name: the column that is taken where none has that name}
 TEXT = ("instruction", "input", "output")  # never messages
 LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}  # 1 and 0 are equal to these
@@ -57,7 +61,8 @@ def detect(stream: Stream, found: Sequence[str], where: str) -> dict[str, str]:
         columns = {name: column for name, column in columns.items() if column in found}
         if all(name in columns or name + "?" in shape for name in names) and set(needed) <= set(names):
             taken = columns.values()
-            return columns | {name: column for name, column in beside.items() if column and column not in taken}
+            free = {name: own for name, own in beside.items() if own and (own not in taken or name in mapping)}
+            return columns | free
     asked = f" (mapped: {dict(mapping)})" if mapping else ""
     raise UserError(
         f"'{where}' has the columns {_listed(found)}{asked}, but {stream.kind} need "
@@ -79,12 +84,18 @@ def normalise(
     counts what is to be said of rows that are kept. Raises Unusable for what cannot be learnt from.
     """
     label = {"label": _label(row[columns["label"]], where)} if "label" in columns else {}
-    cells = {name: _cell(row[column], where, column, name) for name, column in columns.items() if name not in label}
+    alone = {"drawn": _weight(row[columns["weight"]], where)} if "weight" in columns else {}
+    alone |= label
+    cells = {
+        name: _cell(row[column], where, column, name)
+        for name, column in columns.items()
+        if name not in ("label", "weight")
+    }
     tools = as_list(cells.pop("tools", ""), where, "tools")
     before = _before(cells.pop("system", ""), cells.pop("history", ""), where)
     said = Counter() if said is None else said
     return [
-        {**made, "prompt": _prompt(before, made["prompt"], tools), **label}
+        {**made, "prompt": _prompt(before, made["prompt"], tools), **alone}
         for made in _made(stream, cells, where, said)
     ]
 
@@ -219,6 +230,14 @@ def _label(value: Any, where: str) -> bool:
     if found is None:
         raise UserError(f"{where} has the label {value!r:.40}; give true for a good answer, or false.")
     return found
+
+
+def _weight(value: Any, where: str) -> float:
+    """Return a weight, above 0; csv files have it as text."""
+    with suppress(TypeError, ValueError):
+        if not isinstance(value, bool) and 0 < float(value) < math.inf:
+            return float(value)
+    raise UserError(f"{where} has the weight {value!r:.40}; give a number above 0.")
 
 
 def _text(value: str | list[Any], where: str) -> str:

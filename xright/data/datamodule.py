@@ -55,9 +55,13 @@ class JointData(L.LightningDataModule):
 
 def batches(stream: str, rows: Sequence[Row], size: BatchSize, steps: int, seed: int) -> Batches:
     """The stream's batches. UserError for a size that its rows do not allow."""
+    found: Batches
     if isinstance(size, TokenBudget):
-        return TokenBatches(stream, tokens_of(rows), size, steps, seed=seed)
-    return StepBatches(stream, len(rows), size, steps, seed=seed)
+        found = TokenBatches(stream, tokens_of(rows), size, steps, seed=seed)
+    else:
+        found = StepBatches(stream, len(rows), size, steps, seed=seed)
+    found.chances_N = getattr(rows, "chances_N", None)
+    return found
 
 
 def steps_per_epoch(streams: Mapping[str, Sequence[Row]], batch_size: Mapping[str, BatchSize]) -> int:

@@ -104,13 +104,14 @@ def encoded(
 
 @dataclass(frozen=True)
 class _Text:
-    """A row as the tokenizer gets it. asked: its prompt, before any template. label: its own, if it has one."""
+    """A row as the tokenizer gets it. asked: its prompt, before any template. beside: what of the row stays as it is,
+    by its name in `Row`."""
 
     asked: Prompt
     prompt: str
     responses: list[str]
     is_chat: bool
-    label: bool | None
+    beside: Mapping[str, Any]
 
 
 def _write(
@@ -144,8 +145,8 @@ def _write(
         counts.say(note)
     if stream.kind == TEXT.kind:
         prompt, texts = "", [prompt + texts[0]]
-    label = row["label"] if stream.labelled else None
-    return _Text(row["prompt"], prompt, texts, template.is_chat, label=label)
+    beside = {key: row[key] for key in ("label", "drawn") if key in row}
+    return _Text(row["prompt"], prompt, texts, template.is_chat, beside=beside)
 
 
 def _two_answers(prompt: Prompt, template: Template) -> str | None:
@@ -194,8 +195,8 @@ def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: C
             counts.drop(EQUAL)
         else:
             counts.truncated += any(len(ids) >= room for ids in responses)
-            labelled = [] if text.label is None else [[int(text.label)]]
-            rows.append(Row(row_id(prompt, *cut, *labelled), prompt, cut, label=text.label))
+            labelled = [[int(text.beside["label"])]] if "label" in text.beside else []
+            rows.append(Row(row_id(prompt, *cut, *labelled), prompt, cut, **text.beside))
             counts.first += [text.asked] if len(counts.first) < FIRST else []
     return rows
 

@@ -27,7 +27,8 @@ class Row:
 
     id: 63-bit hash of the token ids, and of the label where there is one. reference: each response's log-prob under the
     reference, where known. label: is the response a good one? Of kind labelled; there a second response is another
-    row's, as `Rows.with_mismatches` gives it.
+    row's, as `Rows.with_mismatches` gives it. drawn: its weight, and the number of its file in the stream's path, of a
+    stream that is drawn by these (`Rows.chances`).
     """
 
     id: int
@@ -35,6 +36,7 @@ class Row:
     responses: tuple[list[int], ...]
     reference: tuple[float, ...] | None = None
     label: bool | None = None
+    drawn: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,8 @@ class Rows(Sequence[Row]):
 
     tokens: int32 arrays, read one after another as if they were one (T,). Sequence s of row n (its prompt, then each
     response) takes lengths_NS[n, s] tokens from starts_NS[n, s] on; it lies within one array. lengths_NS answers
-    questions of length without touching the tokens.
+    questions of length without touching the tokens. chances_N: how often each row is drawn beside others; None: all are
+    drawn alike.
     """
 
     tokens: tuple[np.ndarray, ...]
@@ -52,6 +55,7 @@ class Rows(Sequence[Row]):
     lengths_NS: np.ndarray
     reference_NR: np.ndarray | None = None
     labels_N: np.ndarray | None = None
+    chances_N: np.ndarray | None = None
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Rows:
@@ -64,6 +68,7 @@ class Rows(Sequence[Row]):
         tokens = np.fromiter(flat, dtype=np.int32, count=int(lengths_NS.sum()))
         known = rows and rows[0].reference is not None
         labelled = rows and rows[0].label is not None
+        drawn = rows and rows[0].drawn is not None
         return cls(
             (tokens,),
             np.array([row.id for row in rows], dtype=np.int64),
@@ -71,6 +76,7 @@ class Rows(Sequence[Row]):
             lengths_NS,
             reference_NR=np.array([row.reference for row in rows], dtype=np.float64) if known else None,
             labels_N=np.array([row.label for row in rows], dtype=bool) if labelled else None,
+            chances_N=chances(np.array([row.drawn for row in rows])) if drawn else None,
         )
 
     def __len__(self) -> int:
@@ -85,7 +91,11 @@ class Rows(Sequence[Row]):
         label = None if self.labels_N is None else self.labels_N[index]
         begins, lengths = self.starts_NS[index], self.lengths_NS[index]
         if isinstance(index, slice | np.ndarray):
-            return Rows(self.tokens, self.ids_N[index], begins, lengths, reference_NR=reference, labels_N=label)
+            drawn = None if self.chances_N is None else self.chances_N[index]
+            return Rows(
+                self.tokens, self.ids_N[index], begins, lengths,
+                reference_NR=reference, labels_N=label, chances_N=drawn,
+            )  # fmt: skip
         prompt, *responses = map(self._cut, begins.tolist(), lengths.tolist())
         return Row(
             int(self.ids_N[index]),
@@ -106,7 +116,8 @@ class Rows(Sequence[Row]):
     @cached_property
     def digest(self) -> str:
         """Identity of the rows in their order: it covers data, template, tokenizer and length limit at once."""
-        return hashlib.sha256(self.ids_N.astype(">i8").tobytes()).hexdigest()[:16]
+        drawn = b"" if self.chances_N is None else self.chances_N.astype(">f8").tobytes()
+        return hashlib.sha256(self.ids_N.astype(">i8").tobytes() + drawn).hexdigest()[:16]
 
     def chosen_only(self) -> Rows:
         """Return what is to be learnt as completions: of pairs the first response, which is the chosen one; of labelled
@@ -150,7 +161,7 @@ class Rows(Sequence[Row]):
         return replace(self, reference_NR=logps_MR[place])
 
     def union(self, other: Rows) -> Rows:
-        """Both, each id once, in order of first appearance; without reference log-probs and labels."""
+        """Both, each id once, in order of first appearance; without reference log-probs, labels and chances."""
         shift = sum(len(part) for part in self.tokens)
         ids_N = np.concatenate([self.ids_N, other.ids_N])
         both = Rows(
@@ -177,6 +188,19 @@ class Rows(Sequence[Row]):
                 break
             start -= len(part)
         return part[start : start + length].tolist()
+
+
+def chances(drawn_N2: np.ndarray, blend: Sequence[float] = ()) -> np.ndarray:
+    """How often rows are drawn, (N,), mean 1. drawn_N2: their weights and the numbers of their files. blend: the files'
+    shares of all that is drawn, which their rows divide by their weights; none: weights hold across files.
+
+    >>> chances(np.array([[1, 0], [1, 0], [1, 1], [3, 1]]), blend=(1, 1)).tolist()
+    [1.0, 1.0, 0.5, 1.5]
+    """
+    weights_N, files_N = drawn_N2[:, 0].astype(float), drawn_N2[:, 1].astype(int)
+    if blend:
+        weights_N = weights_N * (np.array(blend) / np.bincount(files_N, weights_N, minlength=len(blend)))[files_N]
+    return weights_N / weights_N.mean()
 
 
 def starts(lengths_NS: np.ndarray) -> np.ndarray:

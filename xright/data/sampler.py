@@ -1,7 +1,8 @@
 """Which rows make up step t: a pure function of (seed, t).
 
 A stream of n rows is read as one endless sequence of epochs, epoch e in the order of the permutation drawn from
-(seed, e). Step t takes a range of positions of it, and rank r of w every w-th of these. So streams may have any
+(seed, e); of rows with unequal chances it is a draw of n rows, each as often as its chance says, rounded up or down by
+chance. Step t takes a range of positions of it, and rank r of w every w-th of these. So streams may have any
 lengths, a resumed run and a run on another number of ranks see the same global batches, and there is no loader state to
 save.
 
@@ -35,6 +36,17 @@ class Batches(Sampler[list[int]]):
     def __init__(self, n_rows: int, steps: int, seed: int) -> None:
         self.n_rows, self.steps, self.seed = n_rows, steps, seed
         self.start, self.rank, self.world_size = 0, 0, 1
+        self.chances_N: np.ndarray | None = None
+        self._drawn: dict[int, np.ndarray] = {}
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the rows of an epoch, in its order."""
+        if self.chances_N is None:
+            return _permutation(self.n_rows, self.seed, epoch)
+        if epoch not in self._drawn:
+            self._drawn = {known: rows for known, rows in self._drawn.items() if known + 1 == epoch}
+            self._drawn[epoch] = _draw(self.chances_N, self.seed, epoch)
+        return self._drawn[epoch]
 
     @abstractmethod
     def positions(self, step: int) -> range:
@@ -43,7 +55,7 @@ class Batches(Sampler[list[int]]):
     def batch(self, step: int) -> list[int]:
         """This rank's share of the rows of one step."""
         n = self.n_rows
-        rows = [int(_permutation(n, self.seed, p // n)[p % n]) for p in self.positions(step)]
+        rows = [int(self.order(p // n)[p % n]) for p in self.positions(step)]
         return rows[self.rank :: self.world_size]
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -99,11 +111,19 @@ class TokenBatches(Batches):
     def _extend(self) -> None:
         """The steps that begin in the epoch in which the last known one ends; the last may reach into the next."""
         epoch, first = divmod(self._ends[-1], self.n_rows)
-        order = np.concatenate([_permutation(self.n_rows, self.seed, e) for e in (epoch, epoch + 1)])
+        order = np.concatenate([self.order(e) for e in (epoch, epoch + 1)])
         before = np.concatenate([[0], self.tokens[order].cumsum()])  # tokens before each position
         while first < self.n_rows:
             first = int(np.searchsorted(before, before[first] + self.budget, side="right")) - 1
             self._ends.append(epoch * self.n_rows + first)
+
+
+def _draw(chances_N: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """N rows in random order, each as often as its chance says of N: systematic sampling (Madow 1949)."""
+    n, random = len(chances_N), np.random.default_rng((seed, epoch))
+    ends = chances_N.cumsum() / chances_N.sum()
+    rows = np.searchsorted(ends, (random.random() + np.arange(n)) / n, side="right")
+    return random.permutation(rows.clip(max=n - 1))
 
 
 @lru_cache(maxsize=8)  # a batch touches at most two epochs of each stream

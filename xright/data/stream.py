@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -23,11 +24,12 @@ class Stream:
     """A named stream of rows of one kind. What a configuration leaves out, or null, has the value given here.
 
     kind: see `kinds.py`. path: file(s) or hub dataset(s), their rows in that order; nothing for a source that makes its
-    own rows. split, subset: as `datasets` has them. eval_path, eval_split: where the evaluation rows are, if they are
-    set apart already (either suffices). columns: {canonical name: column}, see `columns.py`. limit: only the first so
-    many rows of `path`. turns: which assistant turns of a conversation are learnt, the last or all (of kinds with one
-    response). template: as `Template` takes it. batch_size: rows of an optimizer step; batch_tokens: or so many tokens.
-    eval_rows: most evaluation rows; which ones depends on their prompts, not on their order.
+    own rows. blend: of each of these, its share of the rows that are drawn. split, subset: as `datasets` has them.
+    eval_path, eval_split: where the evaluation rows are, if they are set apart already (either suffices). columns:
+    {canonical name: column}, see `columns.py`. limit: only the first so many rows of `path`. turns: which assistant
+    turns of a conversation are learnt, the last or all (of kinds with one response). template: as `Template` takes it.
+    batch_size: rows of an optimizer step; batch_tokens: or so many tokens. eval_rows: most evaluation rows; which ones
+    depends on their prompts, not on their order.
 
     Of kind sampled, with these keys, eval_rows and a batch size alone: the base writes `rows` training rows, each of at
     most max_new_tokens, drawn from seed. prompts: the stream whose prompts it answers; without it, it writes texts that
@@ -43,6 +45,7 @@ class Stream:
     eval_split: str | None = None
     columns: Mapping[str, str | None] = field(default_factory=dict)
     limit: int | None = None
+    blend: tuple[float, ...] = ()
     turns: str = "last"
     template: str = "plain"
     batch_size: int = 8
@@ -68,6 +71,11 @@ class Stream:
     def sampled(self) -> bool:
         """Does the base write the rows?"""
         return KINDS[self.kind].sampled
+
+    @property
+    def weighted(self) -> bool:
+        """Are some rows drawn more often than others?"""
+        return bool(self.blend or self.columns.get("weight"))
 
     def places(self) -> dict[str, list[tuple[str, str, str | None]]]:
         """{split: [(path, split, subset)]}; none for "eval" where it has to be split off "train"."""
@@ -122,6 +130,8 @@ def _stream_of(name: Any, options: Any) -> Stream:
             check_number(f"{key}.{part}", given[part], _at_least_one, f"a whole number of {unit} >= 1")
     for part in {"path", "eval_path"} & set(given):
         given[part] = _names(f"{key}.{part}", given[part])
+    if "blend" in given:
+        given["blend"] = _shares(f"{key}.blend", given["blend"], len(given.get("path", ())))
     if not isinstance(given.get("columns", {}), Mapping):
         raise UserError(f"{key}.columns={given['columns']!r} must be {{expected: found, …}}.")
     turns = KINDS[given["kind"]].turns
@@ -148,6 +158,18 @@ def _check_sampled(key: str, given: Mapping[str, Any]) -> None:
     if not isinstance(given.get("opening", ""), str):
         raise UserError(f"{key}.opening={given['opening']!r} must be a text, or null.")
     check_number(f"{key}.seed", given.get("seed", 0), lambda x: isinstance(x, int) and x >= 0, "a whole number >= 0")
+
+
+def _shares(key: str, value: Any, files: int) -> tuple[float, ...]:
+    """A number above 0 for each file."""
+    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    good = all(isinstance(one, int | float) and not isinstance(one, bool) and 0 < one < math.inf for one in numbers)
+    if not good or len(numbers) != files or files < 2:
+        raise UserError(
+            f"{key}={value!r} must be a number above 0 for each of several files, and path names {files}: their shares "
+            "of the rows that are drawn."
+        )
+    return tuple(float(one) for one in numbers)
 
 
 def _names(key: str, value: Any) -> tuple[Any, ...]:

@@ -1,16 +1,16 @@
 """Rows tokenised once: a stage of the cache, its tokens in one memory-mapped file.
 
 `$XRIGHT_CACHE/tokens/<hash>/` holds `tokens.bin` (int32, rows one after another), `ids.npy` (N,), `lengths.npy` (N, S),
-`labels.npy` (N,) where rows have labels, and in `result.json` what is said about the rows. The key is all that the
-tokens depend on: the data's fingerprints and how they are split, templates, tokenizer, max_length, and the versions of
-what computes. Rows of a source that has no identity (the generated world, which is quicker made than read) are
-tokenised in memory at every start.
+`labels.npy` (N,) where rows have labels, `drawn.npy` (N, 2) where they are drawn by weights or files, and in
+`result.json` what is said about the rows. The key is all that the tokens depend on: the data's fingerprints and how
+they are split, templates, tokenizer, max_length, and the versions of what computes. Rows of a source that has no
+identity (the generated world, which is quicker made than read) are tokenised in memory at every start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 
 from xright.cache import cached_stage
 from xright.data.prompts import VERSION, Counts, encode, encoded
-from xright.data.rows import Row, Rows, open_tokens, starts
+from xright.data.rows import Row, Rows, chances, open_tokens, starts
 from xright.data.stream import TEXT, Stream
 from xright.data.templates import Template
 from xright.data.tokenizer_identity import chat_identity, tokenizer_identity
@@ -54,6 +54,7 @@ def tokenised(
         "chat": chat_identity(tokenizer) if any(template.is_chat for template in used.values()) else None,
         "tokenizer": tokenizer_identity(tokenizer),
         "max_length": max_length,
+        **({"drawn": True} if stream.weighted else {}),
         "versions": {"encoding": VERSION, **{name: version(name) for name in LIBRARIES}},
     }
 
@@ -64,12 +65,27 @@ def tokenised(
 
     stage = cached_stage("tokens", key, build, alone=True)
     counts = Counts(**stage.result["counts"])
-    return Tokenised(read(stage.folder, counts.kept, stream.labelled), counts, stage.result["notes"])
+    rows = read(stage.folder, counts.kept, stream.labelled)
+    if stream.weighted and split == "train":
+        rows = replace(rows, chances_N=_chances(stage.folder, stream))
+    return Tokenised(rows, counts, stage.result["notes"])
+
+
+def _chances(folder: Path, stream: Stream) -> np.ndarray:
+    """How often each row of a folder is drawn. UserError for a file of a blend of which no row is left."""
+    drawn_N2 = np.load(folder / "drawn.npy")
+    for number, share in enumerate(stream.blend):
+        if not (drawn_N2[:, 1] == number).any():
+            raise UserError(
+                f"data.streams.{stream.name}.blend gives {stream.path[number]!r} the share {share:g}, and no row of it "
+                "is left; take it out of path and blend, or see why its rows went."
+            )
+    return chances(drawn_N2, stream.blend)
 
 
 def write(folder: Path, chunks: Iterable[Sequence[Row]]) -> None:
     """Rows into a folder, a chunk in memory at a time."""
-    ids, lengths, labels = [], [], []
+    ids, lengths, labels, drawn = [], [], [], list[tuple[float, int]]()
     with (folder / "tokens.bin").open("wb") as file:
         for chunk in chunks:
             if chunk:
@@ -78,10 +94,13 @@ def write(folder: Path, chunks: Iterable[Sequence[Row]]) -> None:
                 ids.append(rows.ids_N)
                 lengths.append(rows.lengths_NS)
                 labels += [] if rows.labels_N is None else [rows.labels_N]
+                drawn += [row.drawn for row in chunk if row.drawn]
     np.save(folder / "ids.npy", np.concatenate(ids))
     np.save(folder / "lengths.npy", np.concatenate(lengths))
     if labels:
         np.save(folder / "labels.npy", np.concatenate(labels))
+    if drawn:
+        np.save(folder / "drawn.npy", np.array(drawn))
 
 
 def read(folder: Path, n_rows: int, labelled: bool = False) -> Rows:
