@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import signal
@@ -111,6 +112,22 @@ def word_tokenizer():
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.add_special_tokens([AddedToken("</s>", special=True)])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
+
+
+@pytest.fixture(scope="session")
+def word_rows():
+    """write(folder): sft.jsonl and pairs.jsonl, forty rows each of words that `word_tokenizer` knows."""
+
+    def write(folder: Path) -> None:
+        asked = [f"w{1 + i % 30} w{1 + i % 29}" for i in range(40)]
+        rows = {
+            "sft": [{"instruction": prompt, "output": f"w{2 + i % 7} w5"} for i, prompt in enumerate(asked)],
+            "pairs": [{"prompt": one, "chosen": "w3 w4", "rejected": f"w{6 + i % 9}"} for i, one in enumerate(asked)],
+        }
+        for name, lines in rows.items():
+            (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -25,17 +25,11 @@ GOES_ON = [*DATA, "model.lora.continue=true", "strategy=mix", "lam=0.5", "epochs
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, family, word_tokenizer):
+def place(tmp_path_factory, family, word_tokenizer, word_rows):
     """A folder with base/, sft.jsonl and pairs.jsonl."""
     folder = tmp_path_factory.mktemp("continued")
     models.export(family("llama", hidden_size=64, intermediate_size=128), word_tokenizer, folder / "base")
-    asked = [f"w{1 + i % 30} w{1 + i % 29}" for i in range(40)]
-    rows = {
-        "sft": [{"instruction": prompt, "output": f"w{2 + i % 7} w5"} for i, prompt in enumerate(asked)],
-        "pairs": [{"prompt": prompt, "chosen": "w3 w4", "rejected": f"w{6 + i % 9}"} for i, prompt in enumerate(asked)],
-    }
-    for name, lines in rows.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    word_rows(folder)
     return folder
 
 
@@ -146,6 +140,10 @@ def test_a_run_in_four_bits(place, command_line):
     [
         (["model.quantize=int3"], "model.quantize='int3' must be nf4 or fp4"),
         (["model.lora.r=0"], "cannot be trained; leave it out, or give model.lora.r=16"),
+        (
+            ["strategy=model_average"],
+            "merges plain weights, and the reference would be asked in 4 bits",
+        ),
     ],
 )
 def test_bad_input_to_four_bits_is_one_sentence(place, command_line, given, says):

@@ -36,7 +36,7 @@ def tokenizer_of(words):
 
 
 @pytest.fixture(scope="module")
-def runs(command_line, tmp_path_factory, family):
+def runs(command_line, tmp_path_factory, family, word_rows):
     """{revision: (run folder, stderr)} of one command per revision, which share a cache."""
     place = tmp_path_factory.mktemp("revisions")
     words = [f"w{i}" for i in range(1, 40)]
@@ -46,13 +46,7 @@ def runs(command_line, tmp_path_factory, family):
         (hub / "refs" / revision).write_text(commit)
         family("llama", seed=seed).save_pretrained(hub / "snapshots" / commit)
         tokenizer_of(words if revision == "main" else words[::-1]).save_pretrained(hub / "snapshots" / commit)
-    asked = [f"w{1 + i % 30} w{1 + i % 29}" for i in range(40)]
-    rows = {
-        "sft": [{"instruction": prompt, "output": f"w{2 + i % 7} w5"} for i, prompt in enumerate(asked)],
-        "pairs": [{"prompt": prompt, "chosen": "w3 w4", "rejected": f"w{6 + i % 9}"} for i, prompt in enumerate(asked)],
-    }
-    for name, lines in rows.items():
-        (place / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    word_rows(place)
     found = {}
     for revision in COMMITS:
         done = command_line.run(place, *RUN, f"model.revision={revision}", XRIGHT_CACHE="cache")

@@ -129,6 +129,7 @@ def test_one_stream_and_no_base_in_memory(dpo):
     [
         ((), {"share": 1.5}, "share=1.5"),
         ((), {"every": 0.5}, "every=0.5"),
+        ((), {"every": 0}, "every=0 must be a whole number >= 1"),
         (("rows=1",), {}, "rows=1"),
         (("nonsense=1",), {}, "cannot be composed"),
         (("objective@objectives.dpo=kto", "objectives.dpo.stream=preference"), {}, "cannot be profiled"),

@@ -1,8 +1,8 @@
 """Any tasks of lm-evaluation-harness by their names: no code, and no file of ours, for each."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from xright.errors import UserError
 from xright.evaluation.harness import Harness
@@ -22,15 +22,14 @@ class AnyTask(Task):
         rows: Mapping[str, Mapping[str, str]] | None = None,
         limit: int | None = None,
     ) -> None:
-        if isinstance(tasks, str) or not tasks:
+        if isinstance(tasks, str) or not tasks or not all(isinstance(name, str) for name in tasks):
             raise UserError(f"task.lm_eval.tasks={tasks!r} must be a list of the harness's tasks, such as [arc_easy].")
         given = dict(rows or {})
         if unknown := [name for name in given if name not in tasks]:
             raise UserError(f"task.lm_eval.rows names {unknown[0]!r}, which is none of its tasks {list(tasks)}.")
-        self.parts = {}
-        for name in tasks:
-            made = partial(Harness, name, num_fewshot=num_fewshot, metric=None, limit=limit)
-            self.parts[name] = made(data_dir=data_dir or ".", rows=given.get(name))
+        common: dict[str, Any] = {"num_fewshot": num_fewshot, "metric": None, "limit": limit}
+        common["data_dir"] = data_dir or "."
+        self.parts = {name: Harness(task=name, rows=given.get(name), **common) for name in tasks}
 
     def files(self) -> Mapping[str, str | Path]:
         """Return the local files of rows, by task and split."""

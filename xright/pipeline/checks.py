@@ -98,7 +98,7 @@ def check_config(cfg: DictConfig) -> None:
     own = {name: streams[objective.stream] for name, objective in objectives.items()}
     check_comparing(schedule, build(probe.optim), trainer, streams=own)
     check_certificate(probe, schedule, objectives, callbacks)
-    _check_start(build(probe.start), schedule, objectives, lora=cfg.model.lora)
+    _check_start(build(probe.start), schedule, objectives, model=cfg.model)
     check_number("reference_training.lr", cfg.reference_training.lr, lambda x: x > 0, "a number > 0")
     if unknown := [name for name in schedule.objectives if name not in objectives]:
         raise UserError(f"the strategy asks for objectives {unknown}, but only {sorted(objectives)} are configured.")
@@ -159,8 +159,14 @@ def _check_stream(name: str, objective: Objective, streams: Mapping[str, Stream]
         )
 
 
-def _check_start(start: Start, schedule: Schedule, objectives: Mapping[str, Objective], *, lora: DictConfig) -> None:
+def _check_start(start: Start, schedule: Schedule, objectives: Mapping[str, Objective], *, model: DictConfig) -> None:
     """UserError for an adapter to be trained from a start that takes none, and for models that nobody trains."""
+    lora = model.lora
+    if model.quantize and not start.takes_adapter:
+        raise UserError(
+            f"start={start.name!r} merges plain weights, and the reference would be asked in 4 bits "
+            f"(model.quantize={model.quantize}); leave that out."
+        )
     if (lora.r or lora["continue"]) and schedule.phases and not start.takes_adapter:
         given = "model.lora.continue=true" if lora["continue"] else f"model.lora.r={lora.r}"
         raise UserError(

@@ -1,19 +1,18 @@
 """What a training gives and takes, told while it goes on, by the trainers of transformers and TRL."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback
 
-from xright.errors import UserError, check_number
+from xright.errors import UserError, check_number, check_whole
 from xright.models import evaluating
 from xright.profiling.asked import Asked
 from xright.profiling.changes import Change, changes
 from xright.profiling.configuration import configuration
-from xright.profiling.measures import Losses, divergence
+from xright.profiling.measures import divergence
 
 BASE, START, NOW = "the base", "the start", "this training"
 
@@ -41,7 +40,9 @@ class ForgettingCallback(TrainerCallback):
         kl: bool = True,
     ) -> None:  # fmt: skip
         self.share = check_number("share", share, lambda x: 0 < x < 1, "in (0, 1)")
-        self.every = every and int(check_number("every", every, lambda x: x >= 1, "a whole number of steps"))
+        if every is not None:
+            check_whole("every", every, 1)
+        self.every = every
         self.trainer, self.base, self.kl = trainer, base, kl
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             raise UserError(
@@ -61,12 +62,10 @@ class ForgettingCallback(TrainerCallback):
         groups = self.asked.groups(base)
         self.batches = self.asked.laid_out(groups, self.policy)
         self.before = [self.asked.losses(base, self.asked.laid_out(groups, base))]
-        self.kept = base if self.kl else None
-        self.began, self.spent = time.perf_counter(), 0.0
+        self.kept, self.spent = base if self.kl else None, 0.0
         self.best = {name: own.mean() for name, own in self.before[0].items()}
-        self.before.append(self.measure())
-        self.began = time.perf_counter()  # what there is to measure with was made before the first step
-        self.spent = 0.0
+        self.measure()
+        self.began, self.spent = time.perf_counter(), 0.0  # the share is that of the time from here on
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Measure where it is time."""
@@ -79,7 +78,7 @@ class ForgettingCallback(TrainerCallback):
             return
         if self.measured_at != state.global_step:
             self.measure()
-        for change in self.changes(self.now):
+        for change in self.changes():
             tqdm.write(change.sentence)
         self.kept = None
 
@@ -95,29 +94,30 @@ class ForgettingCallback(TrainerCallback):
         """Return the model that is trained, outside of what wraps it for several processes."""
         return self.trainer.accelerator.unwrap_model(self.trainer.model)
 
-    def measure(self) -> dict[str, Losses]:
+    def measure(self) -> None:
         """Ask the model as it is, log what it says, and note what that has cost."""
         began = time.perf_counter()
         self.now = self.asked.losses(self.policy, self.batches)
+        if len(self.before) == 1:  # the base's: this is the start
+            self.before.append(self.now)
         self.measured_at = self.trainer.state.global_step
-        self.tell(self.now)
+        self.tell()
         self.cost = time.perf_counter() - began
         self.spent += self.cost
-        return self.now
 
-    def changes(self, now: Mapping[str, Losses]) -> list[Change]:
+    def changes(self) -> list[Change]:
         """What this training has done so far to each objective."""
-        found = {name: [*(own[name] for own in self.before), now[name]] for name in now}
+        found = {name: [*(own[name] for own in self.before), now] for name, now in self.now.items()}
         return [one for one in changes([BASE, START, NOW], found) if one.stage == NOW]
 
-    def tell(self, now: Mapping[str, Losses]) -> None:
+    def tell(self) -> None:
         """Log what was measured, by the trainer's own loggers."""
         logged: dict[str, float] = {}
-        for name, own in now.items():
+        for name, own in self.now.items():
             value = own.mean()
             self.best[name] = min(self.best[name], value)
             logged |= {f"forgetting/{name}": value, f"forgetting/{name}/gap": value - self.best[name]}
-        for change in self.changes(now) if len(self.before) > 1 else ():
+        for change in self.changes():
             if change.given_back:
                 keys = ("given_back", "low", "high")
                 found = zip(keys, change.given_back, strict=True)

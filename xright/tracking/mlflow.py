@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 from lightning.pytorch.loggers import MLFlowLogger
@@ -15,14 +15,19 @@ from xright.machine import files
 class Once(MLFlowLogger):
     """Logs each key once per step: what a start that goes on logs again is the same to the bit, and is left out."""
 
+    def __init__(self, experiment: str, **settings: Any) -> None:
+        super().__init__(experiment, **settings)
+        self.there: dict[str, set[int]] = {}
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log numbers at a step, those that MLflow does not have yet."""
         super().log_metrics({key: value for key, value in metrics.items() if step not in self.steps(key)}, step)
 
-    @cache  # noqa: B019  one logger lives as long as its run
     def steps(self, key: str) -> set[int]:
-        """The steps of a key that were there when this start began."""
-        return {point.step for point in self.experiment.get_metric_history(self.run_id, key)}
+        """The steps of a key that were there when this start first logged it."""
+        if key not in self.there:
+            self.there[key] = {point.step for point in self.experiment.get_metric_history(self.run_id, key)}
+        return self.there[key]
 
 
 def mlflow_logger(experiment: str, uri: str, save_dir: str) -> Once:
