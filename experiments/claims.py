@@ -1,18 +1,23 @@
-"""The paper's five claims on the runs of two studies, with intervals over seeds, into README.md. `make claims`."""
+"""The paper's five claims on the runs of several studies, with intervals over seeds, into README.md. `make claims`."""
 
+import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+sys.path.append(str(Path(__file__).parent / "paper"))
+from objective_space import OBJECTIVES
 from options import no_options
-from publish import between_markers
+from publish import between_markers, write_rows
 
 from xright.analysis.numbers.claims import claims
 from xright.analysis.numbers.statistics import Mean, comparisons
 from xright.analysis.numbers.verdicts import Claim, claim_verdicts
 from xright.analysis.read.runs import Runs, read_runs
+from xright.analysis.text.flat_table import from_rows
 from xright.analysis.text.seed_tables import with_interval
 from xright.analysis.text.tables import Grid, markdown
 
@@ -23,17 +28,36 @@ STUDIES = {  # its runs, and the runs whose times count
     "embedded": (Path("runs/embedded"), Path("runs/step_times_embedded")),
     "real rows": (Path("runs/real_rows"), Path("runs/step_times_real_rows")),
 }
+PUBLISHED = {  # what experiments/real_model has published
+    "SmolLM2, safety": HERE / "real_model" / "smollm2_safety.csv",
+    "SmolLM2, DPO first": HERE / "real_model" / "smollm2_dpo_first.csv",
+    "SmolLM2, SFT first": HERE / "real_model" / "smollm2_sft_first.csv",
+}
 
 
 def main() -> None:
-    """claims.csv from the runs, if they are here; README.md from claims.csv."""
-    if all(folder.is_dir() for folders in STUDIES.values() for folder in folders):
-        rows = [
-            {"study": study, **row} for study, (runs, timed) in STUDIES.items()
-            for row in statements(read_runs([runs]), read_runs([timed]))
-        ]  # fmt: skip
-        pd.DataFrame(rows).to_csv(HERE / "claims.csv", index=False, float_format="%.6g", lineterminator="\n")
+    """claims.csv from the runs of each study, if they are here; README.md from claims.csv."""
+    old, rows = pd.read_csv(HERE / "claims.csv"), []
+    for study in [*STUDIES, *PUBLISHED]:
+        if found := at_hand(study):
+            rows.append(pd.DataFrame([{"study": study, **row} for row in statements(*found)]))
+        else:
+            rows.append(old[old["study"] == study])
+    write_rows(pd.concat(rows), HERE / "claims.csv")
     between_markers(HERE / "README.md", page(pd.read_csv(HERE / "claims.csv")))
+
+
+def at_hand(study: str) -> tuple[Runs, Runs] | None:
+    """A study's runs, and those whose times count."""
+    if study in PUBLISHED:
+        if not PUBLISHED[study].exists():
+            return None
+        runs = from_rows(pd.read_csv(PUBLISHED[study]), OBJECTIVES)
+        return runs, runs
+    if not all(folder.is_dir() for folder in STUDIES[study]):
+        return None
+    runs, timed = (read_runs([folder]) for folder in STUDIES[study])
+    return runs, timed
 
 
 def statements(runs: Runs, timed: Runs) -> Iterator[dict[str, Any]]:

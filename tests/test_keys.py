@@ -106,6 +106,7 @@ ON_WORLD = {
     "steps_per_epoch": ("3", f"{TRAINED} optimum_sft"),
     "eval_every": ("5", OPTIMA),
     "eval_on": ("train_probe", f"reference_logps {OPTIMA}"),
+    "probe_share": ("0.5", NONE),  # of eval_on=train_probe alone: tests/data/test_corpus.py
     "trainer.precision": ("bf16-mixed", ALL),
     "layout": ("padded", "reference_logps"),  # rounding; kept apart since a check of them names it
 }
@@ -123,6 +124,8 @@ MORE_PAIRS = f"{PAIR_ROWS} optimum_sft"  # so that an epoch is longer
 ON_FILES = {
     "data.source.heldout": ("0.5", ROWS),
     "data.source.seed": ("1", ROWS),
+    "data.streams.sft.train_rows": ("9", ROWS),
+    "data.streams.preference.train_rows": ("9", MORE_PAIRS),
     "data.streams.sft.eval_rows": ("3", "tokens optimum_sft"),
     "data.streams.preference.eval_rows": ("3", PAIR_ROWS),
     "data.streams.sft.path": ("other_sft.jsonl", ROWS),

@@ -22,17 +22,23 @@ def modules():
         sys.modules.pop(name, None)
 
 
-def test_seeds_share_no_pair_and_runs_no_folder():
-    from cells import STUDIES, Cell, cells
+def test_no_two_cells_share_a_folder_and_the_middle_ones_are_asked():
+    from cells import SAFETY, STUDIES, cells
 
-    of_seeds = [Cell("smollm2_safety", seed, ()).drawn[-1] for seed in range(5)]
-    assert of_seeds[0] == 'data.streams.preference.split="train[0:450]"'
-    assert of_seeds[4] == 'data.streams.preference.split="train[1800:2250]"'
     for study in STUDIES:
         every = list(cells([study], range(3)))
         assert len({cell.name for cell in every}) == len(every) == 3 * len(STUDIES[study].cells)
     sequential = next(cells(["smollm2_safety"], [1]))
     assert sequential.name == "seed-1_sequential_first-dpo_epochs-2,2"
+    assert sequential.drawn == ["seed=1", "data.source.seed=1"]
+    asked = [cell.key for cell in cells(["smollm2_safety"], [0]) if cell.tasks]
+    assert asked == [
+        "strategy=sequential strategy.first=dpo strategy.epochs=[2,2]",
+        *(f"strategy={rule} lam=0.5" for rule in ("alright", "maxright", "mix")),
+        "strategy=merge start=base",
+        *(f"strategy=merge start={start} lam=0.5" for start in ("average", "ties")),
+    ]
+    assert sequential.tasks == SAFETY
 
 
 def test_every_cell_is_a_run_that_may_begin(compose, monkeypatch):
@@ -42,7 +48,7 @@ def test_every_cell_is_a_run_that_may_begin(compose, monkeypatch):
     for cell in cells([*STUDIES], [0]):
         cfg = compose(f"experiment={cell.study}", "trainer=cpu", *cell.drawn, *cell.options)
         check_config(cfg)
-        assert (cfg.epochs, cfg.steps_per_epoch) == (4, 32)
+        assert (cfg.epochs, cfg.eval_on, cfg.probe_share) == (4, "train_probe", 0.5)
         assert cfg.reference == ("sft" if "sft_first" in cell.study else "chosen")
 
 
@@ -54,10 +60,11 @@ def test_what_is_published_stays_and_is_not_done_again(tmp_path, monkeypatch):
     mine, other = (Cell("smollm2_safety", seed, ("strategy=mix", "lam=0.5")) for seed in (0, 1))
     assert not published.is_there(mine)
     for cell, commit in ((mine, "a"), (other, "b"), (mine, "c")):  # the last: run again, on purpose
-        row = {"study": cell.study, "cell": cell.key, "seed": cell.seed, "commit": commit}
+        row = {"study": cell.study, "cell": cell.key, "seed": cell.seed, "asked": commit == "b", "commit": commit}
         published._join(pd.DataFrame([row]), published.CELLS, published.NAMED)
     assert published.is_there(mine)
-    assert published.is_there(other)
+    assert published.is_there(other, asked=True)
+    assert not published.is_there(mine, asked=True)  # its model is still to be asked
     assert not published.is_there(Cell("smollm2_safety", 0, ("strategy=mix", "lam=0.25")))
     found = pd.read_csv(published.CELLS)
     assert found[["seed", "commit"]].to_numpy().tolist() == [[1, "b"], [0, "c"]]

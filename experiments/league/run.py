@@ -2,8 +2,9 @@
 
 Each rule gets as many configurations (TRIALS), tried on the worlds of TUNED at λ = .5; the one with the smallest ideal
 distance, averaged over them, is what is reported, on the worlds of SEEDS: at equal steps, and at equal time, for which
-a rule trains as many epochs as fit into the time of Mix's, by what experiments/rule_costs has measured. Finished runs
-are not run again, and what is finished is published, so the command may be stopped and given again. A rule of yours:
+a rule trains as many epochs as fit into the time of Mix's, by what experiments/rule_costs has measured. What is
+finished is published into tuning.csv and results.csv and not run again, on whatever machine, so the command may be
+stopped and given again. A rule of yours:
 `python experiments/league/run.py --rule mine --trials "strategy.c=1 optim.lr=4e-4" …`, with conf/strategy/mine.yaml.
 """
 
@@ -37,7 +38,8 @@ EPOCHS = 6
 RATES = ("1e-4", "2e-4", "4e-4", "8e-4")  # AdamW's learning rate; the embedded recipe has the second
 # Of a run, that costs time and changes nothing of its result.
 QUICK = ("logger=csv", "callbacks.samples=null", "callbacks.device=null", "eval_every=180")
-LOCK = Lock()
+LOCK, KEEPING = Lock(), Lock()
+TUNING, RESULTS = HERE / "tuning.csv", HERE / "results.csv"
 
 
 def rates(*settings: str) -> list[str]:
@@ -97,11 +99,33 @@ def tune(rule: str, trials: Sequence[str]) -> str:
     """The configuration with the smallest mean ideal distance over the worlds of TUNED."""
     found = {}
     for place, settings in enumerate(trials):
-        name = f"league_tuning_{rule}_{place}"
-        for seed in TUNED:
-            sweep(name, rule, seed, *settings.split(), "lam=0.5")
-        found[settings] = read_runs([Path("runs") / name]).table["ideal_distance"].mean()
+        found[settings] = np.mean([tried(rule, settings, seed, f"league_tuning_{rule}_{place}") for seed in TUNED])
     return min(found, key=lambda settings: found[settings])
+
+
+def tried(rule: str, settings: str, seed: int, name: str) -> float:
+    """The ideal distance of one configuration in one world at λ = .5: published, or run and published."""
+    known = published(TUNING, rule=rule, settings=settings, seed=seed)
+    if len(known):
+        return float(known["ideal_distance"].iloc[0])
+    sweep(name, rule, seed, *settings.split(), "lam=0.5")
+    runs = read_runs([Path("runs") / name]).table.query(f"seed == {seed}")
+    distance = float(runs["ideal_distance"].iloc[0])
+    keep(TUNING, [{"rule": rule, "settings": settings, "seed": seed, "ideal_distance": distance}], ["rule", "seed"])
+    return distance
+
+
+def published(file: Path, **named: object) -> pd.DataFrame:
+    """The rows of a csv file that have these values."""
+    rows = pd.read_csv(file, keep_default_na=False) if file.exists() else pd.DataFrame(columns=[*named])
+    return rows[(rows[[*named]] == [*named.values()]).all(axis=1)]
+
+
+def keep(file: Path, rows: Sequence[dict], order: list[str]) -> None:
+    """Add rows to a csv file."""
+    with KEEPING:
+        old = pd.read_csv(file, keep_default_na=False) if file.exists() else pd.DataFrame()
+        write_rows(pd.concat([old, pd.DataFrame(rows)]).sort_values(order, kind="stable"), file)
 
 
 def fitting(rule: str, settings: str) -> int | None:
@@ -124,21 +148,23 @@ def trade_offs(settings: str) -> list[str]:
     return [*settings.split(), LAMS]
 
 
-def play(rule: str, settings: str, seed: int) -> list[dict]:
-    """A rule's two budgets in one world: a row each."""
-    rows, fits = [], fitting(rule, settings)
+def play(rule: str, settings: str, seed: int) -> None:
+    """A rule's two budgets in one world: a row each of results.csv."""
+    fits = fitting(rule, settings)
     for budget, epochs in [("steps", EPOCHS), *([("time", fits)] if fits else [])]:
+        if len(published(RESULTS, rule=rule, settings=settings, seed=seed, budget=budget)):
+            continue
         name = f"league_{rule}_{epochs}"
         sweep(name, rule, seed, *trade_offs(settings), f"epochs={epochs}")
         runs = read_runs([Path("runs") / name]).table.query(f"seed == {seed}")
         _, base = ends(seed)
         gaps = runs[[f"gap_{key}" for key in base]].to_numpy()
-        rows.append({
+        row = {
             "rule": rule, "method": runs["method"].iloc[0], "settings": settings, "seed": seed, "budget": budget,
             "epochs": epochs, "ideal_distance": runs["ideal_distance"].mean(),
             "hypervolume": hypervolume(gaps, [*base.values()]) / np.prod([*base.values()]),
-        })  # fmt: skip
-    return rows
+        }  # fmt: skip
+        keep(RESULTS, [row], ["budget", "rule", "seed"])
 
 
 def standings(table: pd.DataFrame) -> Grid:
@@ -161,16 +187,12 @@ def standings(table: pd.DataFrame) -> Grid:
     return Grid(["rule", "tuned", "epochs", "ideal distance", "minus Mix's", "rank", "hypervolume", "worlds"], lines, 3)
 
 
-def publish(rows: Sequence[dict]) -> None:
-    """What is there, beside what was there of other rules."""
-    file = HERE / "results.csv"
-    new = pd.DataFrame(rows)
-    if file.exists():
-        old = pd.read_csv(file, keep_default_na=False)
-        new = pd.concat([old[~old["rule"].isin(new["rule"].unique())], new])
-    write_rows(new.sort_values(["budget", "rule", "seed"]), file)
+def publish(chosen: Mapping[str, str]) -> None:
+    """The page, from what is there; rows of settings that are no longer a rule's choice are left out."""
+    table = pd.read_csv(RESULTS, keep_default_na=False)
+    table = table[table["settings"] == table["rule"].map(chosen).fillna(table["settings"])]
     told = [
-        f"### At equal {budget}\n\n{markdown(standings(group))}" for budget, group in new.groupby("budget", sort=True)
+        f"### At equal {budget}\n\n{markdown(standings(group))}" for budget, group in table.groupby("budget", sort=True)
     ]
     between_markers(HERE / "README.md", "\n".join(told))
 
@@ -186,11 +208,9 @@ def main() -> None:
     trials = {asked.rule: asked.trials or TRIALS.get(asked.rule, [""])} if asked.rule else TRIALS
     with ThreadPoolExecutor(asked.jobs) as pool:
         chosen = dict(zip(trials, pool.map(tune, trials, trials.values()), strict=True))
-        rows: list[dict] = []
         for seed in SEEDS[: asked.seeds]:  # world by world, so that what is finished can be compared
-            for found in pool.map(play, chosen, chosen.values(), [seed] * len(chosen)):
-                rows += found
-            publish(rows)
+            list(pool.map(play, chosen, chosen.values(), [seed] * len(chosen)))
+            publish(chosen)
 
 
 if __name__ == "__main__":

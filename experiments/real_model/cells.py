@@ -11,10 +11,9 @@ JOINT = ("alright", "maxright", "mix")
 
 
 class Study(NamedTuple):
-    """pairs: rows of each file of preferences that one seed may draw from. tasks: of `xright.evaluate`."""
+    """tasks: of `xright.evaluate`, see Cell.tasks."""
 
     cells: Sequence[Options]
-    pairs: int
     tasks: Options = ()
 
 
@@ -39,13 +38,14 @@ class Cell(NamedTuple):
 
     @property
     def drawn(self) -> list[str]:
-        """The settings by which seeds differ: seeds 0 to 4 share no pair; rows, order and adapter are drawn anew."""
-        width = STUDIES[self.study].pairs
-        start = width * (self.seed % 5)
-        return [
-            f"seed={self.seed}", f"data.source.seed={self.seed}",
-            f'data.streams.preference.split="train[{start}:{start + width}]"',
-        ]  # fmt: skip
+        """The settings by which seeds differ: training and held-out rows, order and adapter are drawn anew."""
+        return [f"seed={self.seed}", f"data.source.seed={self.seed}"]
+
+    @property
+    def tasks(self) -> Options:
+        """Return what its model is asked: at the middle trade-off alone, as questions take longer than training."""
+        judged = {"lam=0.5", "start=base", f"strategy.epochs={SPLITS[0]}"} & {*self.options}
+        return STUDIES[self.study].tasks if judged else ()
 
 
 def sequential(first: str) -> list[Options]:
@@ -74,10 +74,10 @@ SAFETY = (
 FIRST = ("tasks=[sorry,xstest]", "task.sorry.prompts.limit=22", "task.xstest.prompts.limit=30", *SAFETY[3:5], SAFETY[7])
 LOOKS = [("strategy=maxright", f"strategy.k={k}", f"lam={lam}") for lam in LAMS for k in (1, 100, 1000)]
 STUDIES: Mapping[str, Study] = {
-    "smollm2_safety": Study([*sequential("dpo"), *joint(), *merged(["average", "ties"])], 450, SAFETY),
-    "smollm2_dpo_first": Study([*sequential("dpo"), *joint(), *LOOKS], 225),
-    "smollm2_sft_first": Study([*sequential("sft"), *joint()], 225),
-    "smollm2_ultrafeedback": Study([sequential("sft")[0], ("strategy=orpo",), *joint(lams=["0.5"])], 156),
+    "smollm2_safety": Study([*sequential("dpo"), *joint(), *merged(["average", "ties"])], SAFETY),
+    "smollm2_dpo_first": Study([*sequential("dpo"), *joint(), *LOOKS]),
+    "smollm2_sft_first": Study([*sequential("sft"), *joint()]),
+    "smollm2_ultrafeedback": Study([sequential("sft")[0], ("strategy=orpo",), *joint(lams=["0.5"])]),
 }
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import objective_space as space
-import pandas as pd
 from cells import STUDIES
 from evaluated import grid, methods
 from matplotlib.figure import Figure
@@ -14,7 +13,6 @@ from xright.analysis.figures.benchmark_figures import categories_figure, verdict
 from xright.analysis.figures.paths_figure import paths_figure
 from xright.analysis.figures.radar_figure import radar_figure
 from xright.analysis.numbers.claims import claims
-from xright.analysis.read.runs import Runs
 from xright.analysis.text.flat_table import from_rows
 from xright.analysis.text.tables import Grid, markdown
 
@@ -38,20 +36,13 @@ def of_study(study: str) -> Iterator[str]:
     rows = read(HERE / f"{study}.csv")
     if rows.empty:
         return
-    runs = weighted(from_rows(rows, space.OBJECTIVES))
+    runs = from_rows(rows, space.OBJECTIVES)
     usual = runs.only((runs.table["variant"] == runs.table["method"]) | runs.table["first"].ne(""))
     yield f"## {FIGURES[study]}\n"
     yield markdown(space.grid(runs.table, COLUMNS))
     found = [[one.verdict, one.text, one.evidence] for one in claims(runs)]
     yield markdown(Grid(["verdict", "statement", "evidence"], found, 3))
     yield picture(paths_figure(usual), f"{study}.png", "paths through objective space; ideal distance; runtime")
-
-
-def weighted(runs: Runs) -> Runs:
-    """Give each run the weights that a flat table tells by λ alone."""
-    lams = runs.table["lam"]
-    runs.table["weights"] = [{} if pd.isna(lam) else {"dpo": lam, "sft": 1 - lam} for lam in lams]
-    return runs
 
 
 def of_benchmarks() -> Iterator[str]:

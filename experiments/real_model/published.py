@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pandas as pd
-from cells import STUDIES, Cell
+from cells import Cell
 from evaluated import LAMS, WHO, counts, scores
 from publish import write_rows
 
@@ -34,10 +34,13 @@ def read(file: Path) -> pd.DataFrame:
     return pd.read_csv(file) if file.exists() else pd.DataFrame()
 
 
-def is_there(cell: Cell) -> bool:
-    """Whether the cell is published."""
+def is_there(cell: Cell, asked: bool = False) -> bool:
+    """Whether the cell is published; asked: and what its model answers, too."""
     rows = read(CELLS)
-    return len(rows) > 0 and bool((rows[NAMED] == [cell.study, cell.key, cell.seed]).all(axis=1).any())
+    if rows.empty:
+        return False
+    own = rows[(rows[NAMED] == [cell.study, cell.key, cell.seed]).all(axis=1)]
+    return len(own) > 0 and (not asked or bool(own["asked"].iloc[0]))
 
 
 def folder(cell: Cell) -> Path:
@@ -46,19 +49,20 @@ def folder(cell: Cell) -> Path:
     return file.parent
 
 
-def publish(cell: Cell) -> None:
-    """Put the runs at hand into the study's files, then the cell into cells.csv."""
+def publish(cell: Cell, asked: bool) -> None:
+    """Put the runs at hand into the study's files, then the cell into cells.csv. asked: and what its model answers."""
     here = RUNS / cell.study
     runs = to_rows(read_runs([here]), "k", "step_ms", "tokens_per_second")
     _join(runs, HERE / f"{cell.study}.csv", NAME)
-    if STUDIES[cell.study].tasks:
+    if asked:
         _join(scores([here], KEYS, LAMS).assign(study=cell.study), HERE / "scores.csv", ["study", *WHO, "key"])
         found = [counts([here], detail, LAMS).assign(detail=detail) for detail in ("verdicts", "categories")]
         key = ["study", "detail", *WHO, "task", "group", "name"]
         _join(pd.concat(found).assign(study=cell.study), HERE / "counts.csv", key)
     result = json.loads((folder(cell) / "result.json").read_text(encoding="utf-8"))
     made = {
-        "study": cell.study, "cell": cell.key, "seed": cell.seed, "label": result["label"], "commit": _commit(),
+        "study": cell.study, "cell": cell.key, "seed": cell.seed, "label": result["label"],
+        "asked": asked, "commit": _commit(),
         "finished": f"{datetime.now(timezone.utc):%Y-%m-%d}", **{name: result[name] for name in MEASURED},
         **{name: result["versions"][name] for name in VERSIONS},
     }  # fmt: skip

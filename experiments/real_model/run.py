@@ -9,7 +9,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def main() -> None:
         first(asked.jobs)
     elif asked.what != "page":
         studies = [*STUDIES] if asked.what == "all" else [asked.what]
-        study(cells(studies, asked.seeds), asked.jobs, asked.only)
+        study(cells(studies, asked.seeds), asked.jobs, asked.only, asked.questions)
     if asked.what != "first":
         import page  # matplotlib takes seconds
 
@@ -49,13 +49,18 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("what", choices=["first", "all", "page", *STUDIES], help="all is all studies, one after another")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     made.add_argument("--only", default="", help="only cells that have this in their options, such as strategy=mix")
+    made.add_argument("--no-questions", dest="questions", action="store_false", help="train; the benchmarks come later")
     made.add_argument("--jobs", type=int, default=2, help="cells at once, one thread each (default: %(default)s)")
     return made
 
 
-def study(todo: Sequence[Cell], jobs: int, only: str = "") -> None:
+def study(todo: Iterable[Cell], jobs: int, only: str = "", questions: bool = True) -> None:
     """The cells that are not published, `jobs` at once, with a bar over cells."""
-    todo = [cell for cell in todo if only in cell.key and not published.is_there(cell)]
+
+    def asked(cell: Cell) -> bool:
+        return questions and bool(cell.tasks)
+
+    todo = [cell for cell in todo if only in cell.key and not published.is_there(cell, asked(cell))]
     if todo:
         ready()
     for at, cell in enumerate(todo):  # what a seed's cells share is made once, before they ask for it side by side
@@ -63,17 +68,17 @@ def study(todo: Sequence[Cell], jobs: int, only: str = "") -> None:
             same = [one for one in todo if (one.study, one.seed) == (cell.study, cell.seed)]
             train(cell, "stage=prepare")
             with ThreadPoolExecutor(jobs) as pool:
-                done = [pool.submit(play, one) for one in same]
+                done = [pool.submit(play, one, asked(one)) for one in same]
                 for future in tqdm(as_completed(done), f"{cell.study}, seed {cell.seed}", len(done), unit="cell"):
-                    published.publish(future.result())
+                    published.publish(*future.result())
 
 
-def play(cell: Cell) -> Cell:
-    """Train a cell, and ask its model what its study asks."""
+def play(cell: Cell, asked: bool) -> tuple[Cell, bool]:
+    """Train a cell; asked: and ask its model what it is to be asked."""
     train(cell)
-    if tasks := STUDIES[cell.study].tasks:
-        evaluate([published.folder(cell)], tasks)
-    return cell
+    if asked:
+        evaluate([published.folder(cell)], cell.tasks)
+    return cell, asked
 
 
 def first(jobs: int) -> None:

@@ -34,6 +34,7 @@ def test_what_a_figure_needs_survives_the_file(runs, tmp_path):
     again = through_a_file(runs, tmp_path)
     pd.testing.assert_frame_equal(again.table[KEPT], runs.table[KEPT], check_dtype=False)
     ways = ["step", "f_dpo", "f_sft", "gap_dpo", "gap_sft", "ideal_distance"]
+    assert again.table["weights"].tolist() == runs.table["weights"].tolist()
     for old, new in zip(runs.table["folder"], again.table["folder"], strict=True):
         mine, theirs = (part.trajectory.query("folder == @name") for part, name in ((again, new), (runs, old)))
         np.testing.assert_allclose(mine[ways].to_numpy(float), theirs[ways].to_numpy(float), atol=1e-12)

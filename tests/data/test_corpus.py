@@ -1,5 +1,6 @@
 import json
 import logging
+import math
 
 import pytest
 
@@ -60,6 +61,20 @@ def test_streams_that_are_not_there(corpus):
 def test_unknown_eval_on(corpus):
     with pytest.raises(UserError, match="eval_on='test' must be heldout or train_probe"):
         corpus("test")
+
+
+def test_the_probe_is_the_first_training_rows(world):
+    def probe(*share):
+        found = Corpus(world, streams(), world.tokenizer(), 64, "train_probe", "auto", *share)
+        return found.evaluation("sft"), found.train("sft")
+
+    for share, n in [((), math.ceil(0.03 * len(probe()[1]))), ((0.5,), math.ceil(0.5 * len(probe()[1])))]:
+        rows, every = probe(*share)
+        assert rows == every[:n]
+    assert len(probe(1.0)[0]) == len(probe()[1])
+    for share in (0, 1.5, "x"):
+        with pytest.raises(UserError, match=r"probe_share=.* must be .*in \(0, 1\]"):
+            probe(share)
 
 
 def test_showcase_is_the_sources_own(corpus, world):

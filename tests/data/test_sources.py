@@ -65,6 +65,33 @@ def test_evaluation_rows_of_their_own(write, files):
     assert list(sliced.rows("sft", "eval")) == questions(3, start=6)
 
 
+def test_training_rows_are_drawn_by_the_seed_whatever_their_order(write, files):
+    rows = questions(200)
+    path, turned = write("a.jsonl", rows), write("b.jsonl", rows[::-1])
+
+    def drawn(path, n, seed=0, **options):
+        source = files({"path": path, "train_rows": n, **options}, heldout=0.25, seed=seed)
+        return [row["prompt"] for row in source.rows("sft", "train")], source
+
+    few, source = drawn(path, 30)
+    assert len(few) == 30
+    assert sorted(few) == sorted(drawn(turned, 30)[0])
+    assert set(few) < set(drawn(path, 60)[0])  # a larger cap only adds rows
+    assert set(few) != set(drawn(path, 30, seed=1)[0])
+    held_out = files({"path": path}, heldout=0.25).rows("sft", "eval")
+    assert list(source.rows("sft", "eval")) == list(held_out)  # the cap is of training rows alone
+    said = source.rows("sft", "train").about.said
+    assert said == {"more, beyond data.streams.sft.train_rows": 200 - len(held_out) - 30}
+    assert source.identity("sft", "train") != files({"path": path}, heldout=0.25).identity("sft", "train")
+    assert source.identity("sft", "eval") == files({"path": path}, heldout=0.25).identity("sft", "eval")
+    apart, source = drawn(path, 30, eval_path=write("c.jsonl", questions(9)))
+    assert len(apart) == 30
+    shared = len({row["prompt"] for row in questions(9)} & {*apart})
+    assert source.notes("sft", "eval") == (
+        [f"sft: the prompts of {shared} of 9 evaluation rows are trained on too"] if shared else []
+    )
+
+
 def test_text_is_the_training_rows_of_both_streams(write, files):
     pairs = [{"prompt": "p", "chosen": "good", "rejected": "bad"}]
     source = files({"path": write("a.jsonl", questions(1))}, {"path": write("b.jsonl", pairs)}, heldout=0)
@@ -128,6 +155,10 @@ def test_both_splits_are_of_one_reading(write, files):
         (
             {"sft": {"path": "a.jsonl", "eval_rows": 0}},
             "data.streams.sft.eval_rows=0 must be a whole number of rows >= 1",
+        ),
+        (
+            {"sft": {"path": "a.jsonl", "train_rows": 0}},
+            "data.streams.sft.train_rows=0 must be a whole number of rows >= 1",
         ),
         ({"sft": {"path": "a.jsonl", "eval_rows": "x"}}, "data.streams.sft.eval_rows='x' must be"),
         ({"heldout": "some"}, r"data\.source\.heldout='some' must be"),

@@ -22,7 +22,7 @@ from xright.data.rows import Rows
 from xright.data.stream import TEXT, Stream, streams_of
 from xright.data.templates import Template
 from xright.data.tokenised import Tokenised, tokenised
-from xright.errors import UserError
+from xright.errors import UserError, check_number
 from xright.models import load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Corpus:
     """source: a `Source` of these streams. max_length: tokens of prompt + response. control_tokens: as `Template` takes
     them. Rows of streams that the base writes are made elsewhere: `with_sampled`.
 
-    eval_on: `heldout` (rows never trained on) or `train_probe` (the first 3 % of the training rows, as the authors).
+    eval_on: `heldout` (rows never trained on) or `train_probe` (the first training rows; probe_share: how much of them).
     Raises UserError for anything else.
     """
 
@@ -46,11 +46,13 @@ class Corpus:
         max_length: int,
         eval_on: str,
         control_tokens: str = "auto",
+        probe_share: float = PROBE,
     ) -> None:
         if eval_on not in ("heldout", "train_probe"):
             raise UserError(f"eval_on={eval_on!r} must be heldout or train_probe.")
         self.source, self.streams, self.tokenizer = source, streams, tokenizer
-        self.max_length, self.eval_on = max_length, eval_on
+        check_number("probe_share", probe_share, lambda x: 0 < x <= 1, "in (0, 1]: the part of the training rows")
+        self.max_length, self.eval_on, self.probe_share = max_length, eval_on, probe_share
         self.templates = {name: Template(stream.template, control_tokens) for name, stream in streams.items()}
         self._splits: dict[tuple[str, str], Tokenised] = {}
         self._sample: Callable[[Stream, str], Rows] | None = None
@@ -73,7 +75,7 @@ class Corpus:
         if self.eval_on == "heldout":
             return self.rows(stream, "eval")
         rows = self.train(stream)
-        return rows[: math.ceil(PROBE * len(rows))]
+        return rows[: math.ceil(self.probe_share * len(rows))]
 
     def rows(self, stream: str, split: str) -> Rows:
         """The rows of a stream in split "train" or "eval"."""
@@ -128,12 +130,13 @@ def corpus_of(cfg: DictConfig) -> Corpus:
     data = json.dumps(OmegaConf.to_container(cfg.data, resolve=True))  # resolved once
     own = cfg.model.tokenizer == cfg.model.path  # the model's revision is that of its own tokenizer, of no other
     revision = cfg.model.revision if own else None
-    return _corpus(data, cfg.model.tokenizer, revision, cfg.model.trust_remote_code, eval_on=cfg.eval_on)
+    evaluated = (cfg.eval_on, cfg.get("probe_share", PROBE))  # a run folder of before has none
+    return _corpus(data, cfg.model.tokenizer, revision, cfg.model.trust_remote_code, evaluated=evaluated)
 
 
 @lru_cache(maxsize=2)
 def _corpus(
-    data: str, tokenizer_path: str | None, revision: str | None, trust_remote_code: bool, eval_on: str
+    data: str, tokenizer_path: str | None, revision: str | None, trust_remote_code: bool, evaluated: tuple[str, float]
 ) -> Corpus:
     cfg = json.loads(data)
     streams = streams_of(build(cfg["streams"]))
@@ -142,4 +145,7 @@ def _corpus(
     if tokenizer is None:
         raise UserError("model.tokenizer is not given and the data has none of its own; name a folder or hub model.")
     control_tokens = cfg.get("control_tokens") or "auto"
-    return Corpus(source, streams, tokenizer, cfg["max_length"], eval_on=eval_on, control_tokens=control_tokens)
+    on, share = evaluated
+    return Corpus(
+        source, streams, tokenizer, cfg["max_length"], eval_on=on, control_tokens=control_tokens, probe_share=share
+    )

@@ -13,7 +13,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from xright.data.canonical import Canonical, LazyRows, Survey, Tables
-from xright.data.counts import BEYOND
+from xright.data.counts import BEYOND, BEYOND_HELD_OUT, About
 from xright.data.heldout import capped, split
 from xright.data.stream import TEXT, Stream
 from xright.data.tables import read
@@ -94,6 +94,8 @@ class Files:
             "heldout": heldout,
         }
         found |= {"turns": options.turns, "by_opening": self._by_opening()}
+        if split == "train" and options.train_rows is not None:
+            found |= {"train_rows": options.train_rows, "seed": self.seed}
         if split == "eval":
             found |= {"eval_data": data["eval"], "most": options.eval_rows, "seed": self.seed}
         return found
@@ -114,22 +116,22 @@ class Files:
     def _load(self, stream: str) -> dict[str, _Split]:
         """Read both splits of a stream, and survey them once."""
         if stream not in self._splits:
-            train = self._survey(stream, "train")
-            apart, notes = train, list[str]()
-            if self.streams[stream].places()["eval"]:
-                apart = self._survey(stream, "eval")
+            options, train = self.streams[stream], self._survey(stream, "train")
+            apart = self._survey(stream, "eval") if options.places()["eval"] else train
+            kept, out = split(train.u_N, self.heldout)
+            if apart is not train:
                 kept, out = np.arange(len(train.u_N)), np.arange(len(apart.u_N))
-                notes = _shared_prompts(stream, train.u_N, apart.u_N)
-            else:
-                kept, out = split(train.u_N, self.heldout)
-            few = capped(apart.u_N[out], self.streams[stream].eval_rows)
-            beyond = {BEYOND.format(stream): len(out) - len(few)}
-            about = replace(apart.about, said={**apart.about.said, **{what: n for what, n in beyond.items() if n}})
-            if apart is train:  # a row that is dropped is on neither side: the training rows' line counts it
-                about = replace(about, dropped={}, said={what: n for what, n in beyond.items() if n})
+            learnt = kept[capped(train.u_N[kept], options.train_rows)]
+            held = out[capped(apart.u_N[out], options.eval_rows)]
+            about = _and_said(train.about, BEYOND.format(stream), len(kept) - len(learnt))
+            # A row that is dropped is on neither side: where both are of one table, the training rows' line counts it.
+            rest = replace(apart.about, dropped={}, said={}) if apart is train else apart.about
+            notes = [] if apart is train else _shared_prompts(stream, train.u_N[learnt], apart.u_N)
             self._splits[stream] = {
-                "train": _Split(train.rows(kept, train.about), []),
-                "eval": _Split(apart.rows(out[few], about), notes),
+                "train": _Split(train.rows(learnt, about), []),
+                "eval": _Split(
+                    apart.rows(held, _and_said(rest, BEYOND_HELD_OUT.format(stream), len(out) - len(held))), notes
+                ),
             }
         return self._splits[stream]
 
@@ -145,6 +147,11 @@ class Files:
     def _by_opening(self) -> bool:
         """Are rows held out by their conversation's opening? In all streams, or one prompt could be on both sides."""
         return any(options.turns == "all" for options in self.streams.values())
+
+
+def _and_said(about: About, what: str, rows: int) -> About:
+    """What is to be said of a split's data, and that of so many rows more, if there are any."""
+    return replace(about, said={**about.said, what: rows}) if rows else about
 
 
 def _as_text(streams: Sequence[tuple[Stream, Sequence[Canonical]]]) -> LazyRows:

@@ -28,8 +28,8 @@ class Stream:
     eval_path, eval_split: where the evaluation rows are, if they are set apart already (either suffices). columns:
     {canonical name: column}, see `columns.py`. limit: only the first so many rows of `path`. turns: which assistant
     turns of a conversation are learnt, the last or all (of kinds with one response). template: as `Template` takes it.
-    batch_size: rows of an optimizer step; batch_tokens: or so many tokens. eval_rows: most evaluation rows; which ones
-    depends on their prompts, not on their order.
+    batch_size: rows of an optimizer step; batch_tokens: or so many tokens. train_rows, eval_rows: most rows of each
+    side; which ones depends on their prompts and data.source.seed, not on their order.
 
     Of kind sampled, with these keys, eval_rows and a batch size alone: the base writes `rows` training rows, each of at
     most max_new_tokens, drawn from seed. prompts: the stream whose prompts it answers; without it, it writes texts that
@@ -50,6 +50,7 @@ class Stream:
     template: str = "plain"
     batch_size: int = 8
     batch_tokens: int | None = None
+    train_rows: int | None = None
     eval_rows: int | None = None
     prompts: str | None = None
     opening: str | None = None
@@ -124,8 +125,8 @@ def _stream_of(name: Any, options: Any) -> Stream:
         raise UserError(f"{key}.kind={options.get('kind')!r} must be {' or '.join(DECLARED)}.")
     given = {key: value for key, value in options.items() if value is not None or key in ("template", "batch_size")}
     _check_sampled(key, given)
-    whole = {"limit": "rows", "eval_rows": "rows", "rows": "rows", "batch_size": "rows"}
-    for part, unit in (*whole.items(), ("batch_tokens", "tokens"), ("max_new_tokens", "tokens")):
+    rows, tokens = ("limit", "train_rows", "eval_rows", "rows", "batch_size"), ("batch_tokens", "max_new_tokens")
+    for part, unit in (*((part, "rows") for part in rows), *((part, "tokens") for part in tokens)):
         if part in given:
             check_number(f"{key}.{part}", given[part], _at_least_one, f"a whole number of {unit} >= 1")
     for part in {"path", "eval_path"} & set(given):

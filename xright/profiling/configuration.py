@@ -21,7 +21,7 @@ def configuration(overrides: Sequence[str], names: Sequence[str]) -> DictConfig:
         used = {node.stream for node in cfg.objectives.values() if node}
         model = {"path": names[0], "tokenizer": names[0], "revision": None, "trust_remote_code": cfg.trust_remote_code}
         OmegaConf.set_struct(cfg, False)
-        cfg.merge_with({"model": model, "eval_on": "train_probe"})
+        cfg.merge_with({"model": model, "eval_on": "train_probe", "probe_share": 1.0})
         cfg.data.streams = {name: node for name, node in cfg.data.streams.items() if name in used}
         if missing := sorted(OmegaConf.missing_keys(cfg)):
             raise UserError(f"{missing[0]} must be given, as {missing[0]}=…; or set the objective on it to null.")

@@ -54,7 +54,9 @@ def from_rows(rows: pd.DataFrame, objectives: Mapping[str, Objective]) -> Runs:
     rows["ideal_distance"] = np.sqrt(sum(rows[f"gap_{name}"] ** 2 for name in objectives))
     table = rows.drop_duplicates("folder", keep="last").rename(columns={"step": "steps"})
     trained = table["steps"].where(table["steps"] > 0)
-    table["weights"], table["phases"] = [{}] * len(table), [[]] * len(table)
+    weights = [{} if np.isnan(lam) else dict(zip(objectives, (lam, 1 - lam), strict=True)) for lam in table["lam"]]
+    table["weights"] = weights
+    table["phases"] = [[]] * len(table)
     table = table.assign(setting="", seeds="", step_ms=1000 * table["train_seconds"] / trained).reset_index(drop=True)
     columns = columns_of(objectives)
     return Runs(
