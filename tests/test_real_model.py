@@ -29,7 +29,7 @@ def test_no_two_cells_share_a_folder_and_the_middle_ones_are_asked():
         every = list(cells([study], range(3)))
         assert len({cell.name for cell in every}) == len(every) == 3 * len(STUDIES[study].cells)
     sequential = next(cells(["smollm2_safety"], [1]))
-    assert sequential.name == "seed-1_sequential_first-dpo_epochs-2,2"
+    assert sequential.name == "seed-1_sequential_first-dpo_epochs-2-2"
     assert sequential.drawn == ["seed=1", "data.source.seed=1"]
     asked = [cell.key for cell in cells(["smollm2_safety"], [0]) if cell.tasks]
     assert asked == [
@@ -46,7 +46,7 @@ def test_every_cell_is_a_run_that_may_begin(compose, monkeypatch):
 
     monkeypatch.setenv("XRIGHT_DATA", "data")
     for cell in cells([*STUDIES], [0]):
-        cfg = compose(f"experiment={cell.study}", "trainer=cpu", *cell.drawn, *cell.options)
+        cfg = compose(f"experiment={cell.study}", "trainer=cpu", f"name={cell.name}", *cell.drawn, *cell.options)
         check_config(cfg)
         assert (cfg.epochs, cfg.eval_on, cfg.probe_share) == (4, "train_probe", 0.5)
         assert cfg.reference == ("sft" if "sft_first" in cell.study else "chosen")

@@ -33,7 +33,7 @@ class Cell(NamedTuple):
     def name(self) -> str:
         """Return the name of the folder of its run."""
         given = [option.split("=") for option in self.options]
-        parts = [f"{key.split('.')[-1]}-{value.strip('[]')}" for key, value in given]
+        parts = [f"{key.split('.')[-1]}-{value.strip('[]').replace(',', '-')}" for key, value in given]
         return "_".join([f"seed-{self.seed}", *parts]).replace("strategy-", "")
 
     @property
