@@ -61,7 +61,7 @@ def test_what_is_published_stays_and_is_not_done_again(tmp_path, monkeypatch):
     assert not published.is_there(mine)
     for cell, commit in ((mine, "a"), (other, "b"), (mine, "c")):  # the last: run again, on purpose
         row = {"study": cell.study, "cell": cell.key, "seed": cell.seed, "asked": commit == "b", "commit": commit}
-        published._join(pd.DataFrame([row]), published.CELLS, published.NAMED)
+        published.join(pd.DataFrame([row]), published.CELLS, published.NAMED)
     assert published.is_there(mine)
     assert published.is_there(other, asked=True)
     assert not published.is_there(mine, asked=True)  # its model is still to be asked

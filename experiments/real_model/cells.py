@@ -42,10 +42,15 @@ class Cell(NamedTuple):
         return [f"seed={self.seed}", f"data.source.seed={self.seed}"]
 
     @property
+    def is_middle(self) -> bool:
+        """Has it the middle trade-off, or none?"""
+        given = dict(option.split("=") for option in self.options)
+        return given.get("lam", "0.5") == "0.5" and given.get("strategy.epochs", SPLITS[0]) == SPLITS[0]
+
+    @property
     def tasks(self) -> Options:
         """Return what its model is asked: at the middle trade-off alone, as questions take longer than training."""
-        judged = {"lam=0.5", "start=base", f"strategy.epochs={SPLITS[0]}"} & {*self.options}
-        return STUDIES[self.study].tasks if judged else ()
+        return STUDIES[self.study].tasks if self.is_middle else ()
 
 
 def sequential(first: str) -> list[Options]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+import held_out
 import objective_space as space
+import pandas as pd
 from cells import STUDIES
 from evaluated import grid, methods
 from matplotlib.figure import Figure
@@ -13,7 +15,9 @@ from xright.analysis.figures.benchmark_figures import categories_figure, verdict
 from xright.analysis.figures.paths_figure import paths_figure
 from xright.analysis.figures.radar_figure import radar_figure
 from xright.analysis.numbers.claims import claims
+from xright.analysis.numbers.statistics import mean_interval
 from xright.analysis.text.flat_table import from_rows
+from xright.analysis.text.seed_tables import with_interval
 from xright.analysis.text.tables import Grid, markdown
 
 FIGURES = {  # of the paper, that a study is the place of
@@ -43,6 +47,19 @@ def of_study(study: str) -> Iterator[str]:
     found = [[one.verdict, one.text, one.evidence] for one in claims(runs)]
     yield markdown(Grid(["verdict", "statement", "evidence"], found, 3))
     yield picture(paths_figure(usual), f"{study}.png", "paths through objective space; ideal distance; runtime")
+    if len(rows := read(held_out.FILE)) and len(own := rows[rows["study"] == study]):
+        yield "On rows that none was trained on; the reference of f_DPO is the model before:\n"
+        yield markdown(of_rest(own))
+
+
+def of_rest(rows: pd.DataFrame) -> Grid:
+    """Rows of held_out.csv, a method a line, means over seeds."""
+    keys = {"f_dpo": "f_DPO", "f_sft": "f_SFT", "kl_from_base": "KL from it (nats per token)"}
+    lines = [
+        [label, str(len(own)), *(with_interval(mean_interval(own[key])) for key in keys)]
+        for label, own in rows.groupby("label", sort=False)
+    ]
+    return Grid(["method", "seeds", *keys.values()], lines, 2)
 
 
 def of_benchmarks() -> Iterator[str]:

@@ -17,6 +17,7 @@ from publish import write_rows
 
 from xright.analysis.read.runs import read_runs
 from xright.analysis.text.flat_table import NAME, to_rows
+from xright.machine.locks import held
 
 HERE, RUNS = Path(__file__).parent, Path("runs")
 CELLS = HERE / "cells.csv"
@@ -52,13 +53,18 @@ def folder(cell: Cell) -> Path:
 def publish(cell: Cell, asked: bool) -> None:
     """Put the runs at hand into the study's files, then the cell into cells.csv. asked: and what its model answers."""
     here = RUNS / cell.study
+    with held(RUNS / "publishing.lock", "publishes a cell"):
+        _publish(cell, asked, here)
+
+
+def _publish(cell: Cell, asked: bool, here: Path) -> None:
     runs = to_rows(read_runs([here]), "k", "step_ms", "tokens_per_second")
-    _join(runs, HERE / f"{cell.study}.csv", NAME)
+    join(runs, HERE / f"{cell.study}.csv", NAME)
     if asked:
-        _join(scores([here], KEYS, LAMS).assign(study=cell.study), HERE / "scores.csv", ["study", *WHO, "key"])
+        join(scores([here], KEYS, LAMS).assign(study=cell.study), HERE / "scores.csv", ["study", *WHO, "key"])
         found = [counts([here], detail, LAMS).assign(detail=detail) for detail in ("verdicts", "categories")]
         key = ["study", "detail", *WHO, "task", "group", "name"]
-        _join(pd.concat(found).assign(study=cell.study), HERE / "counts.csv", key)
+        join(pd.concat(found).assign(study=cell.study), HERE / "counts.csv", key)
     result = json.loads((folder(cell) / "result.json").read_text(encoding="utf-8"))
     made = {
         "study": cell.study, "cell": cell.key, "seed": cell.seed, "label": result["label"],
@@ -66,10 +72,10 @@ def publish(cell: Cell, asked: bool) -> None:
         "finished": f"{datetime.now(timezone.utc):%Y-%m-%d}", **{name: result[name] for name in MEASURED},
         **{name: result["versions"][name] for name in VERSIONS},
     }  # fmt: skip
-    _join(pd.DataFrame([made]), CELLS, NAMED)
+    join(pd.DataFrame([made]), CELLS, NAMED)
 
 
-def _join(rows: pd.DataFrame, file: Path, named: list[str]) -> None:
+def join(rows: pd.DataFrame, file: Path, named: list[str]) -> None:
     """Write the rows, and those of the file whose names (the columns `named`) are not among them."""
     old = read(file)
     if len(old):

@@ -11,9 +11,11 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import groupby
 from pathlib import Path
 
 sys.path.extend(str(Path(__file__).resolve().parents[1] / room) for room in ("", "paper", "smollm2"))
+import held_out
 import published
 from cells import FIRST, STUDIES, Cell, cells
 from make import check
@@ -54,23 +56,26 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def study(todo: Iterable[Cell], jobs: int, only: str = "", questions: bool = True) -> None:
-    """The cells that are not published, `jobs` at once, with a bar over cells."""
-
-    def asked(cell: Cell) -> bool:
-        return questions and bool(cell.tasks)
-
-    todo = [cell for cell in todo if only in cell.key and not published.is_there(cell, asked(cell))]
-    if todo:
+def study(wanted: Iterable[Cell], jobs: int, only: str = "", questions: bool = True) -> None:
+    """Each study's and seed's cells that are not published, `jobs` at once, with a bar over cells; then the losses of
+    the middle ones on rows that none of them was trained on."""
+    for (name, seed), same in groupby(wanted, key=lambda cell: (cell.study, cell.seed)):
+        every = [(cell, questions and bool(cell.tasks)) for cell in same if only in cell.key]
+        middle = [cell for cell, _ in every if cell.is_middle and "start=base" not in cell.options]
+        todo = [(cell, asked) for cell, asked in every if not published.is_there(cell, asked)]
+        profiled = only or not questions or held_out.is_there(name, seed)
+        if not todo and profiled:
+            continue
         ready()
-    for at, cell in enumerate(todo):  # what a seed's cells share is made once, before they ask for it side by side
-        if at == 0 or (cell.study, cell.seed) != (todo[at - 1].study, todo[at - 1].seed):
-            same = [one for one in todo if (one.study, one.seed) == (cell.study, cell.seed)]
-            train(cell, "stage=prepare")
-            with ThreadPoolExecutor(jobs) as pool:
-                done = [pool.submit(play, one, asked(one)) for one in same]
-                for future in tqdm(as_completed(done), f"{cell.study}, seed {cell.seed}", len(done), unit="cell"):
-                    published.publish(*future.result())
+        train(every[0][0], "stage=prepare")  # what the cells share is made once, before they ask for it side by side
+        with ThreadPoolExecutor(jobs) as pool:
+            done = [pool.submit(play, *one) for one in todo]
+            for future in tqdm(as_completed(done), f"{name}, seed {seed}", len(done), unit="cell"):
+                published.publish(*future.result())
+        if not profiled:
+            for cell in middle:
+                train(cell)  # where another machine has published it
+            held_out.publish(middle, MODEL)
 
 
 def play(cell: Cell, asked: bool) -> tuple[Cell, bool]:

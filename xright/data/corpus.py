@@ -34,8 +34,8 @@ class Corpus:
     """source: a `Source` of these streams. max_length: tokens of prompt + response. control_tokens: as `Template` takes
     them. Rows of streams that the base writes are made elsewhere: `with_sampled`.
 
-    eval_on: `heldout` (rows never trained on) or `train_probe` (the first training rows, a part of probe_share in (0, 1]).
-    Raises UserError for anything else.
+    eval_on: `heldout` (rows never trained on) or `train_probe` (the first training rows; probe_share: which part of
+    them, in (0, 1]). Raises UserError for anything else.
     """
 
     def __init__(
