@@ -42,9 +42,14 @@ def test_no_two_cells_share_a_folder_and_the_middle_ones_are_asked():
 
 
 def test_every_cell_is_a_run_that_may_begin(compose, monkeypatch):
-    from cells import STUDIES, cells
+    from cells import FIRST, STUDIES, Cell, cells
 
     monkeypatch.setenv("XRIGHT_DATA", "data")
+    for options in FIRST:
+        cell = Cell("smollm2_safety", 0, options)
+        cfg = compose(f"experiment={cell.study}", "trainer=cpu", f"name={cell.name}", *cell.drawn, *cell.options)
+        check_config(cfg)
+        assert cfg.epochs == 2
     for cell in cells([*STUDIES], [0]):
         cfg = compose(f"experiment={cell.study}", "trainer=cpu", f"name={cell.name}", *cell.drawn, *cell.options)
         check_config(cfg)

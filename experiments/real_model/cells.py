@@ -76,7 +76,18 @@ SAFETY = (
     "task.sorry.max_new_tokens=40", "task.xstest.max_new_tokens=40", "task.hellaswag.limit=200", "task.mmlu.limit=3",
     "batch_size=16",
 )  # fmt: skip
-FIRST = ("tasks=[sorry,xstest]", "task.sorry.prompts.limit=22", "task.xstest.prompts.limit=30", *SAFETY[3:5], SAFETY[7])
+FIRST = [  # half as many epochs, for a first look
+    ("strategy=sequential", "strategy.first=dpo", "strategy.epochs=[1,1]", "epochs=2"),
+    *((f"strategy={rule}", "lam=0.5", "epochs=2") for rule in ("alright", "maxright")),
+    ("strategy=merge", "start=base", "epochs=2"),
+]
+FIRST_TASKS = (
+    "tasks=[sorry,xstest]",
+    "task.sorry.prompts.limit=22",
+    "task.xstest.prompts.limit=30",
+    *SAFETY[3:5],
+    SAFETY[7],
+)
 LOOKS = [("strategy=maxright", f"strategy.k={k}", f"lam={lam}") for lam in LAMS for k in (1, 100, 1000)]
 STUDIES: Mapping[str, Study] = {
     "smollm2_safety": Study([*sequential("dpo"), *joint(), *merged(["average", "ties"])], SAFETY),

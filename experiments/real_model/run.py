@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.extend(str(Path(__file__).resolve().parents[1] / room) for room in ("", "paper", "smollm2"))
 import held_out
 import published
-from cells import FIRST, STUDIES, Cell, cells
+from cells import FIRST, FIRST_TASKS, STUDIES, Cell, cells
 from make import check
 from tqdm import tqdm
 
@@ -88,14 +88,13 @@ def play(cell: Cell, asked: bool) -> tuple[Cell, bool]:
 
 def first(jobs: int) -> None:
     """The three methods at λ = .5, and the base, on one seed; their refusals; and the page that shows them."""
-    base, *methods = ("strategy=merge", "start=base"), *STUDIES[FIRST_STUDY].cells[:1], *STUDIES[FIRST_STUDY].cells[3:5]
-    runs = [Cell(FIRST_STUDY, 0, options) for options in (*methods, base)]
+    runs = [Cell(FIRST_STUDY, 0, options) for options in FIRST]
     ready()
     train(runs[0], "stage=prepare")
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(train, runs))
     folders = [published.folder(cell) for cell in runs]
-    evaluate(folders, FIRST)
+    evaluate(folders, FIRST_TASKS)
     subprocess.run(
         [sys.executable, "-m", "xright.report", *map(str, folders), "--out", "report/real_model"], check=True
     )
