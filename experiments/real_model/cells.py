@@ -8,6 +8,7 @@ LAMS = ("0.5", "0.25", "0.75")
 SPLITS = ("[2,2]", "[1,3]", "[3,1]")  # of four epochs: (first, second), matched to these λ with DPO first
 PILOT = 9  # the seed on which learning rate and steps were chosen; not reported
 JOINT = ("alright", "maxright", "mix")
+RIVALS = ("stch", "famo", "upgrad", "raco", "pcd")  # as they come: the league tunes
 
 
 class Study(NamedTuple):
@@ -49,8 +50,10 @@ class Cell(NamedTuple):
 
     @property
     def tasks(self) -> Options:
-        """Return what its model is asked: at the middle trade-off alone, as questions take longer than training."""
-        return STUDIES[self.study].tasks if self.is_middle else ()
+        """Return what its model is asked: of the paper's methods, at the middle trade-off, as questions take longer than
+        training."""
+        is_rival = self.options[0] in [f"strategy={rule}" for rule in RIVALS]
+        return STUDIES[self.study].tasks if self.is_middle and not is_rival else ()
 
 
 def sequential(first: str) -> list[Options]:
@@ -90,7 +93,9 @@ FIRST_TASKS = (
 )
 LOOKS = [("strategy=maxright", f"strategy.k={k}", f"lam={lam}") for lam in LAMS for k in (1, 100, 1000)]
 STUDIES: Mapping[str, Study] = {
-    "smollm2_safety": Study([*sequential("dpo"), *joint(), *merged(["average", "ties"])], SAFETY),
+    "smollm2_safety": Study(
+        [*sequential("dpo"), *joint(), *merged(["average", "ties"]), *joint(RIVALS, ["0.5"])], SAFETY
+    ),
     "smollm2_dpo_first": Study([*sequential("dpo"), *joint(), *LOOKS]),
     "smollm2_sft_first": Study([*sequential("sft"), *joint()]),
     "smollm2_ultrafeedback": Study([sequential("sft")[0], ("strategy=orpo",), *joint(lams=["0.5"])]),
