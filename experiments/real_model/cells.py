@@ -50,7 +50,7 @@ class Cell(NamedTuple):
 
     @property
     def tasks(self) -> Options:
-        """Return what its model is asked: of the paper's methods, at the middle trade-off, as questions take longer than
+        """Return what its model is asked: of the paper's methods, at the middle trade-off. Questions take longer than
         training."""
         is_rival = self.options[0] in [f"strategy={rule}" for rule in RIVALS]
         return STUDIES[self.study].tasks if self.is_middle and not is_rival else ()
