@@ -125,7 +125,7 @@ ON_FILES = {
     "data.source.heldout": ("0.5", ROWS),
     "data.source.seed": ("1", ROWS),
     "data.streams.sft.train_rows": ("9", ROWS),
-    "data.streams.preference.train_rows": ("9", MORE_PAIRS),
+    "data.streams.preference.train_rows": ("9", PAIR_ROWS),
     "data.streams.sft.eval_rows": ("3", "tokens optimum_sft"),
     "data.streams.preference.eval_rows": ("3", PAIR_ROWS),
     "data.streams.sft.path": ("other_sft.jsonl", ROWS),
