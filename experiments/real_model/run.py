@@ -64,7 +64,7 @@ def study(wanted: Iterable[Cell], jobs: int, only: str = "", questions: bool = T
         middle = [cell for cell, _ in every if cell.is_middle and "start=base" not in cell.options]
         todo = [(cell, asked) for cell, asked in every if not published.is_there(cell, asked)]
         profiled = only or not questions or held_out.is_there(name, seed)
-        if not todo and profiled:
+        if not every or (not todo and profiled):
             continue
         ready()
         train(every[0][0], "stage=prepare")  # what the cells share is made once, before they ask for it side by side
