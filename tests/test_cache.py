@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from safetensors.torch import save_file
 from xright.cache import cache_root, cached_stage, lock_of, manifest, scratch_of
 from xright.cache.contents import entries, remove
 from xright.errors import UserError, disk_sentence
+from xright.machine import files
+from xright.machine.locks import Busy, free_first, held
 
 KEY = {"rows": "abc", "steps": 3}
 FILES = ["config.yaml", "manifest.json", "result.json", "weights"]
@@ -222,6 +225,26 @@ def go(worker):
     assert worker.stdout.readline() == "ready\n"
     worker.stdin.write("go\n")
     worker.stdin.flush()
+
+
+def test_what_another_process_builds_comes_last(root):
+    order, held_by_another = [], ExitStack()
+    hidden = root / "a" / files.hash_of({"of": "a"})
+    held_by_another.enter_context(held(lock_of(hidden), "builds it"))
+
+    def ask(name, patient):
+        def build(folder):
+            order.append(name)
+            if name == "c":
+                held_by_another.close()  # the other process is done, and has died without a result
+            return {"is": name}
+
+        return cached_stage(name, {"of": name}, build, patient=patient).result["is"]
+
+    assert free_first(["a", "b", "c"], ask) == {"a": "a", "b": "b", "c": "c"}
+    assert order == ["b", "c", "a"]
+    with held(lock_of(root / "d" / files.hash_of(KEY)), "builds it"), pytest.raises(Busy, match="wait for it"):
+        cached_stage("d", KEY, builder([]), patient=False)
 
 
 def test_ten_processes_at_once_build_once(tmp_path):

@@ -67,7 +67,6 @@ def study(wanted: Iterable[Cell], jobs: int, only: str = "", questions: bool = T
         if not every or (not todo and profiled):
             continue
         ready()
-        train(every[0][0], "stage=prepare")  # what the cells share is made once, before they ask for it side by side
         with ThreadPoolExecutor(jobs) as pool:
             done = [pool.submit(play, *one) for one in todo]
             for future in tqdm(as_completed(done), f"{name}, seed {seed}", len(done), unit="cell"):
@@ -90,7 +89,6 @@ def first(jobs: int) -> None:
     """The three methods at λ = .5, and the base, on one seed; their refusals; and the page that shows them."""
     runs = [Cell(FIRST_STUDY, 0, options) for options in FIRST]
     ready()
-    train(runs[0], "stage=prepare")
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(train, runs))
     folders = [published.folder(cell) for cell in runs]
@@ -109,11 +107,11 @@ def ready() -> None:
     check(MODEL)
 
 
-def train(cell: Cell, *more: str) -> None:
+def train(cell: Cell) -> None:
     """One run of xright; quick where it is finished already."""
     options = [f"experiment={cell.study}", "logger=csv", "threads=1", *cell.drawn]
     options += [f"runs_dir={published.RUNS / cell.study}", f"name={cell.name}"]
-    subprocess.run([sys.executable, "-m", "xright.run", *options, *cell.options, *more], check=True)
+    subprocess.run([sys.executable, "-m", "xright.run", *options, *cell.options], check=True)
 
 
 def evaluate(folders: Sequence[Path], tasks: Sequence[str]) -> None:

@@ -46,12 +46,17 @@ class Stage:
 
 
 def cached_stage(
-    name: str, key: Mapping[str, Any], build: Callable[[Path], dict[str, Any]], alone: bool = False
+    name: str,
+    key: Mapping[str, Any],
+    build: Callable[[Path], dict[str, Any]],
+    alone: bool = False,
+    patient: bool = True,
 ) -> Stage:
     """Return the stage with this key, building it if need be: `build(folder)` fills a folder and returns the result.
 
     `checkpoints/` in that folder is for build itself: it is there again after a kill, and no part of the entry.
-    A hit is announced with its path. Jobs that need the same stage at once wait for the first.
+    A hit is announced with its path. Jobs that need the same stage at once wait for the first; one that is not patient
+    raises Busy (`machine/locks.py`).
 
     Called by all ranks, who share the disk; all get the stage. All of them build, or with `alone` only rank 0. The
     result and the entry are rank 0's.
@@ -67,7 +72,7 @@ def cached_stage(
         @_disk_told(folder.parent)
         def find_or_begin() -> Stage | None:
             if not folder.exists():
-                building.enter_context(held(lock_of(folder), f"builds {folder}"))
+                building.enter_context(held(lock_of(folder), f"builds {folder}", patient))
             if folder.exists():
                 return _hit(name, folder)
             building.enter_context(_cleared_on_failure(scratch))

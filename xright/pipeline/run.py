@@ -21,6 +21,7 @@ from xright.data.corpus import corpus_of
 from xright.evaluation.behaviour import LONGEST_ANSWER, behaviour
 from xright.evaluation.generate import complete
 from xright.machine import preemption
+from xright.machine.locks import free_first
 from xright.machine.ranks import broadcast, first, is_first
 from xright.objectives import labels
 from xright.pipeline.card import write_card
@@ -79,7 +80,7 @@ def prepare(cfg: DictConfig) -> tuple[Stages, dict[str, float | None]]:
     names = [name for name, objective in stages.objectives.items() if not objective.surrogate]
     given = stages.settings.optima
     if isinstance(given, str):
-        best = {name: stages.best(name) for name in names}
+        best = free_first(names, stages.best)
         log.info("optima: %s", ", ".join(f"f_{name}* = {value:.4f}" for name, value in best.items()))
         return stages, dict(best)
     return stages, {name: given.get(name) for name in names}

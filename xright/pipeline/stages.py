@@ -174,11 +174,11 @@ class Stages:
         one_pass = steps_per_epoch({name: self.corpus.train(name) for name in self.names}, self.batch_size)
         return self.settings.steps_per_epoch or one_pass
 
-    def best(self, name: str) -> float:
+    def best(self, name: str, patient: bool = True) -> float:
         """Return f* of an objective: the lowest value seen when it was trained alone, or the base's own."""
         objective = self.objectives[name]
         if not objective.of_base:
-            return self.optimum(name).result["optimum"]
+            return self.optimum(name, patient).result["optimum"]
         rows = self.corpus.evaluation(objective.stream)
         return memory.base_value(rows.with_reference(*self._logps(self.base, rows.union(rows))))
 
@@ -186,7 +186,7 @@ class Stages:
         """Return the model that is best at one objective: the base, or one that was trained on it alone."""
         return self.base if self.objectives[name].of_base else Pretrained(str(self.optimum(name).folder / "model"))
 
-    def optimum(self, name: str) -> Stage:
+    def optimum(self, name: str, patient: bool = True) -> Stage:
         """The stage that trains one objective alone: `result["optimum"]` is f*, `model/` its final model."""
         objective = self.objectives[name]
         rows, evaluation = self.rows[objective.stream]
@@ -206,7 +206,7 @@ class Stages:
             )  # fmt: skip
             return self._train(plan, self.policy(SEED), folder)
 
-        return cached_stage(f"optimum_{name}", key, train_objective)
+        return cached_stage(f"optimum_{name}", key, train_objective, patient=patient)
 
     def policy(self, seed: int) -> nn.Module:
         """A fresh policy: the base, to be trained in full or through an adapter started from `seed`, or the adapter
