@@ -69,8 +69,12 @@ def study(wanted: Iterable[Cell], jobs: int, only: str = "", questions: bool = T
         ready()
         with ThreadPoolExecutor(jobs) as pool:
             done = [pool.submit(play, *one) for one in todo]
-            for future in tqdm(as_completed(done), f"{name}, seed {seed}", len(done), unit="cell"):
-                published.publish(*future.result())
+            try:
+                for future in tqdm(as_completed(done), f"{name}, seed {seed}", len(done), unit="cell"):
+                    published.publish(*future.result())
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # or the error would be told when all the others are done
+                raise
         if not profiled:
             for cell in middle:
                 train(cell)  # where another machine has published it
