@@ -57,6 +57,22 @@ def test_every_cell_is_a_run_that_may_begin(compose, monkeypatch):
         assert cfg.reference == ("sft" if "sft_first" in cell.study else "chosen")
 
 
+def test_a_finished_cell_is_published(tmp_path, monkeypatch, command_line):
+    import published
+    from cells import Cell
+
+    for name, place in (("HERE", tmp_path), ("RUNS", tmp_path / "runs"), ("CELLS", tmp_path / "cells.csv")):
+        monkeypatch.setattr(published, name, place)
+    cell = Cell("smollm2_safety", 3, ("strategy=mix", "lam=0.5"))  # a study's first cell: without a MAXRIGHT run
+    small = ["debug=fast", "logger=csv", f"runs_dir={tmp_path / 'runs' / cell.study}", f"name={cell.name}", "seed=3"]
+    command_line.run(tmp_path, *small, *cell.options, XRIGHT_CACHE=str(tmp_path / "cache"))
+    published.publish(cell, asked=False)
+    assert published.is_there(cell)
+    rows = pd.read_csv(tmp_path / "smollm2_safety.csv")
+    assert rows[["label", "seed"]].iloc[0].tolist() == ["Mix λ=0.5", 3]
+    assert rows["f_dpo"].notna().all()
+
+
 def test_what_is_published_stays_and_is_not_done_again(tmp_path, monkeypatch):
     import published
     from cells import Cell
