@@ -94,12 +94,17 @@ def first(jobs: int) -> None:
     runs = [Cell(FIRST_STUDY, 0, options) for options in FIRST]
     ready()
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(train, runs))
-    folders = [published.folder(cell) for cell in runs]
-    evaluate(folders, FIRST_TASKS)
+        folders = list(pool.map(looked_at, runs))
     subprocess.run(
         [sys.executable, "-m", "xright.report", *map(str, folders), "--out", "report/real_model"], check=True
     )
+
+
+def looked_at(cell: Cell) -> Path:
+    """Train a cell and ask its model a little; return its folder."""
+    train(cell)
+    evaluate([folder := published.folder(cell)], FIRST_TASKS)
+    return folder
 
 
 def ready() -> None:
