@@ -222,7 +222,7 @@ def keys(place, tmp_path_factory, monkeypatch):
         cfg = composed(*overrides)
         found = {}
 
-        def cached(name, key, build, alone=False):
+        def cached(name, key, build, alone=False, patient=True):
             found[name] = hash_of(key)
             return Stage(cache_root() / name / found[name], {"optimum": 0.0})
 

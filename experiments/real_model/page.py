@@ -54,7 +54,7 @@ def of_study(study: str) -> Iterator[str]:
 
 def of_rest(rows: pd.DataFrame) -> Grid:
     """Rows of held_out.csv, a method a line, means over seeds."""
-    keys = {"f_dpo": "f_DPO", "f_sft": "f_SFT", "kl_from_base": "KL from it (nats per token)"}
+    keys = {"f_DPO": "f_DPO", "f_SFT": "f_SFT", "kl_from_base": "KL from it (nats per token)"}
     lines = [
         [label, str(len(own)), *(with_interval(mean_interval(own[key])) for key in keys)]
         for label, own in rows.groupby("label", sort=False)
