@@ -22,7 +22,7 @@ from xright.machine.locks import held
 HERE, RUNS = Path(__file__).parent, Path("runs")
 CELLS = HERE / "cells.csv"
 NAMED = ["study", "cell", "seed"]
-OF_RUN = ("k", "step_ms", "tokens_per_second", "picks.dpo", "picks.sft")
+OF_RUN = ("k", "step_ms", "tokens_per_second")
 MEASURED = ("device", "train_seconds", "eval_seconds")
 VERSIONS = ("xright", "torch", "transformers", "peft", "lightning")
 KEYS = {
@@ -60,7 +60,8 @@ def publish(cell: Cell, asked: bool) -> None:
 
 def _publish(cell: Cell, asked: bool, here: Path) -> None:
     found = read_runs([here])
-    runs = to_rows(found, *(key for key in OF_RUN if key in found.table))  # k: only where MAXRIGHT is among them
+    known = [key for key in found.table if key in OF_RUN or key.startswith("picks.")]  # k: where MAXRIGHT is among them
+    runs = to_rows(found, *known)
     join(runs, HERE / f"{cell.study}.csv", NAME)
     if asked:
         join(scores([here], KEYS, LAMS).assign(study=cell.study), HERE / "scores.csv", ["study", *WHO, "key"])
