@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.command import CommandLine
 from xright.analysis.read.unfinished_runs import why_unfinished
 from xright.machine import preemption
 
@@ -176,3 +177,28 @@ def test_handlers_are_put_back():
         with pytest.raises(preemption.Preempted, match="SIGUSR2"), preemption.deferred():
             signal.raise_signal(signal.SIGUSR2)  # only noted
         assert preemption.requested()
+
+
+LATE = """import os, signal
+from lightning.pytorch import Callback
+
+class Late(Callback):
+    def on_train_start(self, trainer, module):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def on_exception(self, trainer, module, exception):
+        raise RuntimeError("Please call iter() first.")  # as Lightning's loaders, interrupted while they are set up
+"""
+
+
+@pytest.mark.parametrize("how", [["seed=0"], ["seed=0,1", "-m"]])
+def test_an_error_in_cleaning_up_after_ctrl_c_is_ctrl_c(place, tmp_path, how):
+    (tmp_path / "late.py").write_text(LATE)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    added = ["+callbacks.late._target_=late.Late", "name=late", f"runs_dir={tmp_path / 'runs'}"]
+    with CommandLine(PYTHONPATH=path, XRIGHT_CACHE=str(place / "cache")) as command_line:
+        done = command_line.run(place, *RUN, *added, *how)
+    assert done.returncode == preemption.INTERRUPTED == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    (folder,) = {steps.parent for steps in tmp_path.glob("runs/late/*/steps.csv")}
+    assert why_unfinished(folder) == "interrupted (Ctrl-C)"

@@ -50,11 +50,11 @@ def job(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int = 
         except preemption.Preempted as signal:
             then = preemption.requeue(speaks) or "the same command goes on from here"
             end(f"asked to go ({signal}); {then}." if speaks else None, preemption.EXIT_CODE)
-        except (KeyboardInterrupt, SystemExit) as error:
-            if not isinstance(error.__context__ or error, KeyboardInterrupt):
+        except BaseException as error:
+            if preemption.interrupted(error):
+                end("interrupted (Ctrl-C); the same command goes on." if speaks else None, preemption.INTERRUPTED)
+            if not isinstance(error, Exception):
                 raise
-            end("interrupted (Ctrl-C); the same command goes on from here." if speaks else None, preemption.INTERRUPTED)
-        except Exception as error:
             if preemption.requested():  # another rank has gone first, and torch complains
                 preemption.requeue(speaks)
                 end(None, preemption.EXIT_CODE)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from xright.errors import UserError, disk_error, disk_sentence
 from xright.machine.logs import to_stderr
-from xright.machine.preemption import INTERRUPTED
+from xright.machine.preemption import INTERRUPTED, interrupted
 
 Main = Callable[[Sequence[str] | None], int | None]
 
@@ -37,14 +37,16 @@ def exits(main: Main) -> Callable[..., int]:
         to_stderr()
         try:
             return main(arguments) or 0
-        except KeyboardInterrupt:
-            return _say("interrupted (Ctrl-C); the same command does what is missing.", INTERRUPTED)
         except UserError as error:
             return _say(error, error.code)
         except OSError as error:
             if not (sentence := disk_sentence(error, error.filename or ".")):
                 raise
             return _say(sentence, disk_error(sentence).code)
+        except (KeyboardInterrupt, Exception) as error:
+            if not interrupted(error):
+                raise
+            return _say("interrupted (Ctrl-C); the same command does what is missing.", INTERRUPTED)
 
     return command
 

@@ -106,6 +106,19 @@ def requested() -> bool:
     return _received is not None
 
 
+def interrupted(error: BaseException | None) -> bool:
+    """Tell whether an error is Ctrl-C, or arose while a library cleaned up after it.
+
+    >>> late = RuntimeError("call iter() first")
+    >>> late.__context__ = KeyboardInterrupt()
+    >>> interrupted(late), interrupted(RuntimeError())
+    (True, False)
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
 def requeue(speaks: bool) -> str | None:
     """In a SLURM job: put it back into the queue, under its own number. What was done, in words; None elsewhere.
 

@@ -157,8 +157,8 @@ def why(error: BaseException) -> str:
     if lost(error):
         return "another rank ended"
     if isinstance(error, SystemExit) and error.__context__ is not None:
-        error = error.__context__  # Lightning turns Ctrl-C into an exit
-    if isinstance(error, KeyboardInterrupt):
+        error = error.__context__  # what ended it, in words
+    if preemption.interrupted(error):
         return "interrupted (Ctrl-C)"
     words = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     words = words.encode(errors="replace").decode()  # half a character, as of a file's name, cannot be written
