@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import random
+import re
 from functools import lru_cache
 from itertools import chain
 
@@ -397,7 +398,7 @@ def test_an_attention_that_differs_is_found_by_the_probe(family, monkeypatch, ca
     )
     assert choose_layout(model, "packed") == "padded"
     (warning,) = warnings_of(caplog)
-    assert "differs from a plain forward by 0.0" in warning
+    assert re.search(r"its (log-probs|gradients) differ from a plain forward's by 0\.0", warning)
     assert model.config._attn_implementation == "sdpa"
 
 
@@ -422,7 +423,7 @@ def test_outlier_channels_are_no_objection(seed, dtype, family, make_rows, caplo
     of the mean. Here the rounding of so many layers is put in by hand."""
     model = with_outliers(family("llama", seed, num_hidden_layers=6, hidden_size=64)).to(dtype).eval()
     noise = torch.Generator().manual_seed(seed)
-    most = 9 if dtype == torch.float32 else 1  # of a bfloat16 only half an epsilon is ever lost at once
+    most = 9 if dtype == torch.float32 else 12**-0.5  # a bfloat16 is rounded once: by up to half an epsilon
 
     def rounded(_module, _inputs, out):
         if model.config._attn_implementation != PACKED:
@@ -501,7 +502,7 @@ def test_choosing_leaves_no_trace_and_may_be_repeated(family, training, dtype, c
     assert choose_layout(model, "packed") == "packed"
     probes = len(forwards)
     assert choose_layout(model, "packed") == "packed"
-    assert (len(forwards), probes) == (4, 4)  # packed, padded, and two sequences alone, once
+    assert (len(forwards), probes) == (5, 5)  # packed, padded, two sequences alone, and shaken, once
     assert model.get_base_model().config._attn_implementation == PACKED
     assert model.training == training
     assert torch.equal(torch.get_rng_state(), state)

@@ -77,15 +77,22 @@ def check_same_tokens(
 
 
 @contextmanager
-def embedded(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Inside, the embeddings of each forward are put into the list, as leaves for gradients."""
+def embedded(model: nn.Module, shake: torch.Generator | None = None) -> Iterator[list[Tensor]]:
+    """Inside, the embeddings of each forward are put into the list, as leaves for gradients.
+
+    shake: draws what they are off by, each by an epsilon of its dtype times a normal number.
+    """
     found: list[Tensor] = []
 
-    def leaf(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        found.append(output.detach().requires_grad_())
+    def as_leaf(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        leaf = output.detach()
+        if shake is not None:
+            off = torch.randn(leaf.shape, generator=shake).to(leaf.device)
+            leaf = leaf * (1 + torch.finfo(leaf.dtype).eps * off).to(leaf.dtype)
+        found.append(leaf.requires_grad_())
         return found[-1].clone()  # some models write into it
 
-    hook = language_model(model).get_input_embeddings().register_forward_hook(leaf)
+    hook = language_model(model).get_input_embeddings().register_forward_hook(as_leaf)
     try:
         yield found
     finally:

@@ -6,9 +6,11 @@ Two things must hold of a packed line, and each is held to what the numbers can 
   does not have (of another row, of the row's other response) is exactly zero, whatever the weights: rounding makes no
   number of a zero. So a state that is carried along the line (a convolution, a recurrence) is found even where it is
   tiny. A token that several sequences share is each one's own.
-- *Nothing is missing.* Log-probs and these gradients are those of a plain forward of each sequence alone, up to
-  rounding: eight times the difference between two plain forwards, alone and padded among others, but at least what
-  rounding makes of a network of that dtype, depth and width (`rounding.rounding`).
+- *Nothing is missing.* Log-probs, and these gradients, are those of a plain forward of each sequence alone, up to
+  rounding: eight times what other plain forwards differ by (padded among others; from embeddings that are shaken by an
+  epsilon of their dtype), but at least what rounding makes of a network of that dtype, depth and width
+  (`rounding.rounding`). Where large channels cancel in a gradient, an epsilon becomes a thousandth of it, but a
+  millionth of the log-probs: each of the two has a bound of its own.
 
 What rows of a few tokens cannot show is read from what the model tells its attention: a window, and that there is
 nothing that packed attention does not follow (`attention.FOLLOWED`).
@@ -45,7 +47,7 @@ Found = tuple[Tensor, list[Tensor]]  # log-probs (S,), and gradients (tokens, D)
 def choose_layout(model: nn.Module, wanted: str) -> str:
     """`wanted`, or `padded` with a line in the log where the model's attention cannot be replaced.
 
-    Replaces it where `packed` is wanted, and holds a packed probe to plain forwards: some 150 tokens forwards and 180
+    Replaces it where `packed` is wanted, and holds a packed probe to plain forwards: some 170 tokens forwards and 200
     backwards in all.
     """
     if wanted == "padded":
@@ -77,6 +79,7 @@ def _objection(model: nn.Module, before: str) -> str | None:
         padded = _traced(model, collate(rows, 0, "padded"), [WATCHED])  # each in a line of its own
         single = [Row(0, row.prompt, (response,)) for row in rows[1:2] for response in row.responses]
         alone = [_traced(model, collate([row], 0, "padded"), [[0]]) for row in single]
+        shaken = _traced(model, collate(single, 0, "padded"), [[0, 1]], shake=torch.Generator().manual_seed(0))
         inner.set_attn_implementation(PACKED)
     except Exception as error:  # whatever a model's own code does with an attention it does not know
         return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
@@ -85,12 +88,12 @@ def _objection(model: nn.Module, before: str) -> str | None:
         return "what a token says reaches other rows of the line"
     if _is_not_told(inner.config.get_text_config(), windows):
         return "its attention is not told of its window"
-    difference, noise = _differences(packed, padded, alone, own)
-    width = packed[1][0].shape[-1]
-    bound = max(8 * noise, rounding(packed[1][0].dtype, getattr(inner.config, "num_hidden_layers", None), width))
-    if difference <= bound:
-        return None
-    return f"it differs from a plain forward by {difference:.1g}, more than rounding ({bound:.1g})"
+    depth, width = getattr(inner.config, "num_hidden_layers", None), packed[1][0].shape[-1]
+    least = rounding(packed[1][0].dtype, depth, width)
+    for kind, difference, noise in _differences(packed, (padded, shaken), alone, own):
+        if difference > (bound := max(8 * noise, least)):
+            return f"{kind} differ from a plain forward's by {difference:.1g}, more than rounding ({bound:.1g})"
+    return None
 
 
 def probe_rows(vocabulary: int) -> list[Row]:
@@ -107,11 +110,12 @@ def _traced(
     batch: Batch,
     sequences: Sequence[Sequence[int]],
     windows: dict[int | None, int | None] | None = None,
+    shake: torch.Generator | None = None,
 ) -> Found:
     """Log-probs of a batch's sequences, and for each of `sequences` the gradient of their sum by all tokens'
-    embeddings."""
+    embeddings. shake: draws what the embeddings are off by, an epsilon of their dtype times a normal number."""
     to_attention = {} if windows is None else {"windows": windows}
-    with evaluating(model), torch.enable_grad(), embedded(model) as embeddings:
+    with evaluating(model), torch.enable_grad(), embedded(model, shake) as embeddings:
         logps_S, _ = response_logps(model, batch.to(next(model.parameters()).device), **to_attention)
         sums = [logps_S[list(some)].sum() for some in sequences]
         found = [torch.autograd.grad(total, embeddings[0], retain_graph=True)[0] for total in sums]
@@ -133,14 +137,23 @@ def _but(places: Tensor, gradient: Tensor) -> Tensor:
     return gradient[others]
 
 
-def _differences(packed: Found, padded: Found, alone: Sequence[Found], own: Sequence[Tensor]) -> tuple[float, float]:
-    """The largest relative difference of the packed line, and of the padded batch, from the sequences alone."""
-    found, noise = [relative(packed[0], padded[0])], []
-    lines = padded[1][0].view(len(padded[0]), -1, padded[1][0].shape[-1])
-    for s, (logps, (gradient,)), places, ours in zip(WATCHED, alone, own, packed[1], strict=True):
-        found += [relative(ours[places], gradient), relative(packed[0][s], logps[0])]
-        noise += [relative(lines[s, : len(gradient)], gradient), relative(padded[0][s], logps[0])]
-    return max(found), max(noise)
+def _differences(
+    packed: Found, plain: tuple[Found, Found], alone: Sequence[Found], own: Sequence[Tensor]
+) -> list[tuple[str, float, float]]:
+    """Of log-probs and of gradients: the largest relative difference of the packed line, and of the plain forwards
+    (padded among others, shaken), from the sequences alone."""
+    padded, shaken = plain
+    logps: list[list[float]] = [[relative(packed[0], padded[0])], []]  # of the packed line, of the plain forwards
+    gradients: list[list[float]] = [[], []]
+    for w, (s, (logp, (gradient,)), places) in enumerate(zip(WATCHED, alone, own, strict=True)):
+        logps[0].append(relative(packed[0][s], logp[0]))
+        gradients[0].append(relative(packed[1][w][places], gradient))
+        for (others, (of_others,)), line in ((padded, s), (shaken, w)):
+            logps[1].append(relative(others[line], logp[0]))
+            line_TD = of_others.view(len(others), -1, of_others.shape[-1])[line]
+            gradients[1].append(relative(line_TD[: len(gradient)], gradient))
+    found = (("its log-probs", logps), ("its gradients", gradients))
+    return [(kind, max(of_packed), max(of_plain)) for kind, (of_packed, of_plain) in found]
 
 
 def _is_not_told(config: Any, windows: dict[int | None, int | None]) -> bool:
