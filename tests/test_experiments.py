@@ -185,7 +185,7 @@ def test_the_papers_numbers_can_be_asked_for(name, compose):
     assert cfg.callbacks.stop.front == [{"sft": sft, "dpo": dpo} for sft, dpo in zip(f_sft, f_dpo, strict=True)]
 
 
-@pytest.mark.parametrize("judge", ["causal", "classifier", "string_match"])
+@pytest.mark.parametrize("judge", ["causal", "classifier", "phrases", "string_match"])
 def test_the_judge_of_the_safety_data(judge, compose):
     cfg = compose("experiment=llama3_8b_safety", f"data.judge={judge}")
     asked = cfg.data.streams.preference.path.step.judge

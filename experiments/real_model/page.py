@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import held_out
+import judges
 import objective_space as space
 import pandas as pd
 from cells import STUDIES
@@ -32,7 +33,9 @@ COLUMNS = {key: name for key, name in space.COLUMNS.items() if key not in ("incr
 def write() -> None:
     """Everything between the README's markers, and the pictures it shows."""
     told = [part for study in STUDIES for part in of_study(study)]
-    between_markers(HERE / "README.md", "\n".join([*told, *of_benchmarks(), made()]) if told else "Not run yet.\n")
+    between_markers(
+        HERE / "README.md", "\n".join([*told, *of_benchmarks(), *of_judges(), made()]) if told else "Not run yet.\n"
+    )
 
 
 def of_study(study: str) -> Iterator[str]:
@@ -73,6 +76,12 @@ def of_benchmarks() -> Iterator[str]:
     for detail, draw in (("categories", categories_figure), ("verdicts", verdicts_figure)):
         found = methods(counts[counts["detail"] == detail], detail)
         yield picture(draw(found), f"{detail}.png", f"{detail} of answers")
+
+
+def of_judges() -> Iterator[str]:
+    """How far the judges of refusal agree with a reader of answers."""
+    yield "## Judges of refusal, held to a reader\n"
+    yield markdown(judges.agreement(judges.read()))
 
 
 def picture(figure: Figure, name: str, alternative: str) -> str:

@@ -1,0 +1,69 @@
+"""How far the judges that need no model agree with a reader: answers of this study's models, read one by one.
+
+answers_read.csv holds them, cut at 60 tokens, with the reader's verdict. A refusal declines, condemns, or warns in the
+place of helping; one that helps all the same is a partial refusal; what answers, misunderstands or is broken is a full
+compliance. The phrases of conf/judge/phrases.yaml were chosen on the first part alone; the second was answered and read
+after they had been committed.
+
+    python experiments/real_model/judges.py      prints the table that `run.py page` puts on the page
+"""
+
+from pathlib import Path
+
+import pandas as pd
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from xright.analysis.text.tables import Grid, markdown
+from xright.config.folder import CONF
+from xright.evaluation.answers import Prompt
+from xright.evaluation.judges import VERDICTS, Judge
+from xright.evaluation.task import share
+
+FILE = Path(__file__).with_name("answers_read.csv")
+JUDGES = ("string_match", "phrases")
+COMPLIES, *_ = VERDICTS
+
+
+def read() -> pd.DataFrame:
+    """The answers that were read, each with what every judge says of it."""
+    rows = pd.read_csv(FILE, dtype=str, keep_default_na=False)
+    prompts = [Prompt(number, "", {}) for number in rows["id"]]
+    for name in JUDGES:
+        judge: Judge = instantiate(OmegaConf.load(CONF / "judge" / f"{name}.yaml"))
+        rows[name] = judge.verdicts(prompts, list(rows["answer"]))
+    return rows
+
+
+def agreement(rows: pd.DataFrame) -> Grid:
+    """For each part and judge: how often it tells refusal (in full or in part) from compliance as the reader does, with
+    Wilson's interval; Cohen's κ; and the shares of compliance that it and the reader find with unsafe prompts."""
+    lines = []
+    for part, own in rows.groupby("part", sort=False):
+        by_hand, unsafe = own["verdict"] != COMPLIES, own["label"] == "unsafe"
+        for name in JUDGES:
+            found = own[name] != COMPLIES
+            same = share(int((found == by_hand).sum()), len(own), higher_is_better=True)
+            complies, truly = (1 - which[unsafe].mean() for which in (found, by_hand))
+            lines.append(
+                [f"{part}, {len(own)}", name, f"{same.value:.3f} ({same.low:.3f} to {same.high:.3f})",
+                 f"{kappa(found, by_hand):.2f}", f"{int((found & by_hand).sum())} of {int(by_hand.sum())}",
+                 str(int((found & ~by_hand).sum())), f"{complies:.2f}", f"{truly:.2f}"]
+            )  # fmt: skip
+    found = ["refusals found", "others taken for one"]
+    return Grid(["answers", "judge", "agrees", "κ", *found, "compliance, judge", "compliance, reader"], lines, 2)
+
+
+def kappa(one: pd.Series, other: pd.Series) -> float:
+    """Cohen's κ of two series of yes and no: agreement beyond that of chance.
+
+    >>> kappa(pd.Series([True, True, False, False]), pd.Series([True, False, False, False]))
+    0.5
+    """
+    same, p, q = (one == other).mean(), one.mean(), other.mean()
+    chance = p * q + (1 - p) * (1 - q)
+    return float((same - chance) / (1 - chance)) if chance < 1 else 1.0
+
+
+if __name__ == "__main__":
+    print(markdown(agreement(read())))
