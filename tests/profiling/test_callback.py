@@ -43,10 +43,10 @@ def dpo(place, word_tokenizer, monkeypatch):
     """dpo(*settings, **options): DPO with TRL from sft/, with a callback of these, or none; then it has trained."""
     monkeypatch.setenv("XRIGHT_CACHE", str(place / "cache"))
 
-    def trained(*settings, without=False, **options):
+    def trained(*settings, without=False, epochs=2, **options):
         torch.manual_seed(0)
         arguments = DPOConfig(
-            str(place / "out"), num_train_epochs=2, learning_rate=4e-3, disable_dropout=True, seed=1, **COMMON
+            str(place / "out"), num_train_epochs=epochs, learning_rate=4e-3, disable_dropout=True, seed=1, **COMMON
         )
         trainer = DPOTrainer(
             models.load(place / "sft"), args=arguments, train_dataset=Dataset.from_list(PAIRS),
@@ -116,6 +116,19 @@ def test_measuring_takes_its_share_at_most(dpo):
     for trained, due in ((99.0, False), (102.0, True)):
         callback.began = time.perf_counter() - trained - callback.spent
         assert callback.is_time(4) == due
+
+
+@pytest.mark.slow
+def test_a_long_training_pays_its_share(dpo):
+    """A minute and more of one: all that measuring takes, start and end and the base's part among it."""
+    began = time.perf_counter()
+    trainer = dpo(epochs=200)
+    took = time.perf_counter() - began
+    (callback,) = [one for one in trainer.callback_handler.callbacks if isinstance(one, ForgettingCallback)]
+    print(f"{callback.spent:.2f} s of {took:.0f} s, {len(logged(trainer, 'forgetting/SFT'))} times")
+    assert took > 20
+    assert len(logged(trainer, "forgetting/SFT")) > 10
+    assert 0.04 * took < callback.spent <= 0.05 * took
 
 
 def test_one_stream_and_no_base_in_memory(dpo):

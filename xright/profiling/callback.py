@@ -28,10 +28,11 @@ class ForgettingCallback(TrainerCallback):
     may take; or every: steps from one measuring to the next. kl: measure how far predictions have moved from the
     base's, for which that stays in memory.
 
-    It measures at the start, at the end, and between them as often as `share` allows. Logged, for each objective:
-    `forgetting/<objective>`, `…/gap` (to the lowest value so far, of base and start too), `…/given_back` (a share) with
-    its 95 % interval `…/low` and `…/high`, where there is something to give back; `forgetting/kl` (nats per token);
-    with gradients=true `forgetting/cosine/<objective>/<objective>`. The training itself is the same to the bit.
+    It measures at the start, at the end, and between them as often as `share` allows, those two counted. Logged, for
+    each objective: `forgetting/<objective>`, `…/gap` (to the lowest value so far, of base and start too),
+    `…/given_back` (a share) with its 95 % interval `…/low` and `…/high`, where there is something to give back;
+    `forgetting/kl` (nats per token); with gradients=true `forgetting/cosine/<objective>/<objective>`. The training
+    itself is the same to the bit.
     UserError for settings that cannot be, and where weights are sharded.
     """
 
@@ -58,6 +59,7 @@ class ForgettingCallback(TrainerCallback):
         """Measure the base, and the model as it comes in."""
         if not state.is_world_process_zero:
             return
+        self.began = time.perf_counter()
         base = self.asked.loaded(self.base)
         groups = self.asked.groups(base)
         self.batches = self.asked.laid_out(groups, self.policy)
@@ -65,7 +67,7 @@ class ForgettingCallback(TrainerCallback):
         self.kept, self.spent = base if self.kl else None, 0.0
         self.best = {name: own.mean() for name, own in self.before[0].items()}
         self.measure()
-        self.began, self.spent = time.perf_counter(), 0.0  # the share is that of the time from here on
+        self.spent = time.perf_counter() - self.began  # all that has come before the first step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Measure where it is time."""
