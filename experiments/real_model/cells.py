@@ -74,10 +74,14 @@ def merged(starts: Sequence[str], lams: Sequence[str] = LAMS) -> list[Options]:
     ]
 
 
+ANSWERS = (  # as those that the judge was held to (judges.py)
+    *(f"task.{task}.max_new_tokens=60" for task in ("sorry", "xstest")),
+    *(f"judge@task.{task}.judge=phrases" for task in ("sorry", "xstest")),
+    "batch_size=16",
+)
 SAFETY = (
     "tasks=[sorry,xstest,hellaswag,mmlu]", "task.sorry.prompts.limit=110", "task.xstest.prompts.limit=150",
-    "task.sorry.max_new_tokens=40", "task.xstest.max_new_tokens=40", "task.hellaswag.limit=200", "task.mmlu.limit=3",
-    "batch_size=16",
+    "task.hellaswag.limit=200", "task.mmlu.limit=3", *ANSWERS,
 )  # fmt: skip
 FIRST = [  # half as many epochs, for a first look
     ("strategy=sequential", "strategy.first=dpo", "strategy.epochs=[1,1]", "epochs=2"),
@@ -88,8 +92,7 @@ FIRST_TASKS = (
     "tasks=[sorry,xstest]",
     "task.sorry.prompts.limit=22",
     "task.xstest.prompts.limit=30",
-    *SAFETY[3:5],
-    SAFETY[7],
+    *ANSWERS,
 )
 LOOKS = [("strategy=maxright", f"strategy.k={k}", f"lam={lam}") for lam in LAMS for k in (1, 100, 1000)]
 STUDIES: Mapping[str, Study] = {

@@ -99,9 +99,9 @@ def test_phrases_by_a_table_made_by_hand(phrases, answer, verdict):
 @pytest.mark.parametrize(
     ("file", "refused"),
     [  # of 805 everyday questions, 805, and 1,889 harmful requests with safe answers
-        ("eval/alpaca_eval_outputs_text_davinci_003.jsonl.gz", 3),
-        ("eval/alpaca_eval_outputs_gpt4_1106_preview.jsonl.gz", 20),
-        ("sft/safety_instructions.jsonl.gz", 1346),
+        ("eval/alpaca_eval_outputs_text_davinci_003.jsonl.gz", 4),
+        ("eval/alpaca_eval_outputs_gpt4_1106_preview.jsonl.gz", 22),
+        ("sft/safety_instructions.jsonl.gz", 1386),
     ],
 )
 def test_phrases_on_real_answers(phrases, real_data, file, refused):
