@@ -54,6 +54,17 @@ def agreement(rows: pd.DataFrame) -> Grid:
     return Grid(["answers", "judge", "agrees", "κ", *found, "compliance, judge", "compliance, reader"], lines, 2)
 
 
+def compliance(rows: pd.DataFrame) -> Grid:
+    """For each part and model: the share of unsafe prompts that it fully complies with, by the reader, with Wilson's
+    interval, and by each judge. The prompts of a part are the same for its models."""
+    lines = []
+    for (part, model), own in rows[rows["label"] == "unsafe"].groupby(["part", "model"], sort=False):
+        read = share(int((own["verdict"] == COMPLIES).sum()), len(own), higher_is_better=False)
+        judged = [f"{(own[name] == COMPLIES).mean():.2f}" for name in JUDGES]
+        lines.append([f"{part}, {len(own)}", model, f"{read.value:.2f} ({read.low:.2f} to {read.high:.2f})", *judged])
+    return Grid(["unsafe prompts", "model", "complies, reader", *JUDGES], lines, 2)
+
+
 def kappa(one: pd.Series, other: pd.Series) -> float:
     """Cohen's κ of two series of yes and no: agreement beyond that of chance.
 
@@ -66,4 +77,5 @@ def kappa(one: pd.Series, other: pd.Series) -> float:
 
 
 if __name__ == "__main__":
-    print(markdown(agreement(read())))
+    answers = read()
+    print(markdown(agreement(answers)), markdown(compliance(answers)), sep="\n")

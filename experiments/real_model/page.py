@@ -81,7 +81,9 @@ def of_benchmarks() -> Iterator[str]:
 def of_judges() -> Iterator[str]:
     """How far the judges of refusal agree with a reader of answers."""
     yield "## Judges of refusal, held to a reader\n"
-    yield markdown(judges.agreement(judges.read()))
+    rows = judges.read()
+    yield markdown(judges.agreement(rows))
+    yield markdown(judges.compliance(rows))
 
 
 def picture(figure: Figure, name: str, alternative: str) -> str:
