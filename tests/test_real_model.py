@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +14,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from xright.config.build import build
+from xright.data.corpus import corpus_of
 from xright.data.messages import words
 from xright.data.stream import streams_of
 from xright.pipeline.checks import check_config
+from xright.profiling.asked import Asked
 from xright.profiling.configuration import configuration
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
@@ -62,7 +66,8 @@ def test_every_cell_is_a_run_that_may_begin(compose, monkeypatch):
     for cell in cells([*STUDIES], [0]):
         cfg = compose(f"experiment={cell.study}", "trainer=cpu", f"name={cell.name}", *cell.drawn, *cell.options)
         check_config(cfg)
-        assert (cfg.epochs, cfg.eval_on, cfg.probe_share) == (4, "train_probe", 0.5)
+        drawn = "train_sample" if cell.study in ("smollm2_dpo_first", "smollm2_sft_first") else "train_probe"
+        assert (cfg.epochs, cfg.eval_on, cfg.probe_share) == (4, drawn, 0.5)
         assert cfg.reference == ("sft" if "sft_first" in cell.study else "chosen")
 
 
@@ -188,6 +193,36 @@ def test_what_is_profiled_is_not_trained_on(study, compose, real_data, monkeypat
     at = hub.data.streams.preference
     assert "test" in (at.path.split if HUB[study][2] else at.split)
     assert hub.data.source.heldout == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_general_preferences_are_evaluated_on_both_kinds(seed, compose, real_data, tmp_path, monkeypatch):
+    import held_out
+    import origin
+
+    monkeypatch.setenv("XRIGHT_DATA", str(real_data))
+    monkeypatch.setenv("XRIGHT_CACHE", str(tmp_path))
+    kind = {
+        words(row["prompt"]): name
+        for name in ("helpful", "harmless")
+        for row in lines(real_data / f"pref/hh_{name}_test.jsonl.gz")
+    }
+    reader = str(real_data / "tokenizer_gptneox")  # not the study's, which may not be at hand
+
+    def kinds(rows, corpus):
+        return Counter(kind[words(corpus.tokenizer.decode(row.prompt))] for row in rows)
+
+    settings = (f"data.source.seed={seed}", f"model.tokenizer={reader}")
+    corpus = corpus_of(compose("experiment=smollm2_dpo_first", *settings))
+    trained, evaluated = (kinds(rows("preference"), corpus) for rows in (corpus.train, corpus.evaluation))
+    assert evaluated.total() == math.ceil(trained.total() / 2)
+    assert {*evaluated} == {*trained} == {"helpful", "harmless"}
+    assert min(evaluated.values()) > 0.2 * evaluated.total()
+    of_rest = [*origin.behind("smollm2_dpo_first", False), f"rows={held_out.ROWS}", f"seed={seed}"]
+    asked = Asked(configuration([*of_rest, "objectives.sft=null"], [reader]))
+    found = kinds(asked.rows["DPO"], asked.corpus)
+    assert found.total() == held_out.ROWS
+    assert min(found.values()) > 0.25 * held_out.ROWS
 
 
 def test_neither_a_folder_nor_the_hub_is_one_sentence_before_any_training(tmp_path):

@@ -17,7 +17,7 @@ from cells import Cell
 from origin import behind
 
 FILE = published.HERE / "held_out.csv"
-ROWS = 100  # of each stream
+ROWS = 100  # of each stream, drawn by the seed
 NAMED = ["study", "seed", "label"]
 
 
@@ -31,7 +31,8 @@ def publish(cells: Sequence[Cell], model: Path) -> None:
     """Profile the models of some cells of one study and seed, and put what is found into held_out.csv."""
     one = cells[0]
     out, folders = published.RUNS / one.table / f"held_out_{one.seed}", [published.folder(cell) for cell in cells]
-    options = [*behind(one.study, one.hub), f"rows={ROWS}", "gradients=false", "threads=1", f"out={out}"]
+    options = [*behind(one.study, one.hub), f"rows={ROWS}", f"seed={one.seed}"]
+    options += ["gradients=false", "threads=1", f"out={out}"]
     subprocess.run([sys.executable, "-m", "xright.profile", str(model), *map(str, folders), *options], check=True)
     found = json.loads((out / "profile.json").read_text(encoding="utf-8"))["models"]
     rows = [

@@ -57,7 +57,7 @@ def behind(study: str, hub: bool) -> list[str]:
     """The settings by which `xright.profile` reads a study's rows, those it trains on left out."""
     name, data = STUDIES[study].data, composed(study, hub).data
     found = [f"data={name}", *TRAINED[name], *SET_APART[name]] if hub else [f"data=folder/{name}"]
-    found += ["data.source.heldout=0", f"data.max_length={data.max_length}"]
+    found.append(f"data.max_length={data.max_length}")
     for stream, own in data.streams.items():
         found.append(f"data.streams.{stream}.template='{own.template}'")
         if not hub:
