@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from publish import DPI, between_markers, shrink
 from published import CELLS, HERE, VERSIONS, read
 
+from xright.analysis.figures.bars import compared_in_time
 from xright.analysis.figures.benchmark_figures import categories_figure, verdicts_figure
 from xright.analysis.figures.paths_figure import paths_figure
 from xright.analysis.figures.radar_figure import radar_figure
@@ -49,7 +50,12 @@ def of_study(study: str, hub: bool) -> Iterator[str]:
     yield markdown(space.grid(runs.table, COLUMNS))
     found = [[one.verdict, one.text, one.evidence] for one in claims(runs)]
     yield markdown(Grid(["verdict", "statement", "evidence"], found, 3))
-    yield picture(paths_figure(usual), f"{table}.png", "paths through objective space; ideal distance; runtime")
+    timed = {*compared_in_time(usual)["seed"]}
+    shown = ["paths through objective space", "ideal distance", *(["runtime"] if timed else [])]
+    yield picture(paths_figure(usual), f"{table}.png", "; ".join(shown))
+    if missing := sorted({*runs.table["seed"]} - timed):
+        of = ", ".join(f"{seed:g}" for seed in missing)
+        yield f"No runtime increase of seed {of}: its rows do not say the phases of a matching Sequential run.\n"
     if len(rows := read(held_out.FILE)) and len(own := rows[rows["study"] == table]):
         yield "On rows that none was trained on; the reference of f_DPO is the model before:\n"
         yield markdown(of_rest(own))
