@@ -259,6 +259,38 @@ def test_a_finished_cell_is_published(tmp_path, monkeypatch, command_line):
     assert rows["f_dpo"].notna().all()
 
 
+def test_a_commit_is_dirty_by_its_code_alone(tmp_path):
+    from published import commit
+
+    assert commit(tmp_path) == "unknown"
+
+    def git(*words):
+        names = ["-c", "user.name=n", "-c", "user.email=n@n", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *names, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    here = tmp_path / "experiments" / "study"
+    code, table = here / "run.py", here / "cells.csv"
+    files = [code, table, here / "page.png", here / "README.md", tmp_path / "conf" / "a.yaml", tmp_path / "data.csv"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    sha = git("rev-parse", "--short", "HEAD").strip()
+    assert commit(here) == sha
+    for file in files[1:4]:  # what a study publishes
+        file.write_text("1\n2\n")
+        assert commit(here) == sha
+    git("add", ".")  # staged, too
+    assert commit(here) == sha
+    for file in (code, *files[4:]):  # code, settings, and a table that is no study's
+        file.write_text("2\n")
+        assert commit(here) == f"{sha}-dirty"
+        file.write_text("1\n")
+        assert commit(here) == sha
+
+
 def test_what_is_published_stays_and_is_not_done_again(tmp_path, monkeypatch):
     import published
     from cells import Cell

@@ -24,6 +24,7 @@ CELLS = HERE / "cells.csv"
 NAMED = ["study", "cell", "seed"]
 OF_RUN = ("k", "step_ms", "tokens_per_second")
 MEASURED = ("device", "train_seconds", "eval_seconds")
+PUBLISHED = ("csv", "png", "md")
 VERSIONS = ("xright", "torch", "transformers", "peft", "lightning")
 KEYS = {
     "sorry.compliance": "sorry.compliance", "xstest.safe/full_compliance": "xstest.safe/full_compliance",
@@ -71,7 +72,7 @@ def _publish(cell: Cell, asked: bool, here: Path) -> None:
     result = json.loads((folder(cell) / "result.json").read_text(encoding="utf-8"))
     made = {
         "study": cell.table, "cell": cell.key, "seed": cell.seed, "label": result["label"],
-        "asked": asked, "commit": _commit(),
+        "asked": asked, "commit": commit(),
         "finished": f"{datetime.now(timezone.utc):%Y-%m-%d}", **{name: result[name] for name in MEASURED},
         **{name: result["versions"][name] for name in VERSIONS},
     }  # fmt: skip
@@ -87,6 +88,18 @@ def join(rows: pd.DataFrame, file: Path, named: list[str]) -> None:
     write_rows(rows, file)
 
 
-def _commit() -> str:
-    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True)
-    return found.stdout.strip() or "unknown"
+def commit(place: Path = HERE) -> str:
+    """The commit of the checkout around a folder, with "-dirty" where its code differs from it; "unknown" without one.
+
+    What a study itself publishes (tables, pictures and pages of experiments/) is no code.
+    """
+    found = _git("rev-parse", "--short", "HEAD", place=place)
+    if found.returncode:
+        return "unknown"
+    published = [f":(top,glob,exclude)experiments/**/*.{suffix}" for suffix in PUBLISHED]
+    differs = _git("diff", "--quiet", "HEAD", "--", ":(top)", *published, place=place).returncode
+    return found.stdout.strip() + ("-dirty" if differs else "")
+
+
+def _git(*words: str, place: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *words], cwd=place, capture_output=True, text=True)
