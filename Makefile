@@ -75,10 +75,10 @@ three-objectives: .venv/run  ## experiments/three_objectives: three losses that 
 memory: .venv/run  ## experiments/memory: does the memory gap tell what was forgotten, and does training on it keep it?
 	$(BIN)/python experiments/memory/run.py
 
-real-model: .venv/dev  ## experiments/real_model: a real pretrained model (make smollm2): forgetting and refusals at λ = .5 (XRIGHT_DATA=folder)
+real-model: .venv/dev  ## experiments/real_model: a real pretrained model (make smollm2): forgetting and refusals at λ = .5 (XRIGHT_DATA=folder, or the hub)
 	$(BIN)/python experiments/real_model/run.py first
 
-real-model-studies: .venv/dev  ## experiments/real_model: all of the paper on it, three seeds; goes on where it was (XRIGHT_DATA=folder)
+real-model-studies: .venv/dev  ## experiments/real_model: all of the paper on it, three seeds; goes on where it was (XRIGHT_DATA=folder, or the hub)
 	$(BIN)/python experiments/real_model/run.py all
 
 real-rows: .venv/run  ## experiments/real_rows: real text (XRIGHT_DATA=folder with sft/, pref/, tokenizer_gptneox/)

@@ -16,6 +16,7 @@ LEAVES = {  # what each leaves where it is run; the theory needs no files at all
     "03_reading_a_sweep": {"runs"},
     "04_bring_your_own": {"runs", "mine", "stretches.py"},
     "05_rules": set(),
+    "06_real_model": set(),
 }
 each_notebook = pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 

@@ -1,12 +1,25 @@
 """experiments/real_model: its cells are settings that pass every check, and what is published is not done again."""
 
+import gzip
+import json
+import math
+import os
+import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
+from xright.config.build import build
+from xright.data.corpus import corpus_of
+from xright.data.messages import words
+from xright.data.stream import streams_of
 from xright.pipeline.checks import check_config
+from xright.profiling.asked import Asked
+from xright.profiling.configuration import configuration
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 
@@ -18,7 +31,7 @@ def modules():
         for room in ("", "paper", "smollm2", "real_model"):
             patch.syspath_prepend(EXPERIMENTS / room)
         yield
-    for name in ("cells", "published", "evaluated", "publish"):
+    for name in ("cells", "origin", "published", "held_out", "evaluated", "publish"):
         sys.modules.pop(name, None)
 
 
@@ -53,8 +66,181 @@ def test_every_cell_is_a_run_that_may_begin(compose, monkeypatch):
     for cell in cells([*STUDIES], [0]):
         cfg = compose(f"experiment={cell.study}", "trainer=cpu", f"name={cell.name}", *cell.drawn, *cell.options)
         check_config(cfg)
-        assert (cfg.epochs, cfg.eval_on, cfg.probe_share) == (4, "train_probe", 0.5)
+        drawn = "train_sample" if cell.study in ("smollm2_dpo_first", "smollm2_sft_first") else "train_probe"
+        assert (cfg.epochs, cfg.eval_on, cfg.probe_share) == (4, drawn, 0.5)
         assert cfg.reference == ("sft" if "sft_first" in cell.study else "chosen")
+
+
+HUB = {  # the data sets, and whether their pairs are prepared
+    "smollm2_safety": ("PKU-Alignment/PKU-SafeRLHF", "vicgalle/alpaca-gpt4", True),
+    "smollm2_dpo_first": ("Dahoas/rm-hh-rlhf", "vicgalle/alpaca-gpt4", False),
+    "smollm2_sft_first": ("Dahoas/rm-hh-rlhf", "vicgalle/alpaca-gpt4", False),
+    "smollm2_ultrafeedback": (*["HuggingFaceH4/ultrafeedback_binarized"] * 2, True),
+}
+
+
+@pytest.mark.parametrize("study", HUB)
+def test_without_a_folder_a_study_differs_in_its_rows_alone(study, compose, monkeypatch):
+    import origin
+    from cells import Cell
+
+    monkeypatch.setenv("XRIGHT_DATA", "data")
+    folder = compose(f"experiment={study}", "trainer=cpu")
+    OmegaConf.resolve(folder)
+    monkeypatch.delenv("XRIGHT_DATA")
+    hub = compose(f"experiment={study}", "trainer=cpu", *origin.settings(study, True))
+    check_config(hub)
+    pairs, completions, prepared = HUB[study]
+    own = hub.data.streams
+    assert (own.preference.path.path if prepared else own.preference.path) == pairs
+    assert (own.sft.path.path if study == "smollm2_ultrafeedback" else own.sft.path) == completions
+    assert own.preference.split == "train"
+    assert study != "smollm2_safety" or own.preference.path.step.judge is None  # the labels suffice
+    for name in own:
+        apart = {"path", "split"}
+        kept, theirs = ({k: v for k, v in one[name].items() if k not in apart} for one in (own, folder.data.streams))
+        assert kept == theirs
+        assert kept["train_rows"] == (128 if name == "sft" else 64)
+    assert (hub.data.max_length, hub.data.source) == (folder.data.max_length, folder.data.source)
+    for cfg in (hub, folder):
+        del cfg.data
+    assert hub == folder
+    cells = [Cell(study, 0, (), hub) for hub in (False, True)]
+    assert [cell.table for cell in cells] == [study, f"{study}_hub"]  # so that they are in no table together
+
+
+def lines(path):
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        return [json.loads(line) for line in file]
+
+
+def messages(prompt, answer):
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+
+def as_on_the_hub(study, folder):
+    """Local rows with the columns that the hub's data sets have: pairs, completions."""
+    completions = [{**row, "text": "Below is an instruction …"} for row in lines(folder / "sft/alpaca_gpt4_demo.jsonl")]
+    if study == "smollm2_safety":
+        pairs = []
+        for number, row in enumerate(lines(folder / "pref/pku_saferlhf_test.jsonl.gz")):
+            safe = number % 2  # which answer is
+            answers = {f"response_{safe}": row["chosen"], f"response_{1 - safe}": row["rejected"]}
+            labels = {f"is_response_{side}_safe": side == safe for side in (0, 1)}
+            pairs.append({"prompt": row["prompt"], **answers, **labels, "better_response_id": 1 - safe})
+            if number % 3 == 0:  # and others, of which both are safe
+                pairs.append({**pairs[-1], **dict.fromkeys(labels, True)})
+        return pairs, completions
+    if study == "smollm2_ultrafeedback":
+        rows = lines(folder / "pref/ultrafeedback_binarized.jsonl.gz")
+        sides = [{side: messages(row["prompt"], row[side]) for side in ("chosen", "rejected")} for row in rows]
+        scores = {"score_chosen": 8.0, "score_rejected": 5.5}
+        return [
+            {"prompt": row["prompt"], **side, "messages": side["chosen"], **scores}
+            for row, side in zip(rows, sides, strict=True)
+        ], None
+    kinds = (lines(folder / f"pref/hh_{kind}_test.jsonl.gz")[:1400] for kind in ("helpful", "harmless"))
+    return [row for kind in kinds for row in kind], completions
+
+
+@pytest.mark.parametrize("study", ["smollm2_safety", "smollm2_dpo_first", "smollm2_ultrafeedback"])
+def test_the_hubs_format_gives_the_folders_rows(study, compose, real_data, tmp_path, monkeypatch):
+    import origin
+
+    monkeypatch.setenv("XRIGHT_DATA", str(real_data))
+    monkeypatch.setenv("XRIGHT_CACHE", str(tmp_path / "cache"))
+    folder = compose(f"experiment={study}", "data.source.seed=3")
+    settings, prepared = [*origin.settings(study, True)], HUB[study][2]
+    for name, rows in zip(("preference", "sft"), as_on_the_hub(study, real_data), strict=True):
+        if rows is not None:
+            (file := tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            place = "path.path" if name == "preference" and prepared else "path"
+            settings.append(f"data.streams.{name}.{place}={file}")
+    if "dpo_first" not in study:  # of hh-rlhf the file ends where the folder's training rows do
+        settings.append(f"data.streams.preference.split='{folder.data.streams.preference.split}'")
+    if "ultrafeedback" in study:
+        settings.append("data.streams.preference.path.split=train")  # a file has no train_prefs
+    else:
+        settings.append(f"data.streams.sft.split='{folder.data.streams.sft.split}'")
+    hub = compose(f"experiment={study}", "data.source.seed=3", *settings)
+    theirs, ours = (source(cfg) for cfg in (hub, folder))
+    for stream, count in (("preference", 64), ("sft", 128)):
+        found, rows = (
+            [{**row, "prompt": words(row["prompt"])} for row in one.rows(stream, "train")] for one in (theirs, ours)
+        )
+        assert len(rows) == count
+        assert found == rows  # a prompt that is one turn of a user in the place of its text
+
+
+def source(cfg):
+    return build(cfg.data.source, streams=streams_of(build(cfg.data.streams)))
+
+
+@pytest.mark.parametrize("study", HUB)
+def test_what_is_profiled_is_not_trained_on(study, compose, real_data, monkeypatch):
+    import origin
+
+    monkeypatch.setenv("XRIGHT_DATA", str(real_data))
+    trained, apart = source(compose(f"experiment={study}")), source(configuration(origin.behind(study, False), ["m"]))
+    for stream in ("preference", "sft"):
+        whole = apart.streams[stream]
+        assert whole.template == trained.streams[stream].template
+        there = [json.dumps(row) for row in trained.rows(stream, "train")]
+        assert len(rows := list(apart.rows(stream, "train"))) > 100
+        assert not {json.dumps(row) for row in rows} & {*there}
+    monkeypatch.delenv("XRIGHT_DATA")
+    hub = configuration(origin.behind(study, True), ["m"])
+    at = hub.data.streams.preference
+    assert "test" in (at.path.split if HUB[study][2] else at.split)
+    assert hub.data.source.heldout == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_general_preferences_are_evaluated_on_both_kinds(seed, compose, real_data, tmp_path, monkeypatch):
+    import held_out
+    import origin
+
+    monkeypatch.setenv("XRIGHT_DATA", str(real_data))
+    monkeypatch.setenv("XRIGHT_CACHE", str(tmp_path))
+    kind = {
+        words(row["prompt"]): name
+        for name in ("helpful", "harmless")
+        for row in lines(real_data / f"pref/hh_{name}_test.jsonl.gz")
+    }
+    reader = str(real_data / "tokenizer_gptneox")  # not the study's, which may not be at hand
+
+    def kinds(rows, corpus):
+        return Counter(kind[words(corpus.tokenizer.decode(row.prompt))] for row in rows)
+
+    settings = (f"data.source.seed={seed}", f"model.tokenizer={reader}")
+    corpus = corpus_of(compose("experiment=smollm2_dpo_first", *settings))
+    trained, evaluated = (kinds(rows("preference"), corpus) for rows in (corpus.train, corpus.evaluation))
+    assert evaluated.total() == math.ceil(trained.total() / 2)
+    assert {*evaluated} == {*trained} == {"helpful", "harmless"}
+    assert min(evaluated.values()) > 0.2 * evaluated.total()
+    of_rest = [*origin.behind("smollm2_dpo_first", False), f"rows={held_out.ROWS}", f"seed={seed}"]
+    asked = Asked(configuration([*of_rest, "objectives.sft=null"], [reader]))
+    found = kinds(asked.rows["DPO"], asked.corpus)
+    assert found.total() == held_out.ROWS
+    assert min(found.values()) > 0.25 * held_out.ROWS
+
+
+def test_neither_a_folder_nor_the_hub_is_one_sentence_before_any_training(tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key != "XRIGHT_DATA"}
+    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    program = [sys.executable, str(EXPERIMENTS / "real_model" / "run.py"), "smollm2_sft_first", "--seeds", "7"]
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == (
+        "real_model: XRIGHT_DATA is not set, so rows of the hub: vicgalle/alpaca-gpt4, Dahoas/rm-hh-rlhf\n"
+    )
+    assert done.stderr.startswith("real_model: Cannot load the dataset 'vicgalle/alpaca-gpt4' (split 'train[:50000]'")
+    assert done.stderr.endswith("; mend the network, or set XRIGHT_DATA to a folder with sft/, pref/ and eval/.\n")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+    environment["XRIGHT_DATA"] = "no"
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stderr == "real_model: XRIGHT_DATA='no' is no folder; name that with sft/, pref/ and eval/.\n"
 
 
 def test_a_finished_cell_is_published(tmp_path, monkeypatch, command_line):
@@ -71,6 +257,38 @@ def test_a_finished_cell_is_published(tmp_path, monkeypatch, command_line):
     rows = pd.read_csv(tmp_path / "smollm2_safety.csv")
     assert rows[["label", "seed"]].iloc[0].tolist() == ["Mix λ=0.5", 3]
     assert rows["f_dpo"].notna().all()
+
+
+def test_a_commit_is_dirty_by_its_code_alone(tmp_path):
+    from published import commit
+
+    assert commit(tmp_path) == "unknown"
+
+    def git(*words):
+        names = ["-c", "user.name=n", "-c", "user.email=n@n", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *names, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    here = tmp_path / "experiments" / "study"
+    code, table = here / "run.py", here / "cells.csv"
+    files = [code, table, here / "page.png", here / "README.md", tmp_path / "conf" / "a.yaml", tmp_path / "data.csv"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    sha = git("rev-parse", "--short", "HEAD").strip()
+    assert commit(here) == sha
+    for file in files[1:4]:  # what a study publishes
+        file.write_text("1\n2\n")
+        assert commit(here) == sha
+    git("add", ".")  # staged, too
+    assert commit(here) == sha
+    for file in (code, *files[4:]):  # code, settings, and a table that is no study's
+        file.write_text("2\n")
+        assert commit(here) == f"{sha}-dirty"
+        file.write_text("1\n")
+        assert commit(here) == sha
 
 
 def test_what_is_published_stays_and_is_not_done_again(tmp_path, monkeypatch):

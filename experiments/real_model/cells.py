@@ -12,18 +12,25 @@ RIVALS = ("stch", "famo", "upgrad", "raco", "pcd")  # as they come: the league t
 
 
 class Study(NamedTuple):
-    """tasks: of `xright.evaluate`, see Cell.tasks."""
+    """data: file of conf/data, and below it in folder/. tasks: of `xright.evaluate`, see Cell.tasks."""
 
+    data: str
     cells: Sequence[Options]
     tasks: Options = ()
 
 
 class Cell(NamedTuple):
-    """One run: conf/experiment/<study>.yaml with `options`."""
+    """One run: conf/experiment/<study>.yaml with `options`. hub: with the hub's rows in the place of a folder's."""
 
     study: str
     seed: int
     options: Options
+    hub: bool = False
+
+    @property
+    def table(self) -> str:
+        """Return what its study is called in csv files and folders."""
+        return table_of(self.study, self.hub)
 
     @property
     def key(self) -> str:
@@ -54,6 +61,11 @@ class Cell(NamedTuple):
         training."""
         is_rival = self.options[0] in [f"strategy={rule}" for rule in RIVALS]
         return STUDIES[self.study].tasks if self.is_middle and not is_rival else ()
+
+
+def table_of(study: str, hub: bool) -> str:
+    """What a study is called in csv files and folders: rows of two sources are never in one."""
+    return f"{study}_hub" if hub else study
 
 
 def sequential(first: str) -> list[Options]:
@@ -97,16 +109,16 @@ FIRST_TASKS = (
 LOOKS = [("strategy=maxright", f"strategy.k={k}", f"lam={lam}") for lam in LAMS for k in (1, 100, 1000)]
 STUDIES: Mapping[str, Study] = {
     "smollm2_safety": Study(
-        [*sequential("dpo"), *joint(), *merged(["average", "ties"]), *joint(RIVALS, ["0.5"])], SAFETY
+        "saferlhf_alpaca", [*sequential("dpo"), *joint(), *merged(["average", "ties"]), *joint(RIVALS, ["0.5"])], SAFETY
     ),
-    "smollm2_dpo_first": Study([*sequential("dpo"), *joint(), *LOOKS]),
-    "smollm2_sft_first": Study([*sequential("sft"), *joint()]),
-    "smollm2_ultrafeedback": Study([sequential("sft")[0], ("strategy=orpo",), *joint(lams=["0.5"])]),
+    "smollm2_dpo_first": Study("hh_alpaca", [*sequential("dpo"), *joint(), *LOOKS]),
+    "smollm2_sft_first": Study("hh_alpaca", [*sequential("sft"), *joint()]),
+    "smollm2_ultrafeedback": Study("ultrafeedback", [sequential("sft")[0], ("strategy=orpo",), *joint(lams=["0.5"])]),
 }
 
 
-def cells(studies: Sequence[str], seeds: Sequence[int]) -> Iterator[Cell]:
+def cells(studies: Sequence[str], seeds: Sequence[int], hub: bool = False) -> Iterator[Cell]:
     """Study by study, seed by seed."""
     for study in studies:
         for seed in seeds:
-            yield from (Cell(study, seed, options) for options in STUDIES[study].cells)
+            yield from (Cell(study, seed, options, hub) for options in STUDIES[study].cells)

@@ -6,12 +6,13 @@ import held_out
 import judges
 import objective_space as space
 import pandas as pd
-from cells import STUDIES
+from cells import STUDIES, table_of
 from evaluated import grid, methods
 from matplotlib.figure import Figure
 from publish import DPI, between_markers, shrink
 from published import CELLS, HERE, VERSIONS, read
 
+from xright.analysis.figures.bars import compared_in_time
 from xright.analysis.figures.benchmark_figures import categories_figure, verdicts_figure
 from xright.analysis.figures.paths_figure import paths_figure
 from xright.analysis.figures.radar_figure import radar_figure
@@ -32,25 +33,30 @@ COLUMNS = {key: name for key, name in space.COLUMNS.items() if key not in ("incr
 
 def write() -> None:
     """Everything between the README's markers, and the pictures it shows."""
-    told = [part for study in STUDIES for part in of_study(study)]
-    between_markers(
-        HERE / "README.md", "\n".join([*told, *of_benchmarks(), *of_judges(), made()]) if told else "Not run yet.\n"
-    )
+    told = [part for study in STUDIES for hub in (False, True) for part in of_study(study, hub)]
+    told += [part for hub in (False, True) for part in of_benchmarks(hub)]
+    between_markers(HERE / "README.md", "\n".join([*told, *of_judges(), made()]) if told else "Not run yet.\n")
 
 
-def of_study(study: str) -> Iterator[str]:
-    """Ends, verdicts and paths of a study, if it has begun."""
-    rows = read(HERE / f"{study}.csv")
+def of_study(study: str, hub: bool) -> Iterator[str]:
+    """Ends, verdicts and paths of a study, if it has begun. hub: with the hub's rows."""
+    table = table_of(study, hub)
+    rows = read(HERE / f"{table}.csv")
     if rows.empty:
         return
     runs = from_rows(rows, space.OBJECTIVES)
     usual = runs.only((runs.table["variant"] == runs.table["method"]) | runs.table["first"].ne(""))
-    yield f"## {FIGURES[study]}\n"
+    yield f"## {FIGURES[study]}{', rows of the hub' if hub else ''}\n"
     yield markdown(space.grid(runs.table, COLUMNS))
     found = [[one.verdict, one.text, one.evidence] for one in claims(runs)]
     yield markdown(Grid(["verdict", "statement", "evidence"], found, 3))
-    yield picture(paths_figure(usual), f"{study}.png", "paths through objective space; ideal distance; runtime")
-    if len(rows := read(held_out.FILE)) and len(own := rows[rows["study"] == study]):
+    timed = {*compared_in_time(usual)["seed"]}
+    shown = ["paths through objective space", "ideal distance", *(["runtime"] if timed else [])]
+    yield picture(paths_figure(usual), f"{table}.png", "; ".join(shown))
+    if missing := sorted({*runs.table["seed"]} - timed):
+        of = ", ".join(f"{seed:g}" for seed in missing)
+        yield f"No runtime increase of seed {of}: its rows do not say the phases of a matching Sequential run.\n"
+    if len(rows := read(held_out.FILE)) and len(own := rows[rows["study"] == table]):
         yield "On rows that none was trained on; the reference of f_DPO is the model before:\n"
         yield markdown(of_rest(own))
 
@@ -65,17 +71,20 @@ def of_rest(rows: pd.DataFrame) -> Grid:
     return Grid(["method", "seeds", *keys.values()], lines, 2)
 
 
-def of_benchmarks() -> Iterator[str]:
-    """What the models do with prompts and questions (figs 4, 10, 11, table 3), if any have been asked."""
-    scores, counts = read(HERE / "scores.csv"), read(HERE / "counts.csv")
-    if scores.empty:
+def of_benchmarks(hub: bool) -> Iterator[str]:
+    """What the models do with prompts and questions (figs 4, 10, 11, table 3), if any have been asked. hub: those of
+    the hub's rows."""
+    table, where = table_of("smollm2_safety", hub), "_hub" if hub else ""
+    scores, counts = (read(HERE / f"{name}.csv") for name in ("scores", "counts"))
+    if scores.empty or (scores := scores[scores["study"] == table]).empty:
         return
-    yield "## Benchmarks of the safety study (figs 4, 10, 11)\n"
+    counts = counts[counts["study"] == table]
+    yield f"## Benchmarks of the safety study (figs 4, 10, 11){', rows of the hub' if hub else ''}\n"
     yield markdown(grid(scores))
-    yield picture(radar_figure(methods(scores)), "radar.png", "radar of the benchmarks")
+    yield picture(radar_figure(methods(scores)), f"radar{where}.png", "radar of the benchmarks")
     for detail, draw in (("categories", categories_figure), ("verdicts", verdicts_figure)):
         found = methods(counts[counts["detail"] == detail], detail)
-        yield picture(draw(found), f"{detail}.png", f"{detail} of answers")
+        yield picture(draw(found), f"{detail}{where}.png", f"{detail} of answers")
 
 
 def of_judges() -> Iterator[str]:

@@ -24,6 +24,7 @@ CELLS = HERE / "cells.csv"
 NAMED = ["study", "cell", "seed"]
 OF_RUN = ("k", "step_ms", "tokens_per_second")
 MEASURED = ("device", "train_seconds", "eval_seconds")
+PUBLISHED = ("csv", "png", "md")
 VERSIONS = ("xright", "torch", "transformers", "peft", "lightning")
 KEYS = {
     "sorry.compliance": "sorry.compliance", "xstest.safe/full_compliance": "xstest.safe/full_compliance",
@@ -41,19 +42,19 @@ def is_there(cell: Cell, asked: bool = False) -> bool:
     rows = read(CELLS)
     if rows.empty:
         return False
-    own = rows[(rows[NAMED] == [cell.study, cell.key, cell.seed]).all(axis=1)]
+    own = rows[(rows[NAMED] == [cell.table, cell.key, cell.seed]).all(axis=1)]
     return len(own) > 0 and (not asked or bool(own["asked"].iloc[0]))
 
 
 def folder(cell: Cell) -> Path:
     """The folder of the cell's finished run."""
-    (file,) = (RUNS / cell.study / cell.name).glob("*/result.json")
+    (file,) = (RUNS / cell.table / cell.name).glob("*/result.json")
     return file.parent
 
 
 def publish(cell: Cell, asked: bool) -> None:
     """Put the runs at hand into the study's files, then the cell into cells.csv. asked: and what its model answers."""
-    here = RUNS / cell.study
+    here = RUNS / cell.table
     with held(RUNS / "publishing.lock", "publishes a cell"):
         _publish(cell, asked, here)
 
@@ -62,16 +63,16 @@ def _publish(cell: Cell, asked: bool, here: Path) -> None:
     found = read_runs([here])
     known = [key for key in found.table if key in OF_RUN or key.startswith("picks.")]  # k: where MAXRIGHT is among them
     runs = to_rows(found, *known)
-    join(runs, HERE / f"{cell.study}.csv", NAME)
+    join(runs, HERE / f"{cell.table}.csv", NAME)
     if asked:
-        join(scores([here], KEYS, LAMS).assign(study=cell.study), HERE / "scores.csv", ["study", *WHO, "key"])
+        join(scores([here], KEYS, LAMS).assign(study=cell.table), HERE / "scores.csv", ["study", *WHO, "key"])
         found = [counts([here], detail, LAMS).assign(detail=detail) for detail in ("verdicts", "categories")]
         key = ["study", "detail", *WHO, "task", "group", "name"]
-        join(pd.concat(found).assign(study=cell.study), HERE / "counts.csv", key)
+        join(pd.concat(found).assign(study=cell.table), HERE / "counts.csv", key)
     result = json.loads((folder(cell) / "result.json").read_text(encoding="utf-8"))
     made = {
-        "study": cell.study, "cell": cell.key, "seed": cell.seed, "label": result["label"],
-        "asked": asked, "commit": _commit(),
+        "study": cell.table, "cell": cell.key, "seed": cell.seed, "label": result["label"],
+        "asked": asked, "commit": commit(),
         "finished": f"{datetime.now(timezone.utc):%Y-%m-%d}", **{name: result[name] for name in MEASURED},
         **{name: result["versions"][name] for name in VERSIONS},
     }  # fmt: skip
@@ -87,6 +88,18 @@ def join(rows: pd.DataFrame, file: Path, named: list[str]) -> None:
     write_rows(rows, file)
 
 
-def _commit() -> str:
-    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True)
-    return found.stdout.strip() or "unknown"
+def commit(place: Path = HERE) -> str:
+    """The commit of the checkout around a folder, with "-dirty" where its code differs from it; "unknown" without one.
+
+    What a study itself publishes (tables, pictures and pages of experiments/) is no code.
+    """
+    found = _git("rev-parse", "--short", "HEAD", place=place)
+    if found.returncode:
+        return "unknown"
+    published = [f":(top,glob,exclude)experiments/**/*.{suffix}" for suffix in PUBLISHED]
+    differs = _git("diff", "--quiet", "HEAD", "--", ":(top)", *published, place=place).returncode
+    return found.stdout.strip() + ("-dirty" if differs else "")
+
+
+def _git(*words: str, place: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *words], cwd=place, capture_output=True, text=True)

@@ -2,20 +2,21 @@
 
 A cell is one run of one seed: it is trained, evaluated where its study asks for it, and published into the csv files
 beside this program before the next one begins. What is published is not done again, on whatever machine, so the command
-may be stopped and given again. XRIGHT_DATA names the folder with sft/, pref/ and eval/.
+may be stopped and given again. XRIGHT_DATA names a folder with sft/, pref/ and eval/; without it rows are the hub's.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.extend(str(Path(__file__).resolve().parents[1] / room) for room in ("", "paper", "smollm2"))
 import held_out
+import origin
 import published
 from cells import FIRST, FIRST_TASKS, STUDIES, Cell, cells
 from make import check
@@ -37,7 +38,7 @@ def main() -> None:
         first(asked.jobs)
     elif asked.what != "page":
         studies = [*STUDIES] if asked.what == "all" else [asked.what]
-        study(cells(studies, asked.seeds), asked.jobs, asked.only, asked.questions)
+        study(cells(studies, asked.seeds, origin.is_hub()), asked.jobs, asked.only, asked.questions)
     if asked.what != "first":
         import page  # matplotlib takes seconds
 
@@ -56,43 +57,59 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+class Due(NamedTuple):
+    """What is still to be done of a study and seed: cells, each with whether its model is asked, then the profile of
+    the middle ones; none of these where it is there."""
+
+    cells: Sequence[tuple[Cell, bool]]
+    profiled: Sequence[Cell]
+
+
 def study(wanted: Iterable[Cell], jobs: int, only: str = "", questions: bool = True) -> None:
     """Each study's and seed's cells that are not published, `jobs` at once, with a bar over cells; then the losses of
     the middle ones on rows that none of them was trained on."""
-    for (name, seed), same in groupby(wanted, key=lambda cell: (cell.study, cell.seed)):
-        every = [(cell, questions and bool(cell.tasks)) for cell in same if only in cell.key]
-        middle = [cell for cell, _ in every if cell.is_middle and "start=base" not in cell.options]
-        todo = [(cell, asked) for cell, asked in every if not published.is_there(cell, asked)]
-        profiled = only or not questions or held_out.is_there(name, seed)
-        if not every or (not todo and profiled):
-            continue
-        ready()
+    every = {
+        (own[0].table, own[0].seed): due(own, only, questions)
+        for own in (list(same) for _, same in groupby(wanted, key=lambda cell: (cell.table, cell.seed)))
+    }
+    todo = {name: one for name, one in every.items() if one.cells or one.profiled}
+    if todo:
+        ready(dict.fromkeys(cell.study for one in todo.values() for cell in [*dict(one.cells), *one.profiled]))
+    for (table, seed), one in todo.items():
         with ThreadPoolExecutor(jobs) as pool:
-            done = [pool.submit(play, *one) for one in todo]
+            done = [pool.submit(play, *cell) for cell in one.cells]
             try:
-                for future in tqdm(as_completed(done), f"{name}, seed {seed}", len(done), unit="cell"):
+                for future in tqdm(as_completed(done), f"{table}, seed {seed}", len(done), unit="cell"):
                     published.publish(*future.result())
             except BaseException:
                 pool.shutdown(cancel_futures=True)  # or the error would be told when all the others are done
                 raise
-        if not profiled:
-            for cell in middle:
-                train(cell)  # where another machine has published it
-            held_out.publish(middle, MODEL)
+        for cell in one.profiled:
+            train(cell)  # where another machine has published it
+        if one.profiled:
+            held_out.publish(one.profiled, MODEL)
+
+
+def due(same: Sequence[Cell], only: str, questions: bool) -> Due:
+    """What is to be done of the cells of one study and seed that have `only` in their options."""
+    wanted = [(cell, questions and bool(cell.tasks)) for cell in same if only in cell.key]
+    is_profiled = only or not questions or held_out.is_there(same[0].table, same[0].seed)
+    middle = [] if is_profiled else [cell for cell in same if cell.is_middle and "start=base" not in cell.options]
+    return Due([one for one in wanted if not published.is_there(*one)], middle)
 
 
 def play(cell: Cell, asked: bool) -> tuple[Cell, bool]:
     """Train a cell; asked: and ask its model what it is to be asked."""
     train(cell)
     if asked:
-        evaluate([published.folder(cell)], cell.tasks)
+        evaluate([published.folder(cell)], cell.tasks, cell.hub)
     return cell, asked
 
 
 def first(jobs: int) -> None:
     """The three methods at λ = .5, and the base, on one seed; their refusals; and the page that shows them."""
-    runs = [Cell(FIRST_STUDY, 0, options) for options in FIRST]
-    ready()
+    runs = [Cell(FIRST_STUDY, 0, options, origin.is_hub()) for options in FIRST]
+    ready([FIRST_STUDY])
     with ThreadPoolExecutor(jobs) as pool:
         folders = list(pool.map(looked_at, runs))
     subprocess.run(
@@ -103,14 +120,13 @@ def first(jobs: int) -> None:
 def looked_at(cell: Cell) -> Path:
     """Train a cell and ask its model a little; return its folder."""
     train(cell)
-    evaluate([folder := published.folder(cell)], FIRST_TASKS)
+    evaluate([folder := published.folder(cell)], FIRST_TASKS, cell.hub)
     return folder
 
 
-def ready() -> None:
+def ready(studies: Iterable[str]) -> None:
     """End the program where model or rows are not at hand, or the model is another one."""
-    if "XRIGHT_DATA" not in os.environ:
-        sys.exit("real_model: XRIGHT_DATA is not set; name the folder with sft/, pref/ and eval/.")
+    origin.ready(studies)
     if not MODEL.exists():
         sys.exit(f"real_model: there is no {MODEL}; `make smollm2` fetches it.")
     check(MODEL)
@@ -119,13 +135,14 @@ def ready() -> None:
 def train(cell: Cell) -> None:
     """One run of xright; quick where it is finished already."""
     options = [f"experiment={cell.study}", "logger=csv", "threads=1", *cell.drawn]
-    options += [f"runs_dir={published.RUNS / cell.study}", f"name={cell.name}"]
+    options += [*origin.settings(cell.study, cell.hub), f"runs_dir={published.RUNS / cell.table}", f"name={cell.name}"]
     subprocess.run([sys.executable, "-m", "xright.run", *options, *cell.options], check=True)
 
 
-def evaluate(folders: Sequence[Path], tasks: Sequence[str]) -> None:
+def evaluate(folders: Sequence[Path], tasks: Sequence[str], hub: bool) -> None:
     """Ask finished models; quick where they have been."""
-    subprocess.run([sys.executable, "-m", "xright.evaluate", *map(str, folders), *tasks, "threads=1"], check=True)
+    options = [*tasks, *origin.questions(hub), "threads=1"]
+    subprocess.run([sys.executable, "-m", "xright.evaluate", *map(str, folders), *options], check=True)
 
 
 if __name__ == "__main__":

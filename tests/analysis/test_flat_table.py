@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from xright.analysis.figures.bars import compared_in_time
 from xright.analysis.numbers.runtime import runtime_increases
 from xright.analysis.read.runs import read_runs
 from xright.analysis.text.flat_table import from_rows, to_rows
@@ -48,6 +49,26 @@ def test_the_runs_work_as_runs_do(runs, tmp_path):
     assert (
         len(runtime_increases(again.table)) == len(runtime_increases(runs.table)) == 0
     )  # no split fits a λ of its seed
+
+
+def test_a_runtime_increase_survives_the_file_and_an_old_file_has_none(make, tmp_path):
+    # conftest: of 40 steps, 60 ms each with Mix; the split (2, 4) of six epochs is what λ = .25 is held against
+    make("sequential", 0.34, 0.3, epochs=(2, 4), first="dpo", train_seconds=2.0)
+    make("mix", 0.4, 0.1, lam=0.25, train_seconds=2.4)
+    rows = to_rows(read_runs([tmp_path]))
+    assert rows["phases"].dropna().tolist() == ["dpo:2 sft:4", "dpo+sft:6"]
+    last = rows.groupby("label", sort=False)["train_seconds"].last()
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    again = from_rows(pd.read_csv(tmp_path / "new.csv"), read_runs([tmp_path]).axes)
+    (increase,) = runtime_increases(again.table)["increase"]
+    assert increase == pytest.approx(last.iloc[1] / last.iloc[0] - 1)
+    assert len(compared_in_time(again)) == 1
+    old = from_rows(pd.read_csv(tmp_path / "new.csv").drop(columns="phases"), again.objectives)
+    assert old.table["phases"].tolist() == [[], []]
+    assert compared_in_time(old).empty
+    mixed = pd.read_csv(tmp_path / "new.csv")
+    mixed.loc[mixed["label"].str.startswith("Seq"), "phases"] = np.nan  # of a run that is not published again
+    assert from_rows(mixed, again.objectives).table["phases"].map(len).tolist() == [0, 1]
 
 
 def test_further_columns_come_along(runs, tmp_path):

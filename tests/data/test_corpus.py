@@ -2,6 +2,7 @@ import json
 import logging
 import math
 
+import numpy as np
 import pytest
 
 from xright.data.corpus import Corpus
@@ -59,7 +60,7 @@ def test_streams_that_are_not_there(corpus):
 
 
 def test_unknown_eval_on(corpus):
-    with pytest.raises(UserError, match="eval_on='test' must be heldout or train_probe"):
+    with pytest.raises(UserError, match="eval_on='test' must be heldout, train_probe or train_sample"):
         corpus("test")
 
 
@@ -75,6 +76,20 @@ def test_the_probe_is_the_first_training_rows(world):
     for share in (0, 1.5, "x"):
         with pytest.raises(UserError, match=r"probe_share=.* must be .*in \(0, 1\]"):
             probe(share)
+
+
+def test_a_train_sample_is_drawn_from_all_training_rows_by_the_sources_seed(world, monkeypatch):
+    def sample(share):
+        found = Corpus(world, streams(), world.tokenizer(), 64, "train_sample", "auto", share)
+        return found.evaluation("sft"), found.train("sft")
+
+    rows, every = sample(0.25)
+    places = sorted(np.random.default_rng(world.seed).permutation(40)[:10].tolist())
+    assert rows == [every[place] for place in places]  # of 40 rows a quarter, in their order
+    assert max(places) >= 20
+    assert sample(1.0)[0] == every
+    monkeypatch.setattr(world, "seed", world.seed + 1)  # its rows are made already
+    assert sample(0.25)[0] != rows
 
 
 def test_showcase_is_the_sources_own(corpus, world):

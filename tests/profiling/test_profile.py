@@ -3,11 +3,14 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 
 from xright import models
 from xright.profile import main
+from xright.profiling.asked import Asked
+from xright.profiling.configuration import configuration
 
 ROWS = [{"prompt": f"w{n} w{n + 1}", "response": f"w{n + 2} w3"} for n in range(2, 12)]
 PAIRS = [{"prompt": f"w{n} w4", "chosen": f"w{n + 1} w5", "rejected": "w6 w7 w8"} for n in range(2, 12)]
@@ -64,6 +67,21 @@ def test_the_profile_of_two_stages(place, capsys, monkeypatch):
     assert "gave back" in page
     assert "data:image/png;base64," in page
     assert set(sft["cosines"]) == {"DPO", "SFT", "DPO · SFT"}
+
+
+def test_rows_are_drawn_by_the_seed_and_none_is_held_out(place, monkeypatch):
+    monkeypatch.setenv("XRIGHT_CACHE", str(place / "cache"))
+    options = [word for word in given(place) if word.startswith("data.")]
+
+    def asked(rows, seed):
+        return Asked(configuration([*options, f"rows={rows}", f"seed={seed}"], [str(place / "base")])).rows["SFT"]
+
+    every, some = asked(200, 0), asked(4, 0)
+    assert len(every) == 10
+    assert [row.prompt[0] for row in every] == [*range(2, 12)]  # the words of ROWS
+    assert some == [every[at] for at in sorted(np.random.default_rng(0).permutation(10)[:4])]
+    assert asked(4, 0) == some != every[:4]
+    assert asked(4, 1) != some
 
 
 def test_one_stream_without_gradients(place, monkeypatch):

@@ -34,8 +34,9 @@ class Corpus:
     """source: a `Source` of these streams. max_length: tokens of prompt + response. control_tokens: as `Template` takes
     them. Rows of streams that the base writes are made elsewhere: `with_sampled`.
 
-    eval_on: `heldout` (rows never trained on) or `train_probe` (the first training rows; probe_share: which part of
-    them, in (0, 1]). Raises UserError for anything else.
+    eval_on: `heldout` (rows never trained on), `train_probe` (the first training rows; probe_share: which part of
+    them, in (0, 1]) or `train_sample` (as many, drawn from all of them by the source's seed). Raises UserError for
+    anything else.
     """
 
     def __init__(
@@ -48,8 +49,8 @@ class Corpus:
         control_tokens: str = "auto",
         probe_share: float = PROBE,
     ) -> None:
-        if eval_on not in ("heldout", "train_probe"):
-            raise UserError(f"eval_on={eval_on!r} must be heldout or train_probe.")
+        if eval_on not in ("heldout", "train_probe", "train_sample"):
+            raise UserError(f"eval_on={eval_on!r} must be heldout, train_probe or train_sample.")
         self.source, self.streams, self.tokenizer = source, streams, tokenizer
         check_number("probe_share", probe_share, lambda x: 0 < x <= 1, "in (0, 1]: the part of the training rows")
         self.max_length, self.eval_on, self.probe_share = max_length, eval_on, probe_share
@@ -75,7 +76,8 @@ class Corpus:
         if self.eval_on == "heldout":
             return self.rows(stream, "eval")
         rows = self.train(stream)
-        return rows[: math.ceil(self.probe_share * len(rows))]
+        share = math.ceil(self.probe_share * len(rows))
+        return rows[:share] if self.eval_on == "train_probe" else rows.drawn(share, getattr(self.source, "seed", 0))
 
     def rows(self, stream: str, split: str) -> Rows:
         """The rows of a stream in split "train" or "eval"."""

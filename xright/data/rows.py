@@ -119,6 +119,10 @@ class Rows(Sequence[Row]):
         drawn = b"" if self.chances_N is None else self.chances_N.astype(">f8").tobytes()
         return hashlib.sha256(self.ids_N.astype(">i8").tobytes() + drawn).hexdigest()[:16]
 
+    def drawn(self, most: int, seed: int) -> Rows:
+        """Return so many of the rows, all where there are no more, drawn by a seed; in the order in which they are."""
+        return self[np.sort(np.random.default_rng(seed).permutation(len(self))[:most])]
+
     def chosen_only(self) -> Rows:
         """Return what is to be learnt as completions: of pairs the first response, which is the chosen one; of labelled
         rows those of good ones."""

@@ -28,7 +28,7 @@ Batches = Mapping[str, Sequence[Batch]]  # the same, laid out
 
 
 class Asked:
-    """The first rows of each stream, and the objectives on them by the names that people call them.
+    """Some rows of each stream, drawn by the seed, and the objectives on them by the names that people call them.
 
     cfg: conf/profile.yaml, resolved. UserError for an objective that is not of rows alone.
     """
@@ -49,10 +49,10 @@ class Asked:
     def _rows(self, objective: Objective) -> Rows:
         rows = self.corpus.train(objective.stream)
         rows = rows if objective.responses > 1 or objective.labelled else rows.chosen_only()
-        return rows[: self.cfg.rows]
+        return rows.drawn(self.cfg.rows, self.cfg.seed)
 
     def check_tokens(self, name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-        """UserError for a model whose tokenizer reads the first rows otherwise than the base's."""
+        """UserError for a model whose tokenizer reads the rows otherwise than the base's."""
         ours = self.corpus.tokenizer
         texts = [ours.decode(row.prompt) for own in self.rows.values() for row in own[:5]]
         if other := [text for text in texts if tokenizer(text)["input_ids"] != ours(text)["input_ids"]]:

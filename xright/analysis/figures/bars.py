@@ -114,11 +114,17 @@ def _distance(runs: Runs, key: dict, group: pd.DataFrame, place: int, floor: flo
 
 def runtime_panel(runs: Runs, title: str = "Runtime increase over the matched Sequential run (%)") -> Panel:
     """Runtime increase (%) of each joint method and λ: a column `increase` (a fraction) if there is one."""
+    table = compared_in_time(runs)
+    if table.empty:
+        return Panel(marks=[], nothing="No Sequential run matches a joint one.")
+    return bar_panel(table.assign(increase=100 * table["increase"]), "increase", title)
+
+
+def compared_in_time(runs: Runs) -> pd.DataFrame:
+    """Return the rows of `Runs.table` that have an `increase`, a fraction: of their own, or over a matched Sequential
+    run."""
     table = runs.table
     if "increase" not in table:
         over = runtime_increases(table).groupby("folder")["increase"].mean()
         table = table.assign(increase=table["folder"].map(over))
-    table = table.assign(increase=100 * table["increase"]).dropna(subset="increase")
-    if table.empty:
-        return Panel(marks=[], nothing="No Sequential run matches a joint one.")
-    return bar_panel(table, "increase", title)
+    return table.dropna(subset="increase")

@@ -9,7 +9,7 @@ from itertools import cycle
 
 from matplotlib.figure import Figure
 
-from xright.analysis.figures.bars import distance_panel, height_of, runtime_panel
+from xright.analysis.figures.bars import compared_in_time, distance_panel, height_of, runtime_panel
 from xright.analysis.figures.chart import Chart, Mark, Panel, Row
 from xright.analysis.figures.objective_space import Pair, axes_of, ideal, pairs_of, size_of
 from xright.analysis.figures.printed import printed
@@ -20,8 +20,10 @@ from xright.analysis.style import DASHES, groups_with, look
 
 
 def paths_figure(runs: Runs) -> Figure:
-    """Above, a panel of paths per method; below, ideal distance, and runtime against the matched Sequential run."""
-    below = Row(panels=[distance_panel(runs), runtime_panel(runs)], height=height_of(runs.table))
+    """Above, a panel of paths per method; below, ideal distance, and runtime against the matched Sequential run, where
+    there is one."""
+    times = [] if compared_in_time(runs).empty else [runtime_panel(runs)]
+    below = Row(panels=[distance_panel(runs), *times], height=height_of(runs.table))
     return printed(Chart(rows=[*path_rows(runs), below], width=max(12, 2 * runs.table["front"].nunique())))
 
 

@@ -4,11 +4,13 @@
     step, f_*, train_seconds of the evaluation; train_seconds: up to here, evaluation not counted
     f_*_opt, OF_RUN          of the run, like RUN but for its name: only in its first row
 
-What is left out: steps, samples, configurations, and what each phase trained, so that no runtime increase follows.
-Gaps, ideal distance and time per step follow from the rest.
+phases: what each trained, for how many epochs, as "dpo:2 sft:2"; a table of before has none, and no runtime increase
+follows from it. What is left out: steps, samples, configurations. Gaps, ideal distance and time per step follow from
+the rest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ from xright.errors import UserError
 
 NAME = ["label", "seed"]
 RUN = [*NAME, "strategy", "family", "method", "front", "variant", "lam", "weighting", "first"]
-OF_RUN = ["device", "utilization_median_pct"]
+OF_RUN = ["device", "utilization_median_pct", "phases"]
 
 
 def to_rows(runs: Runs, *more: str) -> pd.DataFrame:
@@ -33,7 +35,8 @@ def to_rows(runs: Runs, *more: str) -> pd.DataFrame:
         )
     evaluation = ["step", *(f"f_{name}" for name in runs.axes), "train_seconds"]
     of_run = [*(f"f_{name}_opt" for name in runs.axes), *OF_RUN, *more]
-    evaluated = runs.table[["folder", *RUN, *of_run]].merge(runs.trajectory[["folder", *evaluation]], on="folder")
+    table = runs.table.assign(phases=runs.table["phases"].map(_text))
+    evaluated = table[["folder", *RUN, *of_run]].merge(runs.trajectory[["folder", *evaluation]], on="folder")
     flat = evaluated[[*RUN, *evaluation, *of_run]].astype(dict.fromkeys(RUN, object))
     flat.loc[flat.duplicated(NAME), [*RUN[len(NAME) :], *of_run]] = np.nan
     return flat
@@ -56,7 +59,7 @@ def from_rows(rows: pd.DataFrame, objectives: Mapping[str, Objective]) -> Runs:
     trained = table["steps"].where(table["steps"] > 0)
     weights = [{} if np.isnan(lam) else dict(zip(objectives, (lam, 1 - lam), strict=True)) for lam in table["lam"]]
     table["weights"] = weights
-    table["phases"] = [[]] * len(table)
+    table["phases"] = table["phases"].map(_phases) if "phases" in table else [[]] * len(table)
     table = table.assign(setting="", seeds="", step_ms=1000 * table["train_seconds"] / trained).reset_index(drop=True)
     columns = columns_of(objectives)
     return Runs(
@@ -68,3 +71,26 @@ def from_rows(rows: pd.DataFrame, objectives: Mapping[str, Objective]) -> Runs:
         configs={folder: {} for folder in table["folder"]},
         objectives=dict(objectives),
     )
+
+
+def _text(phases: Sequence[Mapping[str, Any]]) -> str:
+    """Phases as a table of text holds them.
+
+    >>> _text([{"objectives": ["dpo"], "epochs": 1}, {"objectives": ["sft"], "epochs": 2.5}])
+    'dpo:1 sft:2.5'
+    """
+    return " ".join(f"{'+'.join(phase['objectives'])}:{phase['epochs']:g}" for phase in phases)
+
+
+def _phases(text: str | float) -> list[dict[str, Any]]:
+    """What `_text` has written; none of a run whose cell is empty.
+
+    >>> _phases("dpo+sft:4")
+    [{'objectives': ['dpo', 'sft'], 'epochs': 4}]
+    """
+    parts = [part.split(":") for part in text.split()] if isinstance(text, str) else []
+    numbers = [float(epochs) for _, epochs in parts]
+    return [
+        {"objectives": names.split("+"), "epochs": int(number) if number.is_integer() else number}
+        for (names, _), number in zip(parts, numbers, strict=True)
+    ]
