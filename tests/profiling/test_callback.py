@@ -122,13 +122,13 @@ def test_measuring_takes_its_share_at_most(dpo):
 def test_a_long_training_pays_its_share(dpo):
     """A minute and more of one: all that measuring takes, start and end and the base's part among it."""
     began = time.perf_counter()
-    trainer = dpo(epochs=200)
+    trainer = dpo(epochs=600)
     took = time.perf_counter() - began
     (callback,) = [one for one in trainer.callback_handler.callbacks if isinstance(one, ForgettingCallback)]
     print(f"{callback.spent:.2f} s of {took:.0f} s, {len(logged(trainer, 'forgetting/SFT'))} times")
-    assert took > 20
+    assert took > 40
     assert len(logged(trainer, "forgetting/SFT")) > 10
-    assert 0.04 * took < callback.spent <= 0.05 * took
+    assert 0.03 * took < callback.spent <= 0.05 * took
 
 
 def test_one_stream_and_no_base_in_memory(dpo):
