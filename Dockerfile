@@ -5,15 +5,17 @@
 ARG BASE=python:3.11-slim
 FROM ${BASE}
 
-# A Debian or Ubuntu base without Python gets its own.
+# A Debian or Ubuntu base without Python gets its own: the version that this base has.
+# hadolint ignore=DL3008
 RUN command -v python3 >/dev/null || (apt-get update && apt-get install -y --no-install-recommends python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*)
 RUN python3 -m venv /opt/xright
 ENV PATH=/opt/xright/bin:$PATH WANDB_MODE=offline
 
-# torch first, by itself: its layer is the largest and changes least.
+# torch first, by itself: its layer is the largest and changes least. The pin is that of constraints.txt.
 ARG TORCH_INDEX
 COPY constraints.txt /tmp/
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url $TORCH_INDEX} "$(grep '^torch==' /tmp/constraints.txt)"
 
 COPY pyproject.toml README.md LICENSE /src/

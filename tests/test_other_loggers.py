@@ -1,8 +1,10 @@
-"""TensorBoard's event files and MLflow's database, read back: alone, beside W&B, and after a kill."""
+"""TensorBoard's event files, MLflow's and Trackio's databases, read back: alone, beside W&B, and after a kill."""
 
+import importlib.util
 import json
 import logging
 import signal
+import sqlite3
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -30,6 +32,17 @@ def stored(folder, uri):
     return found, run.data.params
 
 
+def tracked(place, project, run):
+    """{key: [(step, value)]} of a run in Trackio's database, read without it."""
+    (database,) = place.glob(f"{project}*.db")
+    with sqlite3.connect(database) as rows:
+        found: dict = {}
+        for step, metrics in rows.execute("SELECT step, metrics FROM metrics WHERE run_name = ? ORDER BY id", (run,)):
+            for key, value in json.loads(metrics).items():
+                found.setdefault(key, []).append((step, value))
+    return found
+
+
 def kept(folder):
     """The same of W&B, by the file that its logger keeps; tables left out."""
     found: dict = {}
@@ -53,6 +66,36 @@ def test_a_resumed_run_has_every_point_once(kind, tmp_path):
             logger.save()
     found = events(folder) if kind == "tensorboard" else stored(folder, uri)[0]
     assert found == {"loss": [(step, step / 8) for step in (1, 2, 3, 4, 5)]}
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("trackio"), reason="trackio is not installed: pip install trackio")
+def test_trackio_has_every_point_of_a_killed_run_once(command_line, tmp_path):
+    about = {"XRIGHT_CACHE": str(tmp_path / "cache"), "TRACKIO_DIR": None}
+    run = ("debug=fast", "logger=trackio", "name=study", "strategy=mix", "lam=0.3", "epochs=12", "checkpoint_every=7")
+    job = command_line.start(tmp_path, *run, **about)
+    job.until(lambda: any(tmp_path.glob("runs/study/*/checkpoints/previous.ckpt")))
+    job.kill()
+    assert job.wait().returncode == -signal.SIGKILL
+    done = command_line.run(tmp_path, *run, **about)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / done.stdout.splitlines()[-1]
+    found = tracked(tmp_path / "runs" / "trackio", "study", folder.name)
+    rows = [line.split(",") for line in (folder / "trajectory.csv").read_text().splitlines()]
+    steps = [int(row[rows[0].index("step")]) for row in rows[1:]]
+    assert {"train/dpo", "val/sft", "gap/dpo", "samples"} <= found.keys()
+    assert [step for step, _ in found["val/sft"]] == steps
+    for key, points in found.items():
+        assert [step for step, _ in points] == sorted({step for step, _ in points}), key
+
+
+def test_trackio_composes_and_says_what_is_missing(command_line, tmp_path):
+    done = command_line.run(tmp_path, "debug=fast", "logger=[trackio,wandb]", "--cfg", "job")
+    assert "_target_: xright.tracking.trackio.trackio_logger" in done.stdout
+    assert "project: default" not in done.stderr
+    if not importlib.util.find_spec("trackio"):
+        done = command_line.run(tmp_path, "debug=fast", "logger=trackio", XRIGHT_CACHE=str(tmp_path / "cache"))
+        assert done.returncode == 2
+        assert "logger=trackio needs a package that is not installed: pip install trackio." in done.stderr
 
 
 @pytest.mark.slow

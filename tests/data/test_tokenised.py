@@ -151,6 +151,32 @@ def test_another_chat_template_counts_where_it_is_used(start, byte_tokenizer, ch
         assert (texts > 0) == changed
 
 
+def test_a_template_that_marks_answers_has_a_key_of_its_own_where_that_counts(start, root, byte_tokenizer, monkeypatch):
+    """Whole texts, other templates and templates without the tag keep their keys and their rows."""
+    turn = "{{ m.role }}:{% generation %}{{ m.content }}{% endgeneration %}<|im_end|>\n"
+    template = "{% for m in messages %}" + turn + "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    plain = template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    turns = [{"role": role, "content": str(i)} for i, role in enumerate(("user", "assistant") * 2)]
+    path, keys = write(root / "chats.jsonl", [{"messages": turns}]), []
+    made = tokenised.cached_stage
+    monkeypatch.setattr(
+        tokenised,
+        "cached_stage",
+        lambda name, key, *rest, **others: keys.append(key) or made(name, key, *rest, **others),
+    )
+    ends = {}
+    for stream, spec, chat in (("sft", "chat", template), ("sft", "chat", plain), ("text", "chat", template)):
+        tokenizer = byte_tokenizer(eos="<|im_end|>", chat_template=chat)
+        given = {"sft": {"path": path, "turns": "all"}, "preference": None, "heldout": 0.0}
+        found, _ = start(stream, templates={"sft": spec}, tokenizer=tokenizer, **given)
+        ends[stream, chat] = [tokenizer.decode(row.responses[0])[-11:] for row in found.rows]
+    start("sft", templates={"sft": "plain"}, tokenizer=tokenizer, **given)
+    assert ends["sft", template] == ["1", "3"]
+    assert ends["sft", plain] == ["1<|im_end|>", "3<|im_end|>"]
+    assert ends["text", template] == ["1<|im_end|>", "3<|im_end|>"]
+    assert ["generation" in key for key in keys] == [True, False, False, False]
+
+
 def test_another_version_of_the_encoding(start, monkeypatch):
     start()
     monkeypatch.setattr(tokenised, "VERSION", VERSION + 1)

@@ -24,6 +24,7 @@ UNKNOWN_ROLE = "messages from {}, a role that is not known"
 NO_CALLS = "tool calls, which {} does not write"
 NO_TOOLS = "tools, which {} does not write"
 REFUSED = "the chat template refuses: {}"
+BLOCKS = "answers that the chat template does not mark as one {% generation %} block after a shared prompt"
 MARK = "text with the character U+FDD0, which Unicode keeps for programs"
 
 # What is said of rows that are kept.
@@ -37,6 +38,7 @@ TRANSCRIPT = "rows whose prompt is a transcript that ends with an assistant turn
 COPIED = "rows of files with the content of another named file"
 LEFT_OUT = "rows with a turn whose text the chat template leaves out or changes"
 OWN_PROMPT = "rows whose answers bring a prompt of their own, which is taken in the place of the column's"
+UNENDED = "answers whose {% generation %} block leaves out the end of their turn, which is then not learnt"
 BEYOND = "more, beyond data.streams.{}.train_rows"
 BEYOND_HELD_OUT = "more held out, beyond data.streams.{}.eval_rows"
 AS_TEXT = "with control tokens in their text, which stay text (data.control_tokens)"

@@ -7,9 +7,9 @@ rendered text: tokens of prompt and response give, decoded, the text as the temp
 makes of it as a whole (a normaliser may change it). With tokenizers that treat the beginning of a text in a way of its
 own, every row is looked at, otherwise some 500 rows spread over the data; what differs is counted.
 
-Special tokens: `tokens.py`, `control.py`. Truncation at max_length cuts responses on the right, EOS included, and never
-writes over the last token kept. Of kind "text" everything is learnt: the whole text is the response, the prompt
-is BOS or nothing.
+Special tokens: `tokens.py`, `control.py`; what a chat template marks as learnt: `generation.py`. Truncation at
+max_length cuts responses on the right, EOS included, and never writes over the last token kept. Of kind "text"
+everything is learnt: the whole text is the response, the prompt is BOS or nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from xright.data.control import unmarked
+from xright.data.control import names, unmarked
 from xright.data.counts import (
     AS_TEXT,
     AS_TOKENS,
@@ -33,6 +33,7 @@ from xright.data.counts import (
     TOO_LONG,
     TRANSCRIPT,
     TWO_ANSWERS,
+    UNENDED,
     Counts,
 )
 from xright.data.messages import CALLS, Prompt, Unusable, ends_with_answer, messages_of
@@ -104,13 +105,14 @@ def encoded(
 
 @dataclass(frozen=True)
 class _Text:
-    """A row as the tokenizer gets it. asked: its prompt, before any template. beside: what of the row stays as it is,
-    by its name in `Row`."""
+    """A row as the tokenizer gets it. asked: its prompt, before any template. exact: its responses are all that is
+    learnt, and get no EOS of ours. beside: what of the row stays as it is, by its name in `Row`."""
 
     asked: Prompt
     prompt: str
     responses: list[str]
     is_chat: bool
+    exact: bool
     beside: Mapping[str, Any]
 
 
@@ -131,8 +133,9 @@ def _write(
     if any(template.is_blank(response) for response in responses):
         counts.drop(EMPTY)
         return None
+    exact = stream.kind != TEXT.kind and template.marks(tokenizer)
     try:
-        prompt, texts = template.write(tokenizer, row["prompt"], responses)
+        prompt, texts = template.write(tokenizer, row["prompt"], responses, blocks=exact)
         _note_keys(row["prompt"], responses, template, tokenizer, counts=counts)
     except Unusable as reason:
         counts.drop(str(reason))
@@ -145,8 +148,10 @@ def _write(
         counts.say(note)
     if stream.kind == TEXT.kind:
         prompt, texts = "", [prompt + texts[0]]
+    if exact and not all(text.rstrip().endswith(names(tokenizer, chat=True)) for text in texts):
+        counts.say(UNENDED)
     beside = {key: row[key] for key in ("label", "drawn") if key in row}
-    return _Text(row["prompt"], prompt, texts, template.is_chat, beside=beside)
+    return _Text(row["prompt"], prompt, texts, template.is_chat, exact=exact, beside=beside)
 
 
 def _two_answers(prompt: Prompt, template: Template) -> str | None:
@@ -185,8 +190,10 @@ def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: C
             prompt = tokens.begin(prompt)
             if not text.prompt:  # of kind text: a BOS that the text has written itself
                 responses = [tokens.begin(ids)[len(tokens.bos) :] for ids in responses]
+        ended = [not text.exact or ids != written for ids, written in zip(responses, found, strict=True)]
+        wholes = [[*ids, tokens.eos] if ends else ids for ids, ends in zip(responses, ended, strict=True)]
         room = max_length - len(prompt)
-        cut = tuple([*ids, tokens.eos][: max(room, 0)] for ids in responses)
+        cut = tuple(ids[: max(room, 0)] for ids in wholes)
         if not all(responses):
             counts.drop(EMPTY)
         elif room < 1:
@@ -194,7 +201,7 @@ def _tokenise(texts: Sequence[_Text], tokens: Tokens, max_length: int, counts: C
         elif len(cut) == 2 and cut[0] == cut[1]:
             counts.drop(EQUAL)
         else:
-            counts.truncated += any(len(ids) >= room for ids in responses)
+            counts.truncated += any(len(ids) > room for ids in wholes)
             labelled = [[int(text.beside["label"])]] if "label" in text.beside else []
             rows.append(Row(row_id(prompt, *cut, *labelled), prompt, cut, **text.beside))
             counts.first += [text.asked] if len(counts.first) < FIRST else []

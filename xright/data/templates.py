@@ -4,7 +4,8 @@
 |----------|-----------------------------------------------------------|-------------------------------------|
 | raw      | itself (hh-rlhf: "Human: …\\n\\n", "Assistant: …")    | itself                              |
 | plain    | "User: {instruction}\\nAssistant: " (the paper's)         | itself                              |
-| chat     | the tokenizer's chat template, with its generation prompt | what the template writes for a turn |
+| chat     | the tokenizer's chat template, with its generation prompt | what the template writes for a turn, |
+|          |                                                           | or marks of it (`generation.py`)    |
 | a string | itself with the prompt in place of {instruction}          | itself                              |
 
 A conversation in a template of the second or fourth kind is written as a transcript: turns on lines of their
@@ -31,6 +32,7 @@ from jinja2.exceptions import TemplateError
 
 from xright.data.control import CHOICES, MARK, holds, mark, names, unmarked, without_end
 from xright.data.counts import NO_CALLS, NO_TOOLS, REFUSED, REWRITTEN
+from xright.data.generation import cut, has_blocks
 from xright.data.messages import CALLS, Answer, Message, Prompt, Unusable, messages_of, text_of
 from xright.errors import UserError
 
@@ -103,36 +105,40 @@ class Template:
         text = turns[0]["content"] if isinstance(prompt, str) else _transcript(turns)
         return (PLAIN if self.spec == "plain" else self.spec).replace(SLOT, text)
 
-    def write(self, tokenizer: Any, prompt: Prompt, responses: Sequence[Answer]) -> tuple[str, list[str]]:
-        """The rendered prompt and what follows it for each response.
+    def write(
+        self, tokenizer: Any, prompt: Prompt, responses: Sequence[Answer], blocks: bool = False
+    ) -> tuple[str, list[str]]:
+        """The rendered prompt and what follows it for each response. blocks: of a chat template that `marks` answers,
+        what it marks of each response, and all that stands before it.
 
         Raises Unusable for one with tools or tool calls that the template does not write; and if the chat template
         refuses the conversation, or writes prompt + response so that it does not begin with the rendered prompt (it
-        rewrote an earlier turn): where the response begins is then unknown.
+        rewrote an earlier turn): where the response begins is then unknown, but for blocks.
         """
-        turns, tools = messages_of(prompt), _tools(prompt)
-        answers = [self._ended(tokenizer, _turn(response)) for response in responses]
-        calls = any(key in turn for turn in [*turns, *answers] for key in CALLS)
+        calls = any(key in turn for turn in [*messages_of(prompt), *map(_turn, responses)] for key in CALLS)
         if not self.is_chat:
-            for present, reason in ((tools, NO_TOOLS), (calls, NO_CALLS)):
+            for present, reason in ((_tools(prompt), NO_TOOLS), (calls, NO_CALLS)):
                 if present:
                     raise Unusable(
                         reason.format(f"template={self.spec}" if self.spec in ("raw", "plain") else "the template")
                     )
-            texts = [turn["content"] for turn in self._marked(tokenizer, answers, None)[0]]
-            return self.render(tokenizer, prompt), texts
+            _, answered, _ = self._answered(tokenizer, prompt, responses)
+            return self.render(tokenizer, prompt), [turns[-1]["content"] for turns in answered]
         self.check(tokenizer)
-        turns, tools = self._marked(tokenizer, turns, tools)
-        answered = [[*turns, answer] for answer in self._marked(tokenizer, answers, None)[0]]
+        turns, answered, tools = self._answered(tokenizer, prompt, responses)
         start = _chat(tokenizer, turns, tools, add_generation_prompt=True)
         wholes = [_chat(tokenizer, turns, tools) for turns in answered]
-        if not all(whole.startswith(start) for whole in wholes):
+        if not blocks and not all(whole.startswith(start) for whole in wholes):
             raise Unusable(REWRITTEN)
         if tools and not _differs(tokenizer, answered[:1], None, wholes):
             raise Unusable(NO_TOOLS.format("the chat template"))
         if calls and not _differs(tokenizer, [_without(turns, CALLS) for turns in answered], tools, wholes):
             raise Unusable(NO_CALLS.format("the chat template"))
-        return start, [whole[len(start) :] for whole in wholes]
+        return cut(tokenizer, answered, tools, start) if blocks else (start, [whole[len(start) :] for whole in wholes])
+
+    def marks(self, tokenizer: Any) -> bool:
+        """Does the chat template say, by `{% generation %}`, what of an answer is learnt? (`generation.py`)"""
+        return self.is_chat and has_blocks(tokenizer.chat_template)
 
     def uses(self, tokenizer: Any, prompt: Prompt, response: Answer, key: str) -> bool:
         """Would it write the row otherwise if its messages had no such key?"""
@@ -158,6 +164,14 @@ class Template:
         if not isinstance(response, str) and any(key in response for key in CALLS):
             return False
         return text_of(response).strip() in ("", "Assistant:" if self.spec == "raw" else "")
+
+    def _answered(
+        self, tokenizer: Any, prompt: Prompt, responses: Sequence[Answer]
+    ) -> tuple[list[Message], list[list[Message]], Any]:
+        """The prompt's turns, the same with each answer, and the tools: control tokens marked."""
+        turns, tools = self._marked(tokenizer, messages_of(prompt), _tools(prompt))
+        answers = self._marked(tokenizer, [self._ended(tokenizer, _turn(response)) for response in responses], None)[0]
+        return turns, [[*turns, answer] for answer in answers], tools
 
     def _marked(self, tokenizer: Any, turns: list[Message], tools: Any) -> tuple[list[Message], Any]:
         """Turns and tools with the control tokens in their texts marked, and answers without an EOS at their end."""

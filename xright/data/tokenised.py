@@ -52,6 +52,7 @@ def tokenised(
         "split": split,
         "templates": {name: template.identity for name, template in used.items()},
         "chat": chat_identity(tokenizer) if any(template.is_chat for template in used.values()) else None,
+        **({"generation": 1} if stream.kind != TEXT.kind and used[stream.name].marks(tokenizer) else {}),
         "tokenizer": tokenizer_identity(tokenizer),
         "max_length": max_length,
         **({"drawn": True} if stream.weighted else {}),
