@@ -211,3 +211,15 @@ def test_a_chat_template_that_writes_the_date_is_named(word_tokenizer, caplog, m
     monkeypatch.setattr(word_tokenizer, "chat_template", "{{ strftime_now('%Y') }}")
     Corpus(Plain(), streams(template), word_tokenizer, 32, "heldout")
     assert sum("writes today's date" in message for message in caplog.messages) == told
+
+
+@pytest.mark.parametrize(
+    ("template", "chat", "told"), [("plain", "{{ messages }}", 1), ("plain", None, 0), ("chat", "{{ messages }}", 0)]
+)
+def test_plain_beside_a_chat_template_is_told(word_tokenizer, caplog, monkeypatch, template, chat, told):
+    monkeypatch.setattr(word_tokenizer, "chat_template", chat)
+    Corpus(Plain(), streams(template), word_tokenizer, 32, "heldout")
+    keys = ", ".join(f"data.streams.{name}.template" for name in streams(template))
+    assert (
+        caplog.messages.count(f"{keys} is plain, and the tokenizer has a chat template, which chat would use") == told
+    )

@@ -83,9 +83,9 @@ def assert_as_masked(tokenizer, talk):
 @pytest.mark.parametrize(
     ("name", "talk"),
     [
-        *((name, TALK) for name in ("qwen3", "qwen2_5", "llama3", "phi3", "gptoss", "glm4moe", "lfm2_v2")),
+        *((name, TALK) for name in ("qwen3", "qwen2_5", "llama3", "phi3", "gptoss", "glm4moe", "qwen3_instruct_2507")),
         *((name, TALK[1:]) for name in ("gemma", "deepseek_r1_distill", "nemotron_3_nano")),
-        *((name, CALLED) for name in ("qwen3", "qwen2_5", "gptoss", "glm4moe", "lfm2_v2")),
+        *((name, CALLED) for name in ("qwen3", "qwen2_5", "gptoss", "glm4moe", "qwen3_instruct_2507")),
     ],
 )
 def test_trls_training_templates_are_learnt_as_transformers_masks_them(byte_tokenizer, name, talk):

@@ -193,7 +193,7 @@ def test_streams_that_are_none(node, words):
 
 def test_splits_that_are_not_there(write, files):
     source = files({"path": write("a.jsonl", questions(3))}, heldout=0)
-    with pytest.raises(UserError, match=r"No eval row is left .* heldout=0; change data\.source\.heldout"):
+    with pytest.raises(UserError, match=r"No eval row is left .* heldout=0; raise data\.source\.heldout"):
         source.rows("sft", "eval")
 
 

@@ -1,4 +1,5 @@
 import math
+from itertools import accumulate
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_a_sum_that_is_1_but_for_rounding_leaves_every_bit(lam):
     given = {"dpo": lam, "sft": 1 - lam}
     assert check_weights(given) == given
     tenths = dict.fromkeys("abcdefghij", 0.1)
-    assert sum(tenths.values()) != 1
+    assert [*accumulate(tenths.values())][-1] != 1  # sum() corrects its rounding from Python 3.12 on
     assert check_weights(tenths) == tenths
 
 

@@ -60,6 +60,9 @@ class Corpus:
         self._sampled: dict[tuple[str, str], Rows] = {}
         if "strftime_now" in str(tokenizer.chat_template) and any(t.is_chat for t in self.templates.values()):
             log.warning("the chat template writes today's date; rows in the cache keep the day of their tokenisation")
+        plain = [f"data.streams.{name}.template" for name, one in self.templates.items() if one.spec == "plain"]
+        if tokenizer.chat_template and plain:
+            log.warning("%s is plain, and the tokenizer has a chat template, which chat would use", ", ".join(plain))
 
     def with_sampled(self, make: Callable[[Stream, str], Rows]) -> "Corpus":
         """Return this corpus with rows for its streams of kind sampled: make(stream, split)."""

@@ -74,9 +74,10 @@ class Files:
             return _as_text([(own, self.rows(name, "train")) for name, own in self.streams.items()])
         rows = self._load(stream)[split].rows
         if not rows:
+            move = "raise" if split == "eval" else "lower"
             raise UserError(
                 f"No {split} row is left of data.streams.{stream} {list(self.streams[stream].path)} with "
-                f"heldout={self.heldout}; change data.source.heldout, or set data.streams.{stream}.eval_path."
+                f"heldout={self.heldout}; {move} data.source.heldout, or set data.streams.{stream}.eval_path."
             )
         return rows
 

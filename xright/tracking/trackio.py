@@ -37,7 +37,7 @@ class Once(Logger):
 
     @property
     def name(self) -> str:
-        """The project."""
+        """Return the name of the project."""
         return self.project
 
     @property
