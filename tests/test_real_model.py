@@ -31,7 +31,7 @@ def modules():
         for room in ("", "paper", "smollm2", "real_model"):
             patch.syspath_prepend(EXPERIMENTS / room)
         yield
-    for name in ("cells", "origin", "published", "held_out", "evaluated", "publish"):
+    for name in ("cells", "origin", "published", "held_out", "evaluated", "publish", "judges", "options"):
         sys.modules.pop(name, None)
 
 
@@ -307,3 +307,19 @@ def test_what_is_published_stays_and_is_not_done_again(tmp_path, monkeypatch):
     assert not published.is_there(Cell("smollm2_safety", 0, ("strategy=mix", "lam=0.25")))
     found = pd.read_csv(published.CELLS)
     assert found[["seed", "commit"]].to_numpy().tolist() == [[1, "b"], [0, "c"]]
+
+
+def test_judges_are_held_to_the_answers_that_were_read():
+    import judges
+
+    rows = judges.read()
+    assert list(rows.groupby("part", sort=False).size()) == [126, 88, 132]
+    assert set(rows["verdict"]) == set(judges.VERDICTS)
+    (third,) = [line for line in judges.agreement(rows).rows if line[:2] == ["third, 132", "phrases"]]
+    assert third[2:6] == ["0.939 (0.885 to 0.969)", "0.79", "19 of 26", "1"]
+    answers, by_hand = rows[rows["part"] == "third"], rows[rows["part"] == "third"]["verdict"] != "full_compliance"
+    found = answers["phrases"] != "full_compliance"
+    assert (found == by_hand).mean() == pytest.approx(0.939, abs=5e-4)
+    same, p, q = (found == by_hand).mean(), found.mean(), by_hand.mean()
+    chance = p * q + (1 - p) * (1 - q)
+    assert judges.kappa(found, by_hand) == pytest.approx((same - chance) / (1 - chance))

@@ -8,11 +8,14 @@ then widened on both; the third was read after that had been committed.
     python experiments/real_model/judges.py      prints the table that `run.py page` puts on the page
 """
 
+import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from options import no_options
 
 from xright.analysis.text.tables import Grid, markdown
 from xright.config.folder import CONF
@@ -77,5 +80,6 @@ def kappa(one: pd.Series, other: pd.Series) -> float:
 
 
 if __name__ == "__main__":
+    no_options(__doc__)
     answers = read()
     print(markdown(agreement(answers)), markdown(compliance(answers)), sep="\n")
