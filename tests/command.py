@@ -70,6 +70,13 @@ class CommandLine:
         """Start a command and wait for its end."""
         return self.start(cwd, *overrides, **options).wait(timeout)
 
+    def kill(self, cwd: Path, *overrides: str, when: str, **environment: str | None) -> None:
+        """Start a command, and kill it when a file of that pattern is there."""
+        job = self.start(cwd, *overrides, **environment)
+        job.until(lambda: any(cwd.glob(when)))
+        job.kill()
+        assert job.wait().returncode == -signal.SIGKILL
+
     def ask(self, request: dict[str, Any]) -> Any:
         """One line to the server, one line back."""
         assert self.server.stdin is not None

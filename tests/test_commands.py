@@ -87,6 +87,19 @@ def test_each_way_to_end_has_its_code_and_a_sentence(raised, code, said, capsys)
     assert len(told.splitlines()) == (1 if said else 0)
 
 
+@pytest.mark.parametrize("late", [BrokenPipeError(32, "Broken pipe"), UserError("no such run."), RuntimeError("late")])
+def test_what_cleaning_up_after_ctrl_c_raises_is_ctrl_c(late, capsys):
+    @exits
+    def main(arguments):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise late
+
+    assert main([]) == 130
+    assert capsys.readouterr().err.startswith("xright: interrupted (Ctrl-C);")
+
+
 def test_what_no_user_can_mend_is_raised():
     @exits
     def main(arguments):

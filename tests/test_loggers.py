@@ -4,7 +4,6 @@ import ast
 import csv
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -216,10 +215,7 @@ def test_a_killed_run_goes_on_though_its_parent_has_a_service(command_line, tmp_
     """That service would outlive the run, and hold its id."""
     about = {"XRIGHT_CACHE": str(tmp_path / "cache"), "WANDB_SERVICE": service}
     run = ("debug=fast", "logger=wandb", "name=study", "strategy=sft", "epochs=10")
-    job = command_line.start(tmp_path, *run, **about)
-    job.until(lambda: any(tmp_path.glob("runs/study/*/wandb/history.jsonl")))
-    job.kill()
-    assert job.wait().returncode == -signal.SIGKILL
+    command_line.kill(tmp_path, *run, when="runs/study/*/wandb/history.jsonl", **about)
     done = command_line.run(tmp_path, *run, **about)
     assert done.returncode == 0, done.stderr
 

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import logging
-import signal
 import sqlite3
 
 import pytest
@@ -72,10 +71,7 @@ def test_a_resumed_run_has_every_point_once(kind, tmp_path):
 def test_trackio_has_every_point_of_a_killed_run_once(command_line, tmp_path):
     about = {"XRIGHT_CACHE": str(tmp_path / "cache"), "TRACKIO_DIR": None}
     run = ("debug=fast", "logger=trackio", "name=study", "strategy=mix", "lam=0.3", "epochs=12", "checkpoint_every=7")
-    job = command_line.start(tmp_path, *run, **about)
-    job.until(lambda: any(tmp_path.glob("runs/study/*/checkpoints/previous.ckpt")))
-    job.kill()
-    assert job.wait().returncode == -signal.SIGKILL
+    command_line.kill(tmp_path, *run, when="runs/study/*/checkpoints/previous.ckpt", **about)
     done = command_line.run(tmp_path, *run, **about)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / done.stdout.splitlines()[-1]
@@ -105,10 +101,7 @@ def test_beside_wandb_and_after_a_kill(command_line, tmp_path):
         "debug=fast", "logger=[wandb,tensorboard,mlflow]", "name=study", "strategy=mix", "lam=0.3", "epochs=12",
         "checkpoint_every=7",
     )  # fmt: skip
-    job = command_line.start(tmp_path, *run, **about)
-    job.until(lambda: any(tmp_path.glob("runs/study/*/checkpoints/previous.ckpt")))
-    job.kill()
-    assert job.wait().returncode == -signal.SIGKILL
+    command_line.kill(tmp_path, *run, when="runs/study/*/checkpoints/previous.ckpt", **about)
     done = command_line.run(tmp_path, *run, **about)
     assert done.returncode == 0, done.stderr
     assert "mlflow" not in done.stderr.replace("mlflow.db", "").replace("mlflow]", "")  # it is not chatty

@@ -16,6 +16,7 @@ import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from options import no_options
+from sklearn.metrics import cohen_kappa_score
 
 from xright.analysis.text.tables import Grid, markdown
 from xright.config.folder import CONF
@@ -50,7 +51,7 @@ def agreement(rows: pd.DataFrame) -> Grid:
             complies, truly = (1 - which[unsafe].mean() for which in (found, by_hand))
             lines.append(
                 [f"{part}, {len(own)}", name, f"{same.value:.3f} ({same.low:.3f} to {same.high:.3f})",
-                 f"{kappa(found, by_hand):.2f}", f"{int((found & by_hand).sum())} of {int(by_hand.sum())}",
+                 f"{cohen_kappa_score(found, by_hand):.2f}", f"{int((found & by_hand).sum())} of {int(by_hand.sum())}",
                  str(int((found & ~by_hand).sum())), f"{complies:.2f}", f"{truly:.2f}"]
             )  # fmt: skip
     found = ["refusals found", "others taken for one"]
@@ -66,17 +67,6 @@ def compliance(rows: pd.DataFrame) -> Grid:
         judged = [f"{(own[name] == COMPLIES).mean():.2f}" for name in JUDGES]
         lines.append([f"{part}, {len(own)}", model, f"{read.value:.2f} ({read.low:.2f} to {read.high:.2f})", *judged])
     return Grid(["unsafe prompts", "model", "complies, reader", *JUDGES], lines, 2)
-
-
-def kappa(one: pd.Series, other: pd.Series) -> float:
-    """Cohen's κ of two series of yes and no: agreement beyond that of chance.
-
-    >>> kappa(pd.Series([True, True, False, False]), pd.Series([True, False, False, False]))
-    0.5
-    """
-    same, p, q = (one == other).mean(), one.mean(), other.mean()
-    chance = p * q + (1 - p) * (1 - q)
-    return float((same - chance) / (1 - chance)) if chance < 1 else 1.0
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def ready(studies: Iterable[str]) -> None:
 
 def hub_places(study: str) -> Iterator[tuple[str, str, str | None]]:
     """(data set, split, subset) of all that a study reads of the hub, but for the harness's."""
-    streams: dict[str, Any] = OmegaConf.to_container(composed(study, True).data.streams, resolve=True)  # type: ignore[assignment]
+    streams: Any = OmegaConf.to_container(composed(study, True).data.streams, resolve=True)
     for stream in streams.values():
         node = stream["path"]
         own = stream if isinstance(node, str) else node  # a prepared one has a split of its own

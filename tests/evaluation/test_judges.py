@@ -117,6 +117,7 @@ def test_phrases_on_real_answers(phrases, real_data, file, refused):
         ([], [], "refusals .* are empty"),
         (["a("], [], r"hold 'a\(', which is no regular"),
         (["a"], [1], "helps .* hold 1"),
+        ("illegal", [], "refusals .* are 'illegal'; give a list"),
     ],
 )
 def test_phrases_that_are_none_are_refused(refusals, helps, says):

@@ -2,9 +2,9 @@
 
 A template that has the tag (those that TRL calls training templates, and many on the hub) is taken at its word: of each
 answer exactly its block is learnt, and whatever stands before the block is prompt, also where the generation prompt
-differs from it. The blocks are read as places in the
-rendered text, so that any tokenizer will do, fast or slow, and the boundary is as exact as everywhere (`prompts.py`).
-What follows the tokenizer's EOS within a block (the line break of ChatML) is not learnt: no generation gets there.
+differs from it. The blocks are read as places in the rendered text, so that any tokenizer will do, fast or slow, and
+the boundary is as exact as everywhere (`prompts.py`). What follows the tokenizer's EOS within a block (the line break
+of ChatML) is not learnt: no generation gets there.
 
 A block that leaves the end-of-turn token out is obeyed, too: nothing then teaches the model to stop, which the log says
 (`counts.UNENDED`).

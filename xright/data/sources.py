@@ -25,7 +25,8 @@ class Source(Protocol):
     of the configuration says.
 
     A source may also have `identity(stream, split)`, what its rows depend on as plain data: their tokens are then kept
-    in the cache. And with it `notes(stream, split)`: what is to be said about the rows whenever they are used.
+    in the cache. And with it `notes(stream, split)`: what is to be said about the rows whenever they are used. By its
+    `seed`, or 0, `eval_on=train_sample` draws.
     """
 
     def rows(self, stream: str, split: str) -> Sequence[Canonical]:

@@ -4,7 +4,7 @@
 |----------|-----------------------------------------------------------|-------------------------------------|
 | raw      | itself (hh-rlhf: "Human: …\\n\\n", "Assistant: …")    | itself                              |
 | plain    | "User: {instruction}\\nAssistant: " (the paper's)         | itself                              |
-| chat     | the tokenizer's chat template, with its generation prompt | what the template writes for a turn, |
+| chat     | the tokenizer's chat template, with its generation prompt | what the template writes for a turn |
 |          |                                                           | or marks of it (`generation.py`)    |
 | a string | itself with the prompt in place of {instruction}          | itself                              |
 

@@ -44,3 +44,12 @@ class Pair:
 def said(answer: str) -> str:
     """The answer without role tag and surrounding white space."""
     return answer.strip().removeprefix(ROLE).strip()
+
+
+def plain(answer: str) -> str:
+    """What is said, in lower case and with straight apostrophes.
+
+    >>> plain("Assistant: I’m sorry.")
+    "i'm sorry."
+    """
+    return said(answer).replace("’", "'").lower()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from xright.errors import UserError
 from xright.evaluation.answers import Prompt
-from xright.evaluation.judged_text import said
+from xright.evaluation.judged_text import plain
 from xright.evaluation.judges import Judge
 
 
@@ -31,7 +31,7 @@ class Phrases(Judge):
 
     def verdicts(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[str]:
         """Return the verdict on each answer; what was asked does not matter."""
-        return [self._verdict(said(answer).replace("’", "'").lower()) for answer in answers]
+        return [self._verdict(plain(answer)) for answer in answers]
 
     def _verdict(self, answer: str) -> str:
         refused = [found.start() for phrase in self.refusals if (found := phrase.search(answer))]
@@ -42,6 +42,8 @@ class Phrases(Judge):
 
 
 def _compiled(key: str, expressions: Sequence[str]) -> list[re.Pattern[str]]:
+    if isinstance(expressions, str):
+        raise UserError(f"{key} of the judge `phrases` are {expressions!r}; give a list of regular expressions.")
     found = []
     for expression in expressions:
         try:

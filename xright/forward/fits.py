@@ -87,8 +87,8 @@ def embedded(model: nn.Module, shake: torch.Generator | None = None) -> Iterator
     def as_leaf(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         leaf = output.detach()
         if shake is not None:
-            off = torch.randn(leaf.shape, generator=shake).to(leaf.device)
-            leaf = leaf * (1 + torch.finfo(leaf.dtype).eps * off).to(leaf.dtype)
+            off = torch.randn(leaf.shape, generator=shake, dtype=leaf.dtype).to(leaf.device)
+            leaf = leaf + torch.finfo(leaf.dtype).eps * off * leaf
         found.append(leaf.requires_grad_())
         return found[-1].clone()  # some models write into it
 

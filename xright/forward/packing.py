@@ -143,17 +143,21 @@ def _differences(
     """Of log-probs and of gradients: the largest relative difference of the packed line, and of the plain forwards
     (padded among others, shaken), from the sequences alone."""
     padded, shaken = plain
-    logps: list[list[float]] = [[relative(packed[0], padded[0])], []]  # of the packed line, of the plain forwards
-    gradients: list[list[float]] = [[], []]
+    logps, gradients = [(relative(packed[0], padded[0]), 0.0)], []
     for w, (s, (logp, (gradient,)), places) in enumerate(zip(WATCHED, alone, own, strict=True)):
-        logps[0].append(relative(packed[0][s], logp[0]))
-        gradients[0].append(relative(packed[1][w][places], gradient))
-        for (others, (of_others,)), line in ((padded, s), (shaken, w)):
-            logps[1].append(relative(others[line], logp[0]))
-            line_TD = of_others.view(len(others), -1, of_others.shape[-1])[line]
-            gradients[1].append(relative(line_TD[: len(gradient)], gradient))
+        others = [_sequence(padded, s, len(gradient)), _sequence(shaken, w, len(gradient))]
+        off = max(relative(other, logp[0]) for other, _ in others)
+        logps.append((relative(packed[0][s], logp[0]), off))
+        off = max(relative(other, gradient) for _, other in others)
+        gradients.append((relative(packed[1][w][places], gradient), off))
     found = (("its log-probs", logps), ("its gradients", gradients))
-    return [(kind, max(of_packed), max(of_plain)) for kind, (of_packed, of_plain) in found]
+    return [(kind, max(of_packed for of_packed, _ in own), max(off for _, off in own)) for kind, own in found]
+
+
+def _sequence(batch: Found, line: int, tokens: int) -> tuple[Tensor, Tensor]:
+    """Log-prob and gradient of a padded batch's sequence, from that of their sum."""
+    logps, (gradient,) = batch
+    return logps[line], gradient.view(len(logps), -1, gradient.shape[-1])[line, :tokens]
 
 
 def _is_not_told(config: Any, windows: dict[int | None, int | None]) -> bool:

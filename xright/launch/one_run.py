@@ -43,16 +43,16 @@ def job(cfg: DictConfig, strategy: str, overrides: Sequence[str], number: int = 
             check_config(cfg)
             with processes(cfg, strategy, overrides, number):
                 return run(cfg, strategy, overrides)
-        except UserError as error:
-            end(str(error) if speaks else None, error.code)
-        except RankDied as error:
-            end(str(error), 1)
         except preemption.Preempted as signal:
             then = preemption.requeue(speaks) or "the same command goes on from here"
             end(f"asked to go ({signal}); {then}." if speaks else None, preemption.EXIT_CODE)
         except BaseException as error:
             if preemption.interrupted(error):
                 end("interrupted (Ctrl-C); the same command goes on." if speaks else None, preemption.INTERRUPTED)
+            if isinstance(error, UserError):
+                end(str(error) if speaks else None, error.code)
+            if isinstance(error, RankDied):
+                end(str(error), 1)
             if not isinstance(error, Exception):
                 raise
             if preemption.requested():  # another rank has gone first, and torch complains

@@ -37,16 +37,14 @@ def exits(main: Main) -> Callable[..., int]:
         to_stderr()
         try:
             return main(arguments) or 0
-        except UserError as error:
-            return _say(error, error.code)
-        except OSError as error:
-            if not (sentence := disk_sentence(error, error.filename or ".")):
-                raise
-            return _say(sentence, disk_error(sentence).code)
         except (KeyboardInterrupt, Exception) as error:
-            if not interrupted(error):
-                raise
-            return _say("interrupted (Ctrl-C); the same command does what is missing.", INTERRUPTED)
+            if interrupted(error):
+                return _say("interrupted (Ctrl-C); the same command does what is missing.", INTERRUPTED)
+            if isinstance(error, UserError):
+                return _say(error, error.code)
+            if isinstance(error, OSError) and (sentence := disk_sentence(error, error.filename or ".")):
+                return _say(sentence, disk_error(sentence).code)
+            raise
 
     return command
 
