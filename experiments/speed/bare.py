@@ -7,7 +7,7 @@ Shapes: T tokens of the line, H heads, E head size, N response tokens, D hidden 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,21 +19,30 @@ from transformers import AttentionInterface
 from xright.data.rows import Row
 
 TILE = 2**20  # logits at once
-Piece = tuple[int, int, Tensor | None]  # tokens of prompt + first response, or of a second one; prompt; what it may see
+LEAST = 8  # tokens with which all rows must begin, to be computed once
+
+
+class Piece(NamedTuple):
+    """Tokens of the line that ask, and whom they see beside themselves: so many first tokens of other pieces."""
+
+    length: int
+    above: tuple[tuple[int, int], ...] = ()  # (number of the piece, tokens)
+    seen: Tensor | None = None  # None: causal
 
 
 def bare_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, pieces: Sequence[Piece] = (), **more: Any
 ) -> tuple[Tensor, None]:
-    """(1, H, T, E) to (1, T, H, E): prompt and first response are causal; a second response also sees the prompt."""
-    lengths, outputs = [length for length, _, _ in pieces], []
-    for q, k, v, (_, prompt, seen) in zip(*(x.split(lengths, 2) for x in (query, key, value)), pieces, strict=True):
-        if seen is None:
-            first_k, first_v = k, v
-        else:
-            k, v = torch.cat([first_k[:, :, :prompt], k], 2), torch.cat([first_v[:, :, :prompt], v], 2)
-        causal = seen is None
-        outputs.append(F.scaled_dot_product_attention(q, k, v, seen, is_causal=causal, scale=more["scaling"]))
+    """(1, H, T, E) to (1, T, H, E): each piece sees what is above it, and itself causally."""
+    queries, keys, values = (x.split([piece.length for piece in pieces], 2) for x in (query, key, value))
+    options, outputs = {"scale": more["scaling"], "enable_gqa": key.shape[1] != query.shape[1]}, []
+    for q, k, v, piece in zip(queries, keys, values, pieces, strict=True):
+        if piece.above:
+            k, v = (
+                torch.cat([*(x[number][:, :, :tokens] for number, tokens in piece.above), own], 2)
+                for x, own in ((keys, k), (values, v))
+            )
+        outputs.append(F.scaled_dot_product_attention(q, k, v, piece.seen, is_causal=piece.seen is None, **options))
     return torch.cat(outputs, 2).transpose(1, 2), None
 
 
@@ -98,20 +107,25 @@ class Bare(Step):
 
 
 def lay_out(rows: Sequence[Row]) -> tuple[list[int], list[int], list[int], list[Piece]]:
-    """Ids and positions of the line, where its response tokens are predicted, and the pieces attention works on."""
-    ids: list[int] = []
-    positions: list[int] = []
+    """Ids and positions of the line, where its response tokens are predicted, and the pieces attention works on: what
+    all prompts begin with; of each row the rest of its prompt with its first response; its second response."""
+    columns = enumerate(zip(*(row.prompt for row in rows), strict=False))
+    common = next((place for place, column in columns if len(set(column)) > 1), min(len(row.prompt) for row in rows))
+    root = rows[0].prompt[:common] if common >= LEAST else []
+    ids, positions = [*root], [*range(len(root))]
     predicting: list[int] = []
-    pieces: list[Piece] = []
+    pieces = [Piece(len(root))] if root else []
     for row in rows:
-        start, prompt = len(ids), len(row.prompt)
-        ids += row.prompt
-        positions += range(prompt)
-        for number, response in enumerate(row.responses):
-            first, length = len(ids), len(response)
-            seen = torch.ones(length, prompt + length, dtype=torch.bool).tril(prompt) if number else None
-            pieces.append((length if number else prompt + length, prompt, seen))
-            predicting += [start + prompt - 1, *range(first, first + length - 1)]
-            ids += response
-            positions += range(prompt, prompt + length)
+        above = ((0, len(root)),) if root else ()
+        own = row.prompt[len(root) :]
+        last = len(ids) + len(own) - 1 if own else len(root) - 1  # the prompt's last token
+        for response in row.responses:
+            tokens, depth = own + response, sum(count for _, count in above)
+            seen = torch.ones(len(tokens), depth + len(tokens), dtype=torch.bool).tril(depth) if above else None
+            pieces.append(Piece(len(tokens), above, seen))
+            ids += tokens
+            positions += range(depth, depth + len(tokens))
+            predicting += [last, *range(len(ids) - len(response), len(ids) - 1)]
+            if own:  # what follows sees it
+                above, own = (*above, (len(pieces) - 1, len(own))), []
     return ids, positions, predicting, pieces

@@ -22,6 +22,7 @@ TECHNIQUES: dict[str, tuple[str, bool, str]] = {  # name: layout, live reference
     "both": ("padded", False, "completion"),
     "no padding": ("alone", False, "completion"),
     "shared prompt": ("shared", False, "completion"),
+    "trie": ("trie", False, "completion"),
 }
 AHEAD = {name: {"dpo": 0.0, "sft": 0.0} | {name: -1e9} for name in ("dpo", "sft")}  # optima that leave one far behind
 

@@ -6,7 +6,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -14,10 +14,14 @@ from typing import Any
 
 import pandas as pd
 import torch
+from bars import EVALUATION, REAL, REAL_FULL
 from contestants import OURS, TECHNIQUES, others
+from evaluating import evaluation
 from peaks import peaks
+from pilot import Kinds
 from race import race
-from rows import Lengths, describe, draw
+from real import Real
+from rows import Lengths, describe
 from setting import Setting
 from sweep import sweep
 
@@ -26,12 +30,13 @@ from xright.training.fit import versions
 BARS = [f"{objective}/{name}" for objective in ("dpo", "sft") for name in ("naive", "bare", "TRL compact")]
 BARE = ["dpo/bare", "sft/bare"]
 STOCK = ["dpo/TRL stock", "sft/TRL stock"]
-ON_THE_WAY = [f"dpo/{name}" for name in TECHNIQUES if name != "naive"]
+ON_THE_WAY = [f"dpo/{name}" for name in TECHNIQUES if name not in ("naive", "trie")]
 ON_THE_WAY += ["sft/completion logits", "sft/no padding"]
 PURE = ["dpo/ours", "sft/ours"]
 REMEMBERED = [
     f"{objective}/{name}" for objective in ("dpo", "sft") for name in ("naive", "bare", "TRL compact", "ours")
 ]
+KINDS_FROM, KINDS_WARM = 2, 64  # steps that are profiled, and tokens of a row in the one before them
 SHORT = 4  # the warm-up's rows are this many times shorter
 
 
@@ -48,12 +53,15 @@ class Race:
 
 @dataclass(frozen=True)
 class Plan:
-    """races, growth: by name; peaks: setting and batches per contestant; sweep: whether bar 9 is measured."""
+    """races, growth: by name; peaks: setting and batches per contestant; sweep: whether bar 9 is measured; evaluated:
+    setting, distinct prompts, and rounds; profiled: of whose steps it is told where their time goes."""
 
     races: Mapping[str, Race]
-    growth: Mapping[str, Race]
-    peaks: tuple[Setting, int] | None
-    sweep: bool
+    growth: Mapping[str, Race] = field(default_factory=dict)
+    peaks: tuple[Setting, int] | None = None
+    sweep: bool = False
+    evaluated: tuple[Real, int, int] | None = None
+    profiled: Mapping[str, Setting] = field(default_factory=dict)
 
 
 def full() -> Plan:
@@ -78,6 +86,19 @@ def full() -> Plan:
     return Plan(races, growth, (large, 2), sweep=True)
 
 
+def real() -> Plan:
+    """SmolLM2-135M on real rows; as many rows to a step as where it was first tried (8, and 4 pairs, of 384 tokens)."""
+    rows = Lengths(sft=8, pairs=4)
+    lora, all_of_it = Real(lengths=rows), Real(lengths=rows, lora=False, noise=0.0)
+    on_the_way = [*ON_THE_WAY, "dpo/trie", "sft/trie"]
+    ours = [name for name in OURS if "without" not in name]
+    races = {
+        REAL: Race(lora, [*BARS, *STOCK, *on_the_way], ours, 5, (*on_the_way, *STOCK)),
+        REAL_FULL: Race(all_of_it, [*BARS, *STOCK], PURE, 5, tuple(STOCK)),
+    }
+    return Plan(races, peaks=(lora, 1), evaluated=(lora, 12, 2), profiled={REAL: lora, REAL_FULL: all_of_it})
+
+
 def quick() -> Plan:
     """The same contestants on next to nothing."""
     tiny = Setting(vocabulary=300, hidden=32, layers=2, heads=2, lengths=Lengths(40, sft=4, pairs=3))
@@ -92,7 +113,7 @@ def quick() -> Plan:
         f"length {longest}": Race(replace(tiny, lengths=Lengths(longest, 2, 2)), BARS, PURE, 1) for longest in (32, 64)
     }
     growth |= {f"vocabulary {size}": Race(replace(tiny, vocabulary=size), BARS, PURE, 1) for size in (300, 600)}
-    return Plan(races, growth, None, sweep=False)
+    return Plan(races, growth)
 
 
 def measure(plan: Plan, folder: Path) -> None:
@@ -104,6 +125,13 @@ def measure(plan: Plan, folder: Path) -> None:
         values, gradients[name], batches[name] = run(one)
         tables.append(pd.DataFrame(values).assign(race=name))
         pd.concat(tables).round(7).to_csv(folder / "results.csv", index=False)
+    if plan.evaluated:
+        setting, prompts, count = plan.evaluated
+        print("evaluation", flush=True)
+        rows = setting.held_out(prompts)
+        batches[EVALUATION] = {stream: describe(own) for stream, own in rows.items()}
+        tables.append(pd.DataFrame(evaluation(setting, rows, count)).assign(race=EVALUATION))
+        pd.concat(tables).round(7).to_csv(folder / "results.csv", index=False)
     found: dict[str, Any] = {"about": about(), "gradients": gradients, "batches": batches}
     if plan.peaks and sys.platform == "linux":  # the books that are read are its own
         print("peak memory", flush=True)
@@ -113,6 +141,7 @@ def measure(plan: Plan, folder: Path) -> None:
         print("sweep", flush=True)
         with tempfile.TemporaryDirectory() as scratch:
             found["sweep"] = sweep(Path(scratch))
+    found["kinds"] = {name: kinds(setting) for name, setting in plan.profiled.items()}
     found["about"]["minutes"] = (perf_counter() - started) / 60
     (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
@@ -120,15 +149,22 @@ def measure(plan: Plan, folder: Path) -> None:
 def run(one: Race) -> tuple[list[dict[str, Any]], dict[str, float], dict[str, dict[str, float]]]:
     """Steps, gradient differences, and what the batches looked like (means over the measured rounds)."""
     setting = one.setting
-    short = replace(setting.lengths, longest=max(8, setting.lengths.longest // SHORT))
-    sizes = [short] + [setting.lengths] * one.rounds
-    rounds = setting.with_reference([draw(size, setting.vocabulary, seed) for seed, size in enumerate(sizes)])
+    rounds = setting.rounds(one.rounds, first=max(8, setting.lengths.longest // SHORT))
     with tempfile.TemporaryDirectory() as folder:
         entered = others(one.others, setting, rounds, folder)
         ours = {name: OURS[name] for name in one.ours}
         result = race(setting, rounds, ours, entered, Path(folder), seldom=one.seldom)
     batches = {stream: means(describe(rows[stream]) for rows in rounds[1:]) for stream in rounds[0]}
     return result.values, result.gradients, batches
+
+
+def kinds(setting: Setting) -> dict[str, dict[str, float]]:
+    """Seconds of each kind of work in a step of ours, means over some steps, by objective."""
+    rounds, ours = setting.rounds(KINDS_FROM, first=KINDS_WARM), {name: OURS[name] for name in PURE}
+    with tempfile.TemporaryDirectory() as folder:
+        steps = pd.DataFrame(race(setting, rounds, ours, {}, Path(folder), Kinds()).values)
+    counted = steps[steps["round"] > 0].drop(columns=["round", "dpo", "sft"]).groupby("contestant").mean()
+    return counted.to_dict("index")
 
 
 def means(described: Iterable[Mapping[str, float]]) -> dict[str, float]:

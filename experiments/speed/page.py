@@ -1,42 +1,61 @@
 """From `results.csv` and `results.json` to the figures and the measured part of `README.md`; `run.py` calls it.
 
-Alone, `python experiments/speed/page.py cpu` writes the page from processor time instead of wall time: what is left to
+Alone, `python experiments/speed/page.py cpu` writes the pages from processor time instead of wall time: what is left to
 judge by when other programs had the core now and then.
 """
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from bars import FULL, LARGE, LORA, OBJECTIVES, TINY, Measured, bars
+from bars import FULL, LARGE, LORA, OBJECTIVES, REAL, REAL_FULL, Bar, Measured, bars, real_bars
 from contestants import TECHNIQUES
 from figures import AXES, draw_all, points_of
+from pilot import STREAM, objective_of
 from race import SELDOM
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from publish import between_markers
 
 HERE = Path(__file__).parent
-ROWS = [*TECHNIQUES, "bare", "ours", "TRL stock", "TRL compact"]
+ROWS = [*(name for name in TECHNIQUES if name != "trie"), "bare", "ours", "TRL stock", "TRL compact"]
 
 
 def write(folder: Path, time: str = "seconds") -> str:
     """Figures into `folder`; returns the measured part. time: `seconds` (wall) or `cpu`."""
-    steps = pd.read_csv(folder / "results.csv")
-    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    measured = Measured(steps, found, time)
+    measured = read(folder, time)
     draw_all(measured, folder)
     parts = [
-        table_of_bars(measured),
-        techniques(measured),
+        table_of_bars(bars(measured)),
+        techniques(measured, (LORA, LARGE, FULL)),
         growth(measured),
-        batches(found),
+        batches(measured.found),
         surroundings(measured, time),
     ]
     return "\n".join("\n".join(part) + "\n" for part in parts)
+
+
+def write_real(folder: Path, time: str = "seconds") -> str:
+    """The measured part of the real model's page."""
+    measured = read(folder, time)
+    parts = [
+        table_of_bars(real_bars(measured)),
+        one_after_the_other(measured),
+        techniques(measured, (REAL, REAL_FULL)),
+        kinds(measured.found["kinds"]),
+        batches(measured.found),
+        surroundings(measured, time),
+    ]
+    return "\n".join("\n".join(part) + "\n" for part in parts)
+
+
+def read(folder: Path, time: str) -> Measured:
+    """What `measure` wrote."""
+    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return Measured(pd.read_csv(folder / "results.csv"), found, time)
 
 
 def row(*cells: object) -> str:
@@ -44,26 +63,44 @@ def row(*cells: object) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
-def table_of_bars(measured: Measured) -> Iterable[str]:
+def table_of_bars(found: Sequence[Bar]) -> Iterable[str]:
     """Bar, target, measured, verdict."""
     yield row("bar", "what", "target", "measured: median (quartiles)", "holds")
     yield "| ---: | --- | --- | --- | --- |"
-    found = bars(measured)
     for bar in found:
-        yield row(
-            bar.number,
-            bar.claim,
-            bar.target,
-            bar.measured,
-            ("yes" if bar.holds else "**no**") if bar.target != "–" else "",
-        )
-    if missing := sorted(set(range(1, 10)) - {bar.number for bar in found}):
-        yield f"\nNot measured here: bars {missing}."
+        holds = ("yes" if bar.holds else "**no**") if bar.target != "–" else ""
+        yield row(bar.number, bar.claim, bar.target, bar.measured, holds)
 
 
-def techniques(measured: Measured) -> Iterable[str]:
+def one_after_the_other(measured: Measured) -> Iterable[str]:
+    """What each technique makes of the naive step, in tokens that go through the model and in time."""
+    titles = [f"{objective.upper()}: {what}" for objective in OBJECTIVES for what in ("tokens", "of naive", "time")]
+    yield row(f"{REAL}: what is computed", *titles)
+    yield "| --- |" + " ---: |" * len(titles)
+    for name in TECHNIQUES:
+        cells = []
+        for objective in OBJECTIVES:
+            counts = measured.found["batches"][REAL][STREAM[objective]]
+            tokens = counts[{"padded": "padded", "alone": "tokens"}.get(TECHNIQUES[name][0], TECHNIQUES[name][0])]
+            time = technique(measured, name, REAL, objective)
+            cells += [f"{tokens:,.0f}", f"{tokens / counts['padded']:.2f}", time] if time else [""] * 3
+        yield row(name, *cells)
+
+
+def kinds(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterable[str]:
+    """Where the time of a step of ours goes."""
+    names = list(next(iter(next(iter(found.values())).values())))[1:]
+    yield row("step of ours, profiled", "seconds", *names)
+    yield "| --- |" + " ---: |" * (1 + len(names))
+    for race, steps in found.items():
+        for name, own in steps.items():
+            shares = (f"{own[kind] / own['seconds']:.0%}" for kind in names)
+            yield row(f"{race}: {objective_of(name).upper()}", f"{own['seconds']:.2f}", *shares)
+
+
+def techniques(measured: Measured, races: Sequence[str]) -> Iterable[str]:
     """Time of every step as a fraction of the naive one; peak memory where it was measured."""
-    columns = [(race, objective) for race in (LORA, LARGE, FULL) for objective in OBJECTIVES]
+    columns = [(race, objective) for race in races for objective in OBJECTIVES]
     yield row("time, of naive", *(f"{objective.upper()}, {race}" for race, objective in columns))
     yield "| --- |" + " --- |" * len(columns)
     for name in ROWS:
@@ -78,7 +115,7 @@ def technique(measured: Measured, name: str, race: str, objective: str) -> str:
     text = f"{measured.ratio(race, contestant, naive).median():.2f}"
     if name == "naive":
         text += f" = {1e3 * measured.seconds[race][naive].median():.0f} ms"
-    peaks = measured.found.get("peaks", {}) if race == LARGE else {}
+    peaks = measured.found.get("peaks", {}) if race in (LARGE, REAL) else {}
     return text + (f" · {pd.Series(peaks[contestant]).median():.0f} MB" if contestant in peaks else "")
 
 
@@ -99,18 +136,12 @@ def growth(measured: Measured) -> Iterable[str]:
 def batches(found: Mapping[str, Any]) -> Iterable[str]:
     """Token counts and padding."""
     names = {"sft": "SFT", "preference": "DPO"}
-    yield row(
-        "batch (mean of the measured rounds)",
-        "tokens",
-        "… of a packed line",
-        "predicted",
-        "longest",
-        "padding when padded",
-    )
+    counted = ("tokens", "… of a packed line", "predicted", "longest", "padding when padded")
+    yield row("batch (mean of the measured rounds)", *counted)
     yield "| --- |" + " ---: |" * 5
     for race, streams in found["batches"].items():
         for stream, batch in streams.items():
-            counts = (f"{batch[key]:.0f}" for key in ("tokens", "shared", "predicted", "longest"))
+            counts = (f"{batch[key]:.0f}" for key in ("tokens", "trie", "predicted", "longest"))
             yield row(f"{race}: {names[stream]}", *counts, f"{batch['padding']:.0%}")
 
 
@@ -125,12 +156,11 @@ def surroundings(measured: Measured, time: str) -> Iterable[str]:
     clock = "wall time" if time == "seconds" else "processor time of this process"
     share = steps["cpu"].sum() / steps["seconds"].sum()
     yield f"Figures are {clock}; the process had its core for {share:.0%} of the time."
-    axes = [f"{axis} {point}" for axis in AXES for point in points_of(measured, axis)]
-    counted = {race: int(measured.seconds[race]["dpo/ours"].count()) for race in (TINY, LORA, LARGE, FULL, *axes)}
-    rounds = ", ".join(f"{race} {counted[race]}" for race in (LORA, LARGE, FULL, TINY))
-    yield f"Measured rounds: {rounds}; along the axes {max(counted[race] for race in axes)}."
+    counted = {race: int(own["dpo/ours"].count()) for race, own in measured.seconds.items()}
+    yield f"Measured rounds: {', '.join(f'{race} {count}' for race, count in counted.items())}."
     yield f"Steps that no bar is about take part in the first {SELDOM}."
 
 
 if __name__ == "__main__":
     between_markers(HERE / "README.md", write(HERE, *sys.argv[1:2]))
+    between_markers(HERE / "smollm2.md", write_real(HERE / "smollm2", *sys.argv[1:2]))

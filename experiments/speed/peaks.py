@@ -11,14 +11,12 @@ import gc
 import multiprocessing
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from contestants import OURS, others
 from pilot import STREAM, objective_of
 from race import race
-from rows import draw
 from setting import Setting
 
 from xright.machine.quiet import quiet
@@ -54,9 +52,7 @@ def peak(setting: Setting, name: str, batches: int) -> list[float]:
     """One contestant's peaks in this process, MB."""
     quiet()
     torch.set_num_threads(1)
-    tiny = replace(setting.lengths, longest=TINY)
-    sizes = [tiny] + [setting.lengths] * batches
-    rounds = setting.with_reference([draw(size, setting.vocabulary, seed) for seed, size in enumerate(sizes)])
+    rounds = setting.rounds(batches, first=TINY)
     meter = PeakMemory()
     with tempfile.TemporaryDirectory() as folder:
         if name in OURS:

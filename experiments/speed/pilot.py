@@ -58,6 +58,33 @@ class Clock:
         return {"seconds": perf_counter() - self.since, "cpu": process_time() - self.cpu}
 
 
+KINDS = {  # of work, by the names of torch's operators
+    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm"),
+    "attention": ("aten::_scaled_dot_product_flash",),
+    "optimizer": ("aten::_fused_adam",),
+}
+REST = "other tensor operations"
+
+
+class Kinds:
+    """Where a step's time goes: seconds of each kind of work on the processor, and those outside torch's operators."""
+
+    def start(self) -> None:
+        """Watch what torch does."""
+        self.clock, self.profiler = Clock(), torch.profiler.profile()
+        self.clock.start()
+        self.profiler.start()
+
+    def stop(self) -> dict[str, float]:
+        """By kind."""
+        self.profiler.stop()
+        whole, found = self.clock.stop()["seconds"], dict.fromkeys([*KINDS, REST], 0.0)
+        for one in self.profiler.key_averages():
+            kind = next((kind for kind, names in KINDS.items() if one.key.startswith(names)), REST)
+            found[kind] += one.self_cpu_time_total / 1e6 if one.key.startswith("aten::") else 0.0
+        return {"seconds": whole, **found, "outside of them": whole - sum(found.values())}
+
+
 class Pilot(L.Callback):
     """turns: in their order. rounds: their rows. looks: `look` of JointModule for each contestant that is ours.
 

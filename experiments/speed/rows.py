@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from xright.data.rows import Row
+from xright.forward.collate import sequences_of
+from xright.forward.trie import share
 
 SPREAD = 0.6  # sigma of the log-lengths of prompts and of responses
 PROMPT = 0.41  # the prompt's share of a sequence, on average
@@ -50,13 +52,16 @@ def draw(lengths: Lengths, vocabulary: int, seed: int) -> Round:
 
 
 def describe(rows: Sequence[Row]) -> dict[str, float]:
-    """tokens: of all sequences; shared: of a packed line; predicted; longest; padding: fraction of the padded grid."""
+    """tokens: of all sequences; shared: with each pair's prompt once; trie: of the packed line; predicted; longest;
+    padded: of the padded grid; padding: the fraction of it that is none of the rows'."""
     sequences = [len(row.prompt) + len(response) for row in rows for response in row.responses]
     predicted = sum(len(response) for row in rows for response in row.responses)
     return {
         "tokens": sum(sequences),
         "shared": predicted + sum(len(row.prompt) for row in rows),
+        "trie": len(share(sequences_of(rows))[0]),
         "predicted": predicted,
         "longest": max(sequences),
+        "padded": len(sequences) * max(sequences),
         "padding": 1 - sum(sequences) / (len(sequences) * max(sequences)),
     }

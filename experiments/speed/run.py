@@ -1,15 +1,17 @@
-"""The whole table of bars: measures, and puts numbers, figures and tables beside this file. `make bench`.
+"""The whole table of bars: measures, and puts numbers, figures and tables beside this file. `make bench`
 
-With `--quick` the same code runs on sizes that prove nothing but that it runs, and writes to `report/speed`.
+With `--quick` the same code runs on sizes that prove nothing but that it runs, and writes to `report/speed`. The real
+model takes part where it is at hand: models/smollm2 (`make smollm2`), and XRIGHT_DATA=folder for its rows.
 """
 
-import sys
+import argparse
+import os
 import warnings
 from pathlib import Path
 
 import torch
-from measure import full, measure, quick
-from page import HERE, between_markers, write
+from measure import full, measure, quick, real
+from page import HERE, between_markers, write, write_real
 
 from xright.machine.quiet import quiet
 
@@ -18,16 +20,38 @@ QUICK = Path("report") / "speed"
 
 def main(short: bool, folder: Path) -> str:
     """Measure, write results and figures into `folder`; returns the tables as Markdown."""
-    quiet()
-    warnings.filterwarnings("ignore", module="(trl|torch|transformers|peft)")
-    torch.set_num_threads(1)
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare(folder)
     measure(quick() if short else full(), folder)
     return write(folder)
 
 
+def on_a_real_model(folder: Path) -> str | None:
+    """The same with SmolLM2, where it and its rows are at hand."""
+    if not (Path("models/smollm2").exists() and "XRIGHT_DATA" in os.environ):
+        print("There is no models/smollm2 (make smollm2), or no XRIGHT_DATA: the real model takes no part.")
+        return None
+    prepare(folder)
+    measure(real(), folder)
+    return write_real(folder)
+
+
+def prepare(folder: Path) -> None:
+    """One thread, and no noise."""
+    quiet()
+    warnings.filterwarnings("ignore", module="(trl|torch|transformers|peft)")
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 if __name__ == "__main__":
-    if "--quick" in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="prove that it runs, in a minute")
+    parser.add_argument("--only", choices=("random", "real"), help="the model with random weights, or the real one")
+    asked = parser.parse_args()
+    if asked.quick:
         print(main(True, QUICK))
     else:
-        between_markers(HERE / "README.md", main(False, HERE))
+        if asked.only != "random" and (page := on_a_real_model(HERE / "smollm2")):
+            between_markers(HERE / "smollm2.md", page)
+        if asked.only != "real":
+            between_markers(HERE / "README.md", main(False, HERE))

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
-from rows import Lengths, Round
+from rows import Lengths, Round, draw
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
@@ -33,11 +34,7 @@ class Setting:
     layers: int = 6
     heads: int = 4
     lengths: Lengths = field(default_factory=Lengths)
-
-    @property
-    def name(self) -> str:
-        """For tables: what is trained, and the vocabulary in thousands."""
-        return f"{'LoRA' if self.lora else 'full'}, {self.vocabulary // 1000}k"
+    noise: float = 0.02  # between π_ref and the policy
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -58,13 +55,22 @@ class Setting:
 
     def policy(self) -> nn.Module:
         """A fresh copy of the policy: π_ref and a little noise on what is trained, so that no gradient is zero."""
-        policy = trainable(self.base(), LORA if self.lora else FULL, gradient_checkpointing=False, seed=0)
+        policy = trainable(self.base(), self.adapter() if self.lora else FULL, gradient_checkpointing=False, seed=0)
         torch.manual_seed(1)
         with torch.no_grad():
             for parameter in policy.parameters():
                 if parameter.requires_grad:
-                    parameter.add_(torch.randn_like(parameter), alpha=0.02)
+                    parameter.add_(torch.randn_like(parameter), alpha=self.noise)
         return policy
+
+    def adapter(self) -> dict[str, Any]:
+        """The LoRA of the paper."""
+        return LORA
+
+    def rounds(self, count: int, first: int) -> list[Round]:
+        """A warm-up round of rows of at most `first` tokens, and `count` more; with π_ref's log-probs."""
+        lengths = [replace(self.lengths, longest=first)] + [self.lengths] * count
+        return self.with_reference([draw(one, self.vocabulary, seed) for seed, one in enumerate(lengths)])
 
     def with_reference(self, rounds: Sequence[Round]) -> list[Round]:
         """The rounds with π_ref's log-probs on their pairs."""

@@ -1,7 +1,7 @@
 """The usual step, and what each technique makes of it: one class, three choices.
 
 - layout: `padded` to the longest sequence; `alone`: packed, every sequence with a prompt of its own; `shared`: packed,
-  chosen and rejected behind one prompt.
+  chosen and rejected behind one prompt; `trie`: whatever sequences begin with in common once.
 - live: the reference log-probs are computed in every step, or taken from the rows.
 - head: logits of `all` tokens, or of the `completion`s.
 
@@ -21,10 +21,30 @@ from setting import BETA, CLIP, OPTIM
 from torch import Tensor, nn
 
 from xright.data.rows import Row
+from xright.forward import collate as layout
 from xright.forward import trie
 from xright.forward.batch import Batch
 from xright.forward.collate import collate
 from xright.forward.logprobs import backbone_and_head, hidden_states, token_logps
+
+Line = tuple[list[int], tuple[trie.Branch, ...], list[list[int]]]  # as `trie.share` returns it
+
+
+def apart(rows: Sequence[Row]) -> Batch:
+    """A packed line in which only the responses of one row share tokens."""
+
+    def by_row(sequences: Sequence[list[int]]) -> Line:
+        line: list[int] = []
+        branches: tuple[trie.Branch, ...] = ()
+        places: list[list[int]] = [[]] * len(sequences)
+        for number in range(len(rows)):
+            own, its, where = trie.share(sequences[number :: len(rows)])
+            places[number :: len(rows)] = [[len(line) + place for place in path] for path in where]
+            line, branches = line + own, branches + its
+        return line, branches, places
+
+    with patch.object(layout, "share", by_row):
+        return replace(layout.collate(rows, 0, "packed"), distinct_M=None, which_N=None)
 
 
 class Step(ABC):
@@ -77,8 +97,9 @@ class Technique(Step):
         if self.layout == "alone":
             sides = range(len(rows[0].responses))
             rows = [replace(row, responses=(row.responses[i],), reference=None) for i in sides for row in rows]
-        with patch.object(trie, "LEAST", 10**9) if self.layout == "alone" else nullcontext():  # nothing is shared
-            return collate(rows, 0, "padded" if self.layout == "padded" else "packed")
+        if self.layout in ("alone", "shared"):
+            return apart(rows)
+        return collate(rows, 0, "padded" if self.layout == "padded" else "packed")
 
     def logps_RB(self, model: nn.Module, batch: Batch) -> Tensor:
         """Summed over each sequence's response."""

@@ -7,7 +7,7 @@ they do that on devices with Triton, and `trl.trainer.utils._use_triton` is made
 
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -40,7 +40,7 @@ class Trl:
     def step(self, rows: Sequence[Row]) -> float:
         """`training_step` on these rows, clip, update."""
         trainer = self.trainer
-        with patch("trl.trainer.utils._use_triton", lambda device: True) if self.compact else nullcontext():
+        with as_on_triton() if self.compact else nullcontext():
             batch = trainer.data_collator([self.examples[row.id] for row in rows])
             loss = trainer.training_step(self.policy, batch)
         trainer._clip_grad_norm(self.policy)
@@ -49,13 +49,17 @@ class Trl:
         return loss.item()
 
 
+def as_on_triton() -> AbstractContextManager:
+    """In this context their head scores completion positions only."""
+    return patch("trl.trainer.utils._use_triton", lambda device: True)
+
+
 def trl_trainer(objective: str, setting: Setting, rounds: Sequence[Round], folder: str) -> Any:
     """TRL's trainer with the setting's policy; the rounds' rows are its data set."""
     disable_progress_bars()
     rows = [row for one in rounds for row in one[STREAM[objective]]]
-    names = ("prompt", "chosen", "rejected") if objective == "dpo" else ("prompt", "completion")
     # `row` travels along, to find a row's example again.
-    texts = [{"row": row.id, **dict(zip(names, _texts(row), strict=True))} for row in rows]
+    examples = Dataset.from_list([{"row": row.id, **_tokens(row)} for row in rows])
     config: Any = SFTConfig
     trainer_class: Any = SFTTrainer
     more = {}
@@ -64,30 +68,19 @@ def trl_trainer(objective: str, setting: Setting, rounds: Sequence[Round], folde
         config, trainer_class = DPOConfig, DPOTrainer
         settings |= {"precompute_ref_log_probs": True, "disable_dropout": True, "beta": BETA}
         more = {"ref_model": setting.base()}  # for the precomputation alone
-    with patch.dict(os.environ, TQDM_DISABLE="1"):
+    prepared = patch.object(trainer_class, "_prepare_dataset", lambda *_, **__: examples)  # all train on the same ids
+    with patch.dict(os.environ, TQDM_DISABLE="1"), prepared:
         trainer = trainer_class(
-            setting.policy(), args=config(folder, **settings), train_dataset=Dataset.from_list(texts),
+            setting.policy(), args=config(folder, **settings), train_dataset=examples,
             processing_class=setting.tokenizer, **more,
         )  # fmt: skip
-    _check(trainer.train_dataset, rows)
     trainer.create_optimizer_and_scheduler(num_training_steps=len(rounds))
     trainer.current_gradient_accumulation_steps = 1  # as their loop sets it
     return trainer
 
 
-def _texts(row: Row) -> list[str]:
-    def words(ids: list[int]) -> str:
-        return " ".join("</s>" if token == 0 else f"w{token}" for token in ids)
-
-    return [words(row.prompt), *(" " + words(response) for response in row.responses)]
-
-
-def _check(dataset: Dataset, rows: Sequence[Row]) -> None:
-    """TRL trains on the very tokens of the rows."""
-    for example, row in zip(dataset, rows, strict=True):
-        if len(row.responses) == 2:
-            own = [example["prompt_ids"], example["chosen_ids"], example["rejected_ids"]]
-            assert own == [row.prompt, *row.responses]
-        else:
-            labels = [-100] * len(row.prompt) + row.responses[0]
-            assert (example["input_ids"], example["labels"]) == (row.prompt + row.responses[0], labels)
+def _tokens(row: Row) -> dict[str, list[int]]:
+    """As TRL's own preparation would have them."""
+    if len(row.responses) == 2:
+        return {"prompt_ids": row.prompt, "chosen_ids": row.responses[0], "rejected_ids": row.responses[1]}
+    return {"input_ids": row.prompt + row.responses[0], "labels": [-100] * len(row.prompt) + row.responses[0]}
