@@ -1,8 +1,10 @@
 """experiments/speed on next to nothing: that it runs, that all contestants compute the same, and that it would tell."""
 
+import gzip
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +76,97 @@ def test_a_look_updates_the_objective_that_is_ahead_and_mix_both(quick):
 def test_the_page_has_all_bars_but_those_that_need_processes_of_their_own(quick):
     page, _, found, folder = quick
     numbers = {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")}
-    assert numbers >= set("1234678")
+    assert numbers >= set("1234678")  # 5 and 9 need processes of their own
     assert f"torch {found['about']['versions']['torch']}" in page
     assert "Allocator" in page
     for figure in ("length.png", "vocabulary.png"):
         assert (folder / figure).stat().st_size > 5000
+
+
+@pytest.fixture(scope="module")
+def real(beside_run, tmp_path_factory):
+    """(page, results.csv, results.json) of the race on a chat model that is made here."""
+    from measure import measure
+    from measure import real as plan_of
+    from page import write_real
+    from rows import Lengths
+
+    from tests.byte_llama import byte_llama
+
+    place = tmp_path_factory.mktemp("real")
+    byte_llama(place / "model")
+    (place / "sft").mkdir()
+    (place / "pref").mkdir()
+    words = [f"What is {number} and {number}?" for number in range(40)]
+    plain = [{"instruction": text, "input": "", "output": f"It is {len(text)}."} for text in words]
+    pairs = [{"prompt": text, "chosen": chosen, "rejected": "No."} for text in words for chosen in ("It is.", "So so.")]
+    (place / "sft/alpaca_gpt4_demo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in plain))
+    with gzip.open(place / "pref/pku_saferlhf_test.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in pairs)
+
+    def small(setting):
+        return replace(setting, folder=str(place / "model"), data=str(place), lengths=Lengths(120, sft=3, pairs=2))
+
+    plan = plan_of()
+    measure(
+        replace(
+            plan,
+            races={name: replace(race, setting=small(race.setting), rounds=2) for name, race in plan.races.items()},
+            peaks=None,
+            evaluated=(small(plan.evaluated[0]), 6, 1),
+            profiled={name: small(setting) for name, setting in plan.profiled.items()},
+        ),
+        place,
+    )
+    return write_real(place), pd.read_csv(place / "results.csv"), json.loads((place / "results.json").read_text())
+
+
+def test_on_a_real_model_too_everyone_has_the_same_loss_and_gradient(real):
+    _, steps, found = real
+    for objective in ("dpo", "sft"):
+        for (race, number), losses in steps.dropna(subset=[objective]).groupby(["race", "round"])[objective]:
+            assert np.ptp(losses) < 2e-5, (race, number, objective)
+            assert len(losses) > 2
+    for race in ("SmolLM2, LoRA", "SmolLM2, full"):
+        assert max(found["gradients"][race].values()) < 5e-5
+        assert {"dpo/ours", "sft/bare", "dpo/TRL compact"} <= found["gradients"][race].keys()
+
+
+def test_the_page_of_the_real_model_says_what_each_technique_computes(real):
+    page, _, found = real
+    counts = found["batches"]["SmolLM2, LoRA"]["preference"]
+    assert counts["padded"] >= counts["tokens"] > counts["shared"] > counts["trie"]
+    (trie,) = (line for line in page.splitlines() if line.startswith("| trie |"))
+    assert f"| {counts['trie']:,.0f} | {counts['trie'] / counts['padded']:.2f} |" in trie
+    assert "DPO against TRL with head compaction forced, evaluation" in page
+    assert "Mix over an SFT and a DPO step" in page
+    kinds = next(line for line in page.splitlines() if line.startswith("| SmolLM2, full: SFT |"))
+    assert sum(int(share.strip("% ")) for share in kinds.split("|")[3:-1]) in range(98, 103)
+
+
+def test_the_bare_loop_computes_what_rows_begin_with_once():
+    from bare import Bare, lay_out
+    from rows import Lengths, draw
+    from setting import Setting
+    from steps import Technique
+
+    from xright.data.rows import Row
+    from xright.forward.collate import collate, sequences_of
+    from xright.forward.trie import share
+
+    setting = Setting(vocabulary=50, hidden=16, layers=1, heads=2, lengths=Lengths(40, sft=3, pairs=3))
+    (rows,) = setting.with_reference([draw(setting.lengths, 50, 0)])
+    alike = {
+        stream: [Row(row.id, [*range(1, 12), *row.prompt], row.responses, row.reference) for row in own]
+        for stream, own in rows.items()
+    }
+    bare = Bare(setting.policy())
+    padded = Technique(setting.policy(), "padded", False, "all")
+    for own in alike.values():
+        line = lay_out(own)[0]
+        assert len(line) == len(share(sequences_of(own))[0])
+        assert len(line) <= collate(own, 0, "packed").n_input_tokens - 2 * 11
+        assert torch.allclose(bare.loss(own), padded.loss(own), rtol=1e-5)
 
 
 def test_another_loss_is_noticed(tmp_path):
@@ -122,8 +210,14 @@ def test_batches_are_described_token_by_token():
 
     from xright.data.rows import Row
 
-    pair = Row(0, [1, 2, 3], ([4, 0], [5, 6, 7, 0]))  # sequences of 5 and 7 tokens, 9 in a packed line
-    assert describe([pair]) == {"tokens": 12, "shared": 9, "predicted": 6, "longest": 7, "padding": 1 - 12 / 14}
+    prompt = [*range(1, 11)]
+    pair = Row(0, prompt, ([11, 0], [12, 13, 14, 0]))  # sequences of 12 and 14 tokens, 16 in a packed line
+    assert describe([pair]) == {
+        "tokens": 26, "shared": 16, "trie": 16, "predicted": 6, "longest": 14, "padded": 28, "padding": 1 - 26 / 28,
+    }  # fmt: skip
+    alike = [Row(number, [*prompt, 20 + number], ([0],)) for number in range(3)]
+    assert describe(alike)["shared"] == 36  # a prompt of its own each
+    assert describe(alike)["trie"] == 16  # ten tokens once
 
 
 def test_everyone_has_a_turn_in_every_round():

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from tests.byte_llama import byte_llama
 
 SECRET = random.Random(0).randbytes(20).hex()  # 40 characters, as keys have them; of no file on this disk
 ASKS = "${oc.env:XRIGHT_SECRET}"
@@ -52,10 +51,6 @@ HOSTILE = {
     "letters of many scripts": "漢字 ไทย עברית 👩‍👩‍👧 \U0010fffd e\u0301",
 }  # fmt: skip
 COLUMNS = {ASKS: ASKS, "{{ 7*7 }}": "{{ 7*7 }}", "=1+1": "=1+1", "%s": "%s", "\x1b[31m": "a", "<b>": "<b>"}
-CHAT = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 ALL = """
 import importlib, json, sys
 for name, arguments in json.loads(sys.argv[1]):
@@ -75,26 +70,6 @@ def written(template: str, prompt: str) -> str:
     return f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def model(place: Path) -> None:
-    """A Llama of some thousand parameters that knows every byte, with ChatML's control tokens."""
-    control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "</s>"]
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator(
-        [], trainers.BpeTrainer(vocab_size=256 + len(control), special_tokens=control, initial_alphabet=alphabet)
-    )
-    core.add_special_tokens([AddedToken(token, special=True) for token in control])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", chat_template=CHAT)
-    config = AutoConfig.for_model(
-        "llama", hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=1024, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(place)
-    tokenizer.save_pretrained(place)
-
-
 @dataclass
 class Done:
     """The place of everything, the run's folder, and what each command said (stdout, stderr)."""
@@ -111,7 +86,7 @@ def done(request, tmp_path_factory, command_line) -> Done:
     """Every command, once for each template; in a folder and with files whose names are hostile too."""
     template, place = request.param, tmp_path_factory.mktemp("hostile") / "{0} %s [red] ; $(mark)"
     place.mkdir()
-    model(place / "m")
+    byte_llama(place / "m")
     rows = [{"prompt": f"{text} {ASKS}", "response": text, **COLUMNS} for text in HOSTILE.values()]
     long = {"prompt": "x " * 500_000 + ASKS, "response": "y " * 500_000, **COLUMNS}
     write(place / "sft.jsonl", [*rows, long])

@@ -40,10 +40,19 @@ MAY = {
     "training/means": {"objectives", "forward.batch"},
     "training/part": {"forward.batch", "training.means"},
     "training/gradients": {"training.means"},
-    "training/module": {"objectives", "strategies", "forward.batch", "optim", "training"},
+    "training/module": {"objectives", "strategies", "forward.batch", "optim", "training", "tracking.watcher"},
     "training": {
-        *("training", "strategies", "objectives", "forward", "data", "optim", "tracking.trajectory"),
-        *("callbacks.progress", "models", "config", "machine", "errors"),
+        *(
+            "training",
+            "strategies",
+            "objectives",
+            "forward",
+            "data",
+            "optim",
+            "tracking.trajectory",
+            "tracking.watcher",
+        ),
+        *("tracking.trajectory", "tracking.watcher", "callbacks.progress", "models", "config", "machine", "errors"),
     },
     "evaluation": {"evaluation", "data", "models", "config", "machine", "errors"},
     "pipeline": {
@@ -162,7 +171,7 @@ def test_nothing_counts_to_two(file):
 
 
 VARIADIC = {"info", "warning", "call"}  # of messages, and of a job for a worker
-THEIRS = {"create_block_mask", "sdpa_attention_forward", "on_train_batch_end"}  # torch's, transformers', Lightning's
+THEIRS = {"create_block_mask", "sdpa_attention_forward"}  # torch's, transformers'
 
 
 @pytest.mark.parametrize("file", FILES, ids=name)

@@ -16,9 +16,10 @@ from xright.errors import UserError
 from xright.evaluation.generate import complete, encode, positions
 from xright.tracking.csvfile import CsvFile
 from xright.tracking.text_tables import log_table
+from xright.tracking.watcher import Watcher
 
 
-class BehaviourCheck(L.Callback):
+class BehaviourCheck(Watcher):
     """check: a `Check`. every: evaluations between two checks (the first and the last evaluation always have one).
     max_new_tokens: per completion. batch_size: completions at a time."""
 
@@ -43,7 +44,7 @@ class BehaviourCheck(L.Callback):
         """Begin the file, or go on behind the last check that the checkpoint knows of."""
         self.file.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
+    def watch(self, trainer: L.Trainer, pl_module: Any, outputs: Any) -> None:
         """Check at the first, every `every`-th and the last evaluation."""
         if "evaluation" not in outputs:
             return

@@ -43,8 +43,6 @@ class Device(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Log the samples every so many steps."""
-        if "step" not in outputs:
-            return
         self._seconds.append(outputs["seconds"])
         if len(self._seconds) < self.every:
             return

@@ -25,9 +25,8 @@ class Progress(TQDMProgressBar):
         """Leave the bar where it is: Lightning's would begin again."""
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """Count a step, where the batch was one."""
-        if "step" in outputs:
-            self.train_progress_bar.update()
+        """Count this step on the bar."""
+        self.train_progress_bar.update()
 
     def get_metrics(self, *_: Any) -> dict[str, Any]:
         """Return nothing to show behind the bar: loggers have it."""

@@ -17,11 +17,12 @@ from xright.data.control import unmarked
 from xright.evaluation.generate import complete
 from xright.tracking.journal import Journal
 from xright.tracking.text_tables import log_table
+from xright.tracking.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
 
-class Samples(L.Callback):
+class Samples(Watcher):
     """every: evaluations between two looks (the last evaluation is always one). max_new_tokens: per completion."""
 
     def __init__(self, every: int = 5, max_new_tokens: int = 64) -> None:
@@ -46,7 +47,7 @@ class Samples(L.Callback):
         """Begin the file, or go on where the checkpoint was."""
         self.file.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
+    def watch(self, trainer: L.Trainer, pl_module: Any, outputs: Any) -> None:
         """Complete the prompts at the first, every `every`-th and the last evaluation."""
         if "evaluation" not in outputs or not self.prompts:
             return

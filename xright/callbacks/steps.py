@@ -41,9 +41,7 @@ class Steps(L.Callback):
         self.file.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        """Remember the step, if there was one; write when the buffer is full."""
-        if "step" not in outputs:
-            return
+        """Remember the step; write when the buffer is full."""
         self.buffer.append(outputs)
         if len(self.buffer) >= self.every:
             self._flush()

@@ -15,9 +15,10 @@ import lightning as L
 from xright.errors import UserError, check_number
 from xright.machine.paths import place
 from xright.metrics import pareto_front
+from xright.tracking.watcher import Watcher
 
 
-class StoppingRule(L.Callback):
+class StoppingRule(Watcher):
     """optima: {objective: f*}. front: points {objective: f}, or the folder of a study whose finished runs of the
     strategy `of` give them, or None. epsilon: ε ≥ 0. Does nothing in a run of several phases, whose budget is its
     phases (Sequential).
@@ -41,7 +42,7 @@ class StoppingRule(L.Callback):
                 "the stopping rule needs optima or a reference front; leave optima=auto, or drop callbacks.stop."
             )
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
+    def watch(self, trainer: L.Trainer, pl_module: Any, outputs: Any) -> None:
         """End the run where the rule says so."""
         if "evaluation" in outputs and len(pl_module.schedule) == 1:
             self.stopped_by = self.verdict(outputs["evaluation"])

@@ -17,9 +17,10 @@ import lightning as L
 from xright.metrics import gap, ideal_distance
 from xright.objectives import Objective, labels
 from xright.tracking.csvfile import CsvFile
+from xright.tracking.watcher import Watcher
 
 
-class Trajectory(L.Callback):
+class Trajectory(Watcher):
     """folder: where `trajectory.csv` goes. objectives: the run's table; optima: {objective: f*, None where unknown}.
     steps_per_epoch: for the epoch column."""
 
@@ -45,7 +46,7 @@ class Trajectory(L.Callback):
         """Begin the file, or go on behind the last row the checkpoint knows of."""
         self.file.start()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+    def watch(self, trainer: L.Trainer, pl_module: Any, outputs: Any) -> None:
         """Count; where an evaluation came along, write and log it."""
         if "step" in outputs:
             self.steps_done = outputs["step"] + 1

@@ -24,6 +24,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from xright.errors import UserError
 from xright.machine import files, preemption
 from xright.machine.ranks import barrier, first, is_first
+from xright.tracking.watcher import Watcher
 from xright.training import parts
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Straight(TorchCheckpointIO):
         return parts.whole(Path(path))
 
 
-class Checkpoint(Last):
+class Checkpoint(Watcher, Last):
     """folder: where they go. every: steps between two. identity: of the run; rows and settings are part of it.
 
     Also ends a training that was asked to go, right after saving it.
@@ -60,7 +61,7 @@ class Checkpoint(Last):
         """From here on signals are ours: Lightning has just installed its own handlers."""
         preemption.listen()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+    def watch(self, trainer: L.Trainer, pl_module: Any, outputs: Any) -> None:
         """Save after every so many steps, and when asked to go."""
         self.interrupted = outputs.get("interrupted", False)
         if "step" in outputs and (self.interrupted or trainer.global_step % self.every == 0):

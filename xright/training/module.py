@@ -20,6 +20,7 @@ from xright.objectives import Objective
 from xright.optim import Optim
 from xright.strategies import Selector
 from xright.strategies.schedule import Current, current
+from xright.tracking.watcher import tell
 from xright.training.agreed import Agreed
 from xright.training.dropout import seed_dropout
 from xright.training.gradients import Gradients, Means, check_finite
@@ -144,9 +145,7 @@ class JointModule(Agreed):
         """Make up for an evaluation that was cut short, before anything else is trained."""
         if self.owes_evaluation:
             with self.trainer.precision_plugin.forward_context():
-                outputs = self.evaluate()
-                for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-                    callback.on_train_batch_end(self.trainer, self, outputs, None, 0)
+                tell(self.trainer, self, self.evaluate())
 
     def configure_model(self) -> None:
         """Change nothing: the policy has come sharded, where it is to be (`sharded.placed`)."""
