@@ -1,13 +1,15 @@
-"""What one rank's memory grows to in `test_sharded.py`: `python one_peak.py RANK WORLD PORT MODEL FILE`.
+"""What one rank's memory grows to in `test_sharded.py`: `python one_peak.py RANK WORLD PORT LIMIT MODEL FILE`.
 
 Writes by how many MiB the peak of the resident set exceeds the start's: `loading` a reference, its log-probs
 (`reference`), `training` of all parameters by AdamW for three steps with a checkpoint, `export`. The peak is the
-kernel's, set back in between; pages of a file that is mapped count as long as it is."""
+kernel's, set back in between; pages of a file that is mapped count as long as it is. LIMIT: MiB that may be taken
+beside what there is at the start; 0: no limit."""
 
 import gc
 import json
 import os
 import re
+import resource
 import sys
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def peak(field="VmHWM"):
     return int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
-def main(rank, world, port, model, file):
+def main(rank, world, port, limit, model, file):
     torch.set_num_threads(1)
     if world > 1:
         os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -48,6 +50,8 @@ def main(rank, world, port, model, file):
     node = {"_target_": "lightning.Trainer", "accelerator": "cpu", "devices": world, "enable_model_summary": False}
     node |= {"plugins": [{"_target_": "xright.training.checkpoint.Straight"}]}
     node |= {"strategy": STRATEGIES["fsdp"]} if world > 1 else {}
+    if limit:  # as from the start of the training: what torch is, is not the model's
+        resource.setrlimit(resource.RLIMIT_DATA, (int((peak("VmData") + limit) * 2**20),) * 2)
     loop = LoopSettings(OmegaConf.create(node), 10, 4, 2, layout="padded", look="auto", micro_batch=2)
     start, found = peak("VmRSS"), {}
     folder = Path(file).parent / "checkpoints"
@@ -74,4 +78,4 @@ def main(rank, world, port, model, file):
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]), *sys.argv[4:])
+    main(*map(int, sys.argv[1:5]), *sys.argv[5:])

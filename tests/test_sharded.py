@@ -214,31 +214,50 @@ def test_two_nodes_with_a_network_between_them_are_one_process(nodes, tmp_path, 
     assert_same(folder(tmp_path, "two"), folder(tmp_path, "one"))
 
 
-@pytest.mark.slow
-def test_two_ranks_take_little_more_than_half_of_the_memory(tmp_path):
-    """55 million parameters, all trained. malloc is told to give back what is freed, as it does for larger matrices."""
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A model of 55 million parameters, 211 MiB."""
     torch.manual_seed(0)
     sizes = {"vocab_size": 512, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 16}
     shape = LlamaConfig(**sizes, num_attention_heads=8, max_position_embeddings=128, tie_word_embeddings=False)
-    LlamaForCausalLM(shape).save_pretrained(tmp_path / "model")
-    found = {}
-    for world in (1, 2):
-        (tmp_path / str(world)).mkdir()
-        files = [tmp_path / str(world) / str(rank) for rank in range(world)]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        ranks = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.one_peak", str(rank), str(world), port, tmp_path / "model", file],
-                cwd=Path(__file__).resolve().parents[1], stderr=subprocess.PIPE, text=True,
-                env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_ARENA_MAX": "1"},
-            )
-            for rank, file in enumerate(files)
-        ]  # fmt: skip
-        for rank in ranks:
-            _, errors = rank.communicate(timeout=400)
-            assert rank.returncode == 0, errors
-        found[world] = [json.loads(file.read_text()) for file in files]
-    most = {world: max(max(peaks.values()) for peaks in ranks) for world, ranks in found.items()}
+    folder = tmp_path_factory.mktemp("large")
+    LlamaForCausalLM(shape).save_pretrained(folder)
+    return folder
+
+
+def peaks(model: Path, place: Path, world: int, limit: int | None = None) -> list[dict[str, float] | str]:
+    """MiB by what a rank does, all of it trained, or why it ended. malloc is told to give back what is freed, as it
+    does for larger matrices. limit: MiB that each rank may take beside what it began with."""
+    place.mkdir()
+    files = [place / str(rank) for rank in range(world)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    malloc = {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_ARENA_MAX": "1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.one_peak", str(rank), str(world), port, str(limit or 0), model, file],
+            cwd=Path(__file__).resolve().parents[1], stderr=subprocess.PIPE, text=True, env=os.environ | malloc,
+        )
+        for rank, file in enumerate(files)
+    ]  # fmt: skip
+    errors = [rank.communicate(timeout=400)[1] for rank in ranks]
+    return [
+        json.loads(file.read_text()) if rank.returncode == 0 else error
+        for rank, file, error in zip(ranks, files, errors, strict=True)
+    ]
+
+
+@pytest.mark.slow
+def test_two_ranks_take_little_more_than_half_of_the_memory(large, tmp_path):
+    found = {world: peaks(large, tmp_path / str(world), world) for world in (1, 2)}
+    most = {world: max(max(own.values()) for own in ranks) for world, ranks in found.items()}
     assert most[2] <= 0.6 * most[1], found
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_one_process_is_trained_by_two(large, tmp_path):
+    """Weights, gradients and AdamW's moments of the model are 845 MiB."""
+    (alone,) = peaks(large, tmp_path / "1", 1, limit=800)
+    assert "can't allocate memory" in alone
+    assert all(own["training"] < 800 for own in peaks(large, tmp_path / "2", 2, limit=800))
