@@ -126,7 +126,7 @@ def test_on_a_real_model_too_everyone_has_the_same_loss_and_gradient(real):
     for objective in ("dpo", "sft"):
         for (race, number), losses in steps.dropna(subset=[objective]).groupby(["race", "round"])[objective]:
             assert np.ptp(losses) < 2e-5, (race, number, objective)
-            assert len(losses) > 2
+            assert len(losses) > 1
     for race in ("SmolLM2, LoRA", "SmolLM2, full"):
         assert max(found["gradients"][race].values()) < 5e-5
         assert {"dpo/ours", "sft/bare", "dpo/TRL compact"} <= found["gradients"][race].keys()
@@ -164,7 +164,7 @@ def test_the_bare_loop_computes_what_rows_begin_with_once():
     padded = Technique(setting.policy(), "padded", False, "all")
     for own in alike.values():
         line = lay_out(own)[0]
-        assert len(line) == len(share(sequences_of(own))[0])
+        assert len(line) <= len(share(sequences_of(own))[0])  # less where a rest of a prompt is not worth a cut
         assert len(line) <= collate(own, 0, "packed").n_input_tokens - 2 * 11
         assert torch.allclose(bare.loss(own), padded.loss(own), rtol=1e-5)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from bars import EVALUATION, REAL, REAL_FULL
+from bars import EVALUATION, NEAR, NEAR_FULL, REAL, REAL_FULL
 from contestants import OURS, TECHNIQUES, others
 from evaluating import evaluation
 from peaks import peaks
@@ -95,6 +95,8 @@ def real() -> Plan:
     races = {
         REAL: Race(lora, [*BARS, *STOCK, *on_the_way], ours, 5, (*on_the_way, *STOCK)),
         REAL_FULL: Race(all_of_it, [*BARS, *STOCK], PURE, 5, tuple(STOCK)),
+        NEAR: Race(lora, BARE, PURE, 12),
+        NEAR_FULL: Race(all_of_it, BARE, PURE, 12),
     }
     return Plan(races, peaks=(lora, 1), evaluated=(lora, 12, 2), profiled={REAL: lora, REAL_FULL: all_of_it})
 
@@ -116,33 +118,45 @@ def quick() -> Plan:
     return Plan(races, growth)
 
 
-def measure(plan: Plan, folder: Path) -> None:
+def measure(plan: Plan, folder: Path, only: str = "") -> None:
     """`results.csv`: a row per step (race, round, contestant, seconds, cpu, losses), written after every race;
-    `results.json`: everything else, written last."""
-    started, tables, gradients, batches = perf_counter(), [], {}, {}
+    `results.json`: everything else, written last. only: what has this in its name is measured again, and the rest of
+    both files kept."""
+    started = perf_counter()
+    found: dict[str, Any] = {"gradients": {}, "batches": {}}
+    steps = pd.DataFrame({"race": []})
+    if only:
+        steps = pd.read_csv(folder / "results.csv")
+        found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+    def wanted(name: str, planned: Any = True) -> bool:
+        if tells := bool(planned) and only in name:
+            print(name, flush=True)
+        return tells
+
+    def keep(name: str, values: list[dict[str, Any]]) -> None:
+        nonlocal steps
+        steps = pd.concat([steps[steps["race"] != name], pd.DataFrame(values).assign(race=name)])
+        steps.round(7).to_csv(folder / "results.csv", index=False)
+
     for name, one in {**plan.races, **plan.growth}.items():
-        print(f"race: {name}", flush=True)
-        values, gradients[name], batches[name] = run(one)
-        tables.append(pd.DataFrame(values).assign(race=name))
-        pd.concat(tables).round(7).to_csv(folder / "results.csv", index=False)
-    if plan.evaluated:
+        if wanted(name):
+            values, found["gradients"][name], found["batches"][name] = run(one)
+            keep(name, values)
+    if plan.evaluated and wanted(EVALUATION):
         setting, prompts, count = plan.evaluated
-        print("evaluation", flush=True)
         rows = setting.held_out(prompts)
-        batches[EVALUATION] = {stream: describe(own) for stream, own in rows.items()}
-        tables.append(pd.DataFrame(evaluation(setting, rows, count)).assign(race=EVALUATION))
-        pd.concat(tables).round(7).to_csv(folder / "results.csv", index=False)
-    found: dict[str, Any] = {"about": about(), "gradients": gradients, "batches": batches}
-    if plan.peaks and sys.platform == "linux":  # the books that are read are its own
-        print("peak memory", flush=True)
-        mixed = ["Mix", "MAXRIGHT look, dpo wins"]
-        found["peaks"] = peaks(plan.peaks[0], [*REMEMBERED, *mixed], plan.peaks[1])
-    if plan.sweep:
-        print("sweep", flush=True)
+        found["batches"][EVALUATION] = {stream: describe(own) for stream, own in rows.items()}
+        keep(EVALUATION, evaluation(setting, rows, count))
+    if plan.peaks and sys.platform == "linux" and wanted("peak memory"):  # the books that are read are its own
+        found["peaks"] = peaks(plan.peaks[0], [*REMEMBERED, "Mix", "MAXRIGHT look, dpo wins"], plan.peaks[1])
+    if wanted("sweep", plan.sweep):
         with tempfile.TemporaryDirectory() as scratch:
             found["sweep"] = sweep(Path(scratch))
-    found["kinds"] = {name: kinds(setting) for name, setting in plan.profiled.items()}
-    found["about"]["minutes"] = (perf_counter() - started) / 60
+    if wanted("profile", plan.profiled):
+        found["kinds"] = {name: kinds(setting) for name, setting in plan.profiled.items()}
+    minutes = (perf_counter() - started) / 60 + (found["about"]["minutes"] if only else 0)
+    found["about"] = about() | {"minutes": minutes}
     (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

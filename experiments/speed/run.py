@@ -18,20 +18,20 @@ from xright.machine.quiet import quiet
 QUICK = Path("report") / "speed"
 
 
-def main(short: bool, folder: Path) -> str:
+def main(short: bool, folder: Path, again: str = "") -> str:
     """Measure, write results and figures into `folder`; returns the tables as Markdown."""
     prepare(folder)
-    measure(quick() if short else full(), folder)
+    measure(quick() if short else full(), folder, again)
     return write(folder)
 
 
-def on_a_real_model(folder: Path) -> str | None:
+def on_a_real_model(folder: Path, again: str = "") -> str | None:
     """The same with SmolLM2, where it and its rows are at hand."""
     if not (Path("models/smollm2").exists() and "XRIGHT_DATA" in os.environ):
         print("There is no models/smollm2 (make smollm2), or no XRIGHT_DATA: the real model takes no part.")
         return None
     prepare(folder)
-    measure(real(), folder)
+    measure(real(), folder, again)
     return write_real(folder)
 
 
@@ -47,11 +47,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="prove that it runs, in a minute")
     parser.add_argument("--only", choices=("random", "real"), help="the model with random weights, or the real one")
+    parser.add_argument("--again", default="", metavar="NAME", help="what has this in its name; the rest as it is")
     asked = parser.parse_args()
     if asked.quick:
         print(main(True, QUICK))
     else:
-        if asked.only != "random" and (page := on_a_real_model(HERE / "smollm2")):
+        if asked.only != "random" and (page := on_a_real_model(HERE / "smollm2", asked.again)):
             between_markers(HERE / "smollm2.md", page)
         if asked.only != "real":
-            between_markers(HERE / "README.md", main(False, HERE))
+            between_markers(HERE / "README.md", main(False, HERE, asked.again))
