@@ -113,6 +113,7 @@ def real(beside_run, tmp_path_factory):
             plan,
             races={name: replace(race, setting=small(race.setting), rounds=2) for name, race in plan.races.items()},
             peaks=None,
+            apart=False,
             evaluated=(small(plan.evaluated[0]), 6, 1),
             profiled={name: small(setting) for name, setting in plan.profiled.items()},
         ),
@@ -287,10 +288,10 @@ def test_the_log_of_a_sweep_is_read():
 
 
 @pytest.mark.slow
-def test_a_second_lam_builds_nothing(tmp_path):
+def test_a_second_lam_builds_nothing():
     from sweep import sweep
 
-    first, second = sweep(tmp_path, lams="0.25,0.5")
+    first, second = sweep(lams="0.25,0.5")
     assert (first["built"], first["found"]) == (5, 0)  # base, reference, its log-probs, two optima
     assert (second["built"], second["found"]) == (0, 5)
     assert second["seconds"] < first["seconds"] / 4

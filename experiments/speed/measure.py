@@ -1,12 +1,15 @@
 """What is measured, and how much of it: in full, or on sizes that prove nothing but that it runs."""
 
 import json
+import multiprocessing
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -17,7 +20,7 @@ import torch
 from bars import EVALUATION, NEAR, NEAR_FULL, REAL, REAL_FULL
 from contestants import OURS, TECHNIQUES, others
 from evaluating import evaluation
-from peaks import peaks
+from peaks import peak
 from pilot import Kinds
 from race import race
 from real import Real
@@ -25,6 +28,7 @@ from rows import Lengths, describe
 from setting import Setting
 from sweep import sweep
 
+from xright.machine.quiet import quiet
 from xright.training.fit import versions
 
 BARS = [f"{objective}/{name}" for objective in ("dpo", "sft") for name in ("naive", "bare", "TRL compact")]
@@ -54,7 +58,8 @@ class Race:
 @dataclass(frozen=True)
 class Plan:
     """races, growth: by name; peaks: setting and batches per contestant; sweep: whether bar 9 is measured; evaluated:
-    setting, distinct prompts, and rounds; profiled: of whose steps it is told where their time goes."""
+    setting, distinct prompts, and rounds; profiled: of whose steps it is told where their time goes; apart: each of
+    these in a process of its own."""
 
     races: Mapping[str, Race]
     growth: Mapping[str, Race] = field(default_factory=dict)
@@ -62,6 +67,7 @@ class Plan:
     sweep: bool = False
     evaluated: tuple[Real, int, int] | None = None
     profiled: Mapping[str, Setting] = field(default_factory=dict)
+    apart: bool = True
 
 
 def full() -> Plan:
@@ -95,8 +101,8 @@ def real() -> Plan:
     races = {
         REAL: Race(lora, [*BARS, *STOCK, *on_the_way], ours, 5, (*on_the_way, *STOCK)),
         REAL_FULL: Race(all_of_it, [*BARS, *STOCK], PURE, 5, tuple(STOCK)),
-        NEAR: Race(lora, BARE, PURE, 12),
-        NEAR_FULL: Race(all_of_it, BARE, PURE, 12),
+        NEAR: Race(lora, BARE, PURE, 10),
+        NEAR_FULL: Race(all_of_it, BARE, PURE, 10),
     }
     return Plan(races, peaks=(lora, 1), evaluated=(lora, 12, 2), profiled={REAL: lora, REAL_FULL: all_of_it})
 
@@ -115,49 +121,86 @@ def quick() -> Plan:
         f"length {longest}": Race(replace(tiny, lengths=Lengths(longest, 2, 2)), BARS, PURE, 1) for longest in (32, 64)
     }
     growth |= {f"vocabulary {size}": Race(replace(tiny, vocabulary=size), BARS, PURE, 1) for size in (300, 600)}
-    return Plan(races, growth)
+    return Plan(races, growth, apart=False)
 
 
 def measure(plan: Plan, folder: Path, only: str = "") -> None:
-    """`results.csv`: a row per step (race, round, contestant, seconds, cpu, losses), written after every race;
-    `results.json`: everything else, written last. only: what has this in its name is measured again, and the rest of
-    both files kept."""
-    started = perf_counter()
-    found: dict[str, Any] = {"gradients": {}, "batches": {}}
+    """`results.csv`: a row per step (race, round, contestant, seconds, cpu, losses); `results.json`: everything else.
+    Each part is written when it is done. only: what has this in its name is measured
+    again, and the rest of both files kept."""
+    found: dict[str, Any] = {"gradients": {}, "batches": {}, "about": {"minutes": 0.0}}
     steps = pd.DataFrame({"race": []})
     if only:
         steps = pd.read_csv(folder / "results.csv")
         found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
-    def wanted(name: str, planned: Any = True) -> bool:
-        if tells := bool(planned) and only in name:
-            print(name, flush=True)
-        return tells
-
-    def keep(name: str, values: list[dict[str, Any]]) -> None:
+    def raced(name: str, values: list[dict[str, Any]], batches: Mapping[str, Any]) -> None:
         nonlocal steps
         steps = pd.concat([steps[steps["race"] != name], pd.DataFrame(values).assign(race=name)])
         steps.round(7).to_csv(folder / "results.csv", index=False)
+        found["batches"][name] = batches
 
+    for name, part in parts(plan).items():
+        if only not in name:
+            continue
+        print(name, flush=True)
+        started = perf_counter()
+        result = part()
+        if name in plan.races | plan.growth:
+            values, found["gradients"][name], batches = result
+            raced(name, values, batches)
+        elif name == EVALUATION:
+            raced(name, *result)
+        else:
+            found[name] = result
+        found["about"] = about() | {"minutes": found["about"]["minutes"] + (perf_counter() - started) / 60}
+        (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def parts(plan: Plan) -> dict[str, Callable[[], Any]]:
+    """What there is to measure, by name."""
+    found: dict[str, Callable[[], Any]] = {}
+    call = alone if plan.apart else here
     for name, one in {**plan.races, **plan.growth}.items():
-        if wanted(name):
-            values, found["gradients"][name], found["batches"][name] = run(one)
-            keep(name, values)
-    if plan.evaluated and wanted(EVALUATION):
-        setting, prompts, count = plan.evaluated
-        rows = setting.held_out(prompts)
-        found["batches"][EVALUATION] = {stream: describe(own) for stream, own in rows.items()}
-        keep(EVALUATION, evaluation(setting, rows, count))
-    if plan.peaks and sys.platform == "linux" and wanted("peak memory"):  # the books that are read are its own
-        found["peaks"] = peaks(plan.peaks[0], [*REMEMBERED, "Mix", "MAXRIGHT look, dpo wins"], plan.peaks[1])
-    if wanted("sweep", plan.sweep):
-        with tempfile.TemporaryDirectory() as scratch:
-            found["sweep"] = sweep(Path(scratch))
-    if wanted("profile", plan.profiled):
-        found["kinds"] = {name: kinds(setting) for name, setting in plan.profiled.items()}
-    minutes = (perf_counter() - started) / 60 + (found["about"]["minutes"] if only else 0)
-    found["about"] = about() | {"minutes": minutes}
-    (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        found[name] = partial(call, run, one)
+    if plan.evaluated:
+        found[EVALUATION] = partial(call, evaluated, *plan.evaluated)
+    if plan.peaks and sys.platform == "linux":  # the books that are read are its own
+        setting, batches = plan.peaks
+        names = [*REMEMBERED, "Mix", "MAXRIGHT look, dpo wins"]
+        found["peaks"] = lambda: {name: call(peak, setting, name, batches) for name in names}
+    if plan.sweep:
+        found["sweep"] = sweep
+    if plan.profiled:
+        found["kinds"] = lambda: {name: call(kinds, setting) for name, setting in plan.profiled.items()}
+    return found
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call it in a fresh process: what others have left in memory neither helps nor hinders."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "transformers", "peft", "lightning", "trl", "hydra"])
+    with context.Pool(1, initializer=prepared, maxtasksperchild=1) as pool:
+        return pool.apply(function, arguments)
+
+
+def here(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call it in this process."""
+    prepared()
+    return function(*arguments)
+
+
+def prepared() -> None:
+    """One thread, and no noise."""
+    quiet()
+    warnings.filterwarnings("ignore", module="(trl|torch|transformers|peft)")
+    torch.set_num_threads(1)
+
+
+def evaluated(setting: Real, prompts: int, rounds: int) -> tuple[list[dict[str, Any]], dict[str, dict[str, float]]]:
+    """Steps of the evaluation race, and what its rows look like."""
+    rows = setting.held_out(prompts)
+    return evaluation(setting, rows, rounds), {stream: describe(own) for stream, own in rows.items()}
 
 
 def run(one: Race) -> tuple[list[dict[str, Any]], dict[str, float], dict[str, dict[str, float]]]:

@@ -8,18 +8,13 @@ whoever allocated it; weights and optimizer state are not in it, gradients are.
 
 import ctypes
 import gc
-import multiprocessing
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from contestants import OURS, others
 from pilot import STREAM, objective_of
 from race import race
 from setting import Setting
-
-from xright.machine.quiet import quiet
 
 MB = 1e6
 TINY = 8  # longest sequence of the first step
@@ -40,18 +35,8 @@ class PeakMemory:
         return {"peak_mb": (_status("VmHWM") - self.before) / MB}
 
 
-def peaks(setting: Setting, names: Sequence[str], batches: int) -> dict[str, list[float]]:
-    """{contestant: peak of each batch in MB}, each contestant in a process of its own."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "transformers", "peft", "lightning", "trl", "hydra"])
-    with context.Pool(1, maxtasksperchild=1) as pool:
-        return {name: pool.apply(peak, (setting, name, batches)) for name in names}
-
-
 def peak(setting: Setting, name: str, batches: int) -> list[float]:
     """One contestant's peaks in this process, MB."""
-    quiet()
-    torch.set_num_threads(1)
     rounds = setting.rounds(batches, first=TINY)
     meter = PeakMemory()
     with tempfile.TemporaryDirectory() as folder:

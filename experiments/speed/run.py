@@ -6,21 +6,17 @@ model takes part where it is at hand: models/smollm2 (`make smollm2`), and XRIGH
 
 import argparse
 import os
-import warnings
 from pathlib import Path
 
-import torch
 from measure import full, measure, quick, real
 from page import HERE, between_markers, write, write_real
-
-from xright.machine.quiet import quiet
 
 QUICK = Path("report") / "speed"
 
 
 def main(short: bool, folder: Path, again: str = "") -> str:
     """Measure, write results and figures into `folder`; returns the tables as Markdown."""
-    prepare(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     measure(quick() if short else full(), folder, again)
     return write(folder)
 
@@ -30,17 +26,9 @@ def on_a_real_model(folder: Path, again: str = "") -> str | None:
     if not (Path("models/smollm2").exists() and "XRIGHT_DATA" in os.environ):
         print("There is no models/smollm2 (make smollm2), or no XRIGHT_DATA: the real model takes no part.")
         return None
-    prepare(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     measure(real(), folder, again)
     return write_real(folder)
-
-
-def prepare(folder: Path) -> None:
-    """One thread, and no noise."""
-    quiet()
-    warnings.filterwarnings("ignore", module="(trl|torch|transformers|peft)")
-    torch.set_num_threads(1)
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 if __name__ == "__main__":

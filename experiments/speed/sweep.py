@@ -4,6 +4,7 @@ a fresh cache, and the log's lines as they come."""
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
@@ -16,8 +17,14 @@ SMALL = (  # the embedded world in a quarter of a minute; which stages there are
 FIRST, READY, BUILT, FOUND = "\t#", "[xright] optima:", ": building ", ": from the cache, "
 
 
-def sweep(folder: Path, lams: str = "0.25,0.5,0.75") -> list[dict[str, Any]]:
+def sweep(lams: str = "0.25,0.5,0.75") -> list[dict[str, Any]]:
     """Per λ: seconds from its start until everything shared is there, stages built, stages found in the cache."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return list(started(Path(scratch), lams))
+
+
+def started(folder: Path, lams: str) -> Iterable[dict[str, Any]]:
+    """Run it in a folder with a cache of its own."""
     command = [
         sys.executable, "-m", "xright.run", "name=speed", f"runs_dir={folder / 'runs'}", "trainer=cpu", "logger=csv",
         *SMALL, "strategy=alright", f"lam={lams}", "-m",
@@ -25,10 +32,9 @@ def sweep(folder: Path, lams: str = "0.25,0.5,0.75") -> list[dict[str, Any]]:
     environment = os.environ | {"XRIGHT_CACHE": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
-    cells = list(read((perf_counter(), line.rstrip("\n")) for line in process.stdout))
+    yield from read((perf_counter(), line.rstrip("\n")) for line in process.stdout)
     if code := process.wait():
         raise RuntimeError(f"the sweep of bar 9 ended with {code}: {' '.join(command)}")
-    return cells
 
 
 def read(lines: Iterable[tuple[float, str]]) -> Iterable[dict[str, Any]]:
