@@ -109,7 +109,7 @@ claims: .venv/run  ## experiments/README.md: the paper's five claims, with inter
 step-times: .venv/run  ## experiments/step_times: what a step of each method takes; wants a quiet machine (XRIGHT_DATA=folder)
 	$(BIN)/python experiments/step_times/run.py
 
-bench: .venv/dev  ## experiments/speed: our steps against the usual ones, TRL's and the limit; a quarter of an hour
+bench: .venv/dev  ## experiments/speed: our steps against the usual ones, TRL's and the limit; with a real model, too (XRIGHT_DATA=folder); more than an hour
 	$(BIN)/python experiments/speed/run.py
 
 accept-gpu: .venv/run  ## experiments/gpu: does it hold on this machine's GPU, and how fast? Eight minutes, into report/gpu

@@ -126,8 +126,8 @@ def quick() -> Plan:
 
 def measure(plan: Plan, folder: Path, only: str = "") -> None:
     """`results.csv`: a row per step (race, round, contestant, seconds, cpu, losses); `results.json`: everything else.
-    Each part is written when it is done. only: what has this in its name is measured
-    again, and the rest of both files kept."""
+    Each part is written when it is done. only: what has this in its name is measured again, and the rest of both files
+    kept."""
     found: dict[str, Any] = {"gradients": {}, "batches": {}, "about": {"minutes": 0.0}}
     steps = pd.DataFrame({"race": []})
     if only:

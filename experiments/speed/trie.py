@@ -1,9 +1,10 @@
 """What it buys that rows of a step have their first tokens in common: tokens and processor time of a real chat model.
 
-`python experiments/speed/trie.py MODEL` with XRIGHT_DATA=folder (alpaca-gpt4 and PKU-SafeRLHF rows): each line is laid
-out twice, every row by itself (a pair shares its prompt, nothing else is shared) and as a trie, in one process, in the
-order one, other, other, one; of each the faster counts, as other programs can only make it slower. The table goes into
-`trie.md`. `make trie`.
+`python experiments/speed/trie.py MODEL [NAME]` with XRIGHT_DATA=folder (alpaca-gpt4 and PKU-SafeRLHF rows): each line is
+laid out twice, every row by itself (a pair shares its prompt, nothing else is shared) and as a trie, in one process, in
+the order one, other, other, one; of each the faster counts, as other programs can only make it slower. Beside it,
+whether a step of both streams is better off as one line than as two. Each round goes into `trie.csv`, and the table into
+`trie.md`; NAME: only work that has this in its name, beside what is in `trie.csv`. `make trie`
 """
 
 import os
@@ -36,6 +37,7 @@ from publish import between_markers
 HERE = Path(__file__).parent
 LONGEST = 192  # tokens of a row
 ROUNDS = 6
+BOTH = "step of 8 SFT rows and 4 pairs: one line, against two"
 PROMPTS, TOGETHER = 25, 32  # of the forward-only work: distinct prompts, and rows of a forward
 
 
@@ -67,14 +69,16 @@ def timed(work: Callable, policy: nn.Module, batches: Callable[[], Iterable[Batc
     return process_time() - started, computed, tokens
 
 
-def measure(folder: str, data: Path) -> pd.DataFrame:
-    """A row per kind of work and round: tokens of both, and the time of the trie over the other's."""
+def measure(folder: str, data: Path, only: str = "") -> pd.DataFrame:
+    """A row per kind of work and round: tokens and seconds of both."""
     rows = rows_of(data, AutoTokenizer.from_pretrained(folder), LONGEST)
     policy = models.trainable(models.load(folder), LORA, False, seed=0)
     assert choose_layout(policy, "packed") == "packed"
     draw, found = random.Random(0), []
 
     def race(name: str, work: Callable, ours: Callable, theirs: Callable) -> None:
+        if only not in name:
+            return
         one, other, again, last = (timed(work, policy, lines) for lines in (theirs, ours, ours, theirs))
         counts = {"tokens": one[2], "apart": one[1], "trie": other[1]}
         found.append({"work": name, **counts, "apart_s": min(one[0], last[0]), "trie_s": min(other[0], again[0])})
@@ -88,6 +92,11 @@ def measure(folder: str, data: Path) -> pd.DataFrame:
             race(name, step, lambda r=some: [together(r)], lambda r=some: [apart(r)])
             if name in ("step of 8 SFT rows", "step of 4 pairs"):
                 race(f"{name} with random prompts", step, lambda r=strange: [together(r)], lambda r=strange: [apart(r)])
+        mixed = random.Random(number)
+        eight, four = (mixed.sample(rows[stream], count) for stream, count in (("sft", 8), ("preference", 4)))
+        single = [replace(row, responses=(one,), reference=None) for row in four for one in row.responses]
+        one, two = (lambda r=[*eight, *single]: [together(r)]), (lambda r=(eight, four): map(together, r))
+        race(BOTH, step, one, two)
         if number == 0:
             found.clear()  # warmed up
     kept = set(draw.sample(sorted({tuple(row.prompt) for row in rows["preference"]}), PROMPTS))
@@ -97,6 +106,14 @@ def measure(folder: str, data: Path) -> pd.DataFrame:
         name = f"log-probs of {len(pairs)} pairs, {PROMPTS} prompts, {TOGETHER} at a time"
         race(name, forward, lambda: map(together, by_prompt), lambda: map(apart, by_length))
     return pd.DataFrame(found)
+
+
+def kept(only: str) -> pd.DataFrame:
+    """What is in `trie.csv` of other work."""
+    if not only:
+        return pd.DataFrame()
+    before = pd.read_csv(HERE / "trie.csv")
+    return before[~before["work"].str.contains(only, regex=False)]
 
 
 def saved(rounds: pd.DataFrame, trie: str, apart: str) -> float:
@@ -124,6 +141,9 @@ def table(found: pd.DataFrame) -> str:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    results = table(measure(sys.argv[1], Path(os.environ["XRIGHT_DATA"])))
+    only = "".join(sys.argv[2:])
+    found = pd.concat([kept(only), measure(sys.argv[1], Path(os.environ["XRIGHT_DATA"]), only)])
+    found.round(4).to_csv(HERE / "trie.csv", index=False)
+    results = table(found)
     print(results)
     between_markers(HERE / "trie.md", results)
