@@ -1,10 +1,10 @@
 """What it buys that rows of a step have their first tokens in common: tokens and processor time of a real chat model.
 
-`python experiments/speed/trie.py MODEL [NAME]` with XRIGHT_DATA=folder (alpaca-gpt4 and PKU-SafeRLHF rows): each line is
-laid out twice, every row by itself (a pair shares its prompt, nothing else is shared) and as a trie, in one process, in
-the order one, other, other, one; of each the faster counts, as other programs can only make it slower. Beside it,
-whether a step of both streams is better off as one line than as two. Each round goes into `trie.csv`, and the table into
-`trie.md`; NAME: only work that has this in its name, beside what is in `trie.csv`. `make trie`
+`python experiments/speed/trie.py MODEL [NAME]` with XRIGHT_DATA=folder (alpaca-gpt4 and PKU-SafeRLHF rows): each line
+is laid out twice, every row by itself (a pair shares its prompt, nothing else is shared) and as a trie, in one process,
+in the order one, other, other, one; of each the faster counts, as other programs can only make it slower. Beside it,
+whether a step of both streams is better off as one line than as two. Each round goes into `trie.csv`, and the table
+into `trie.md`; NAME: only work that has this in its name, beside what is in `trie.csv`. `make trie`
 """
 
 import os
