@@ -36,24 +36,25 @@ def collate(rows: Sequence[Row], pad_id: int, layout: str = "padded") -> Batch:
         return _labelled(rows, pad_id, layout)
     sequences = sequences_of(rows)
     grid, places = {"packed": _packed, "padded": _padded}[layout](sequences, pad_id)
-    position: list[int] = []
-    token: list[int] = []
+    positions: list[int] = []
+    targets: list[int] = []
     lengths = []
     for number, (tokens, own) in enumerate(zip(sequences, places, strict=True)):
         first = max(1, len(rows[number % len(rows)].prompt))  # predicted token
-        position += own[first - 1 : -1]
-        token += tokens[first:]
+        positions += own[first - 1 : -1]
+        targets += tokens[first:]
         lengths.append(len(tokens) - first)
-    sequence_N = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
-    distinct_M, which_N = _distinct(position, token) if layout == "packed" else (None, None)
+    position_N, token_N = np.array(positions, np.int64), np.array(targets, np.int64)
+    sequence_N = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths))
+    distinct_M, which_N = _distinct(position_N, token_N) if layout == "packed" else (None, None)
     reference = None
     if rows[0].reference is not None:
         reference = torch.tensor([row.reference for row in rows], dtype=torch.float64).T.contiguous()
     return Batch(
         **grid,
         line_N=torch.zeros_like(sequence_N) if layout == "packed" else sequence_N,
-        position_N=torch.tensor(position, dtype=torch.long),
-        token_N=torch.tensor(token, dtype=torch.long),
+        position_N=torch.from_numpy(position_N),
+        token_N=torch.from_numpy(token_N),
         sequence_N=sequence_N,
         lengths=tuple(lengths),
         responses=len(rows[0].responses),
@@ -84,9 +85,9 @@ def _only(row: Row, response: int) -> Row:
     return replace(row, responses=row.responses[one], reference=row.reference and row.reference[one], label=None)
 
 
-def _distinct(position: list[int], token: list[int]) -> tuple[Tensor | None, Tensor | None]:
+def _distinct(position_N: np.ndarray, token_N: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
     """`Batch.distinct_M` and `which_N` of predictions in one line."""
-    keys_N = np.array(position, dtype=np.int64) << 32 | np.array(token, dtype=np.int64)
+    keys_N = position_N << 32 | token_N
     _, distinct_M, which_N = np.unique(keys_N, return_index=True, return_inverse=True)
     if len(distinct_M) == len(keys_N):
         return None, None
@@ -108,10 +109,10 @@ def _padded(sequences: Sequence[list[int]], pad_id: int) -> tuple[dict, list[lis
 def _packed(sequences: Sequence[list[int]], pad_id: int) -> tuple[dict, list[list[int]]]:
     """The one line, and where each sequence's tokens stand in it."""
     line, branches, places = share(sequences)
-    positions = [position for shared, own in branches for position in range(shared, shared + own)]
+    positions_T = np.concatenate([np.arange(shared, shared + own) for shared, own in branches])
     return {
-        "input_ids_LT": torch.tensor([line]),
+        "input_ids_LT": torch.from_numpy(np.array(line, np.int64))[None],
         "attention_mask_LT": None,
-        "position_ids_LT": torch.tensor([positions]),
+        "position_ids_LT": torch.from_numpy(positions_T)[None],
         "branches": branches,
     }, places
