@@ -44,12 +44,12 @@ def write_real(folder: Path, time: str = "seconds") -> str:
     parts = [
         table_of_bars(real_bars(measured)),
         one_after_the_other(measured),
-        techniques(measured, (REAL, REAL_FULL)),
-        kinds(measured.found["kinds"]),
+        techniques(measured, [race for race in (REAL, REAL_FULL) if race in measured.seconds]),
+        kinds(measured.found.get("kinds", {})),
         batches(measured.found),
         surroundings(measured, time),
     ]
-    return "\n".join("\n".join(part) + "\n" for part in parts)
+    return "\n".join(f"{text}\n" for part in parts if (text := "\n".join(part)))
 
 
 def read(folder: Path, time: str) -> Measured:
@@ -88,7 +88,9 @@ def one_after_the_other(measured: Measured) -> Iterable[str]:
 
 
 def kinds(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterable[str]:
-    """Where the time of a step of ours goes."""
+    """Where the time of a step of ours goes, if that has been measured."""
+    if not found:
+        return
     names = list(next(iter(next(iter(found.values())).values())))[1:]
     yield row("step of ours, profiled", "seconds", *names)
     yield "| --- |" + " ---: |" * (1 + len(names))
