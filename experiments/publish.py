@@ -1,5 +1,4 @@
-"""Puts a study's table, machine and figure into the experiment's folder, between the markers of its README; and its
-verdicts, where it is not one of those that the page of all experiments judges (`claims.py`)."""
+"""Puts a study's table, machine and figure into the experiment's folder, between the markers of its README."""
 
 import shutil
 import sys
@@ -25,12 +24,11 @@ def publish(
     without: str | None = None,
     figures: Sequence[str] = ("figure",),
     more: Callable[[Runs], str] = lambda runs: "",
-    judged: bool = True,
 ) -> None:
     """`<here>/results.csv`, the report's figures, and the part of `README.md` between BEGIN and END.
 
     without: leave out the runs with this in their label. figures: stems of their files. more: what the page says beside
-    table and claims, as Markdown. judged: whether it says which claims hold.
+    the table, as Markdown.
     """
     runs = read_runs([study])
     if without:
@@ -39,11 +37,15 @@ def publish(
     for stem in figures:
         shrink(page.parent / f"{stem}.png", here / f"{stem}.png")
     shutil.copy(page.parent / "runs.csv", here / "results.csv")
-    verdicts = [f"- **{claim.verdict}**: {claim.text}. {claim.evidence}\n" for claim in claims(runs) if judged]
     measured = [f"Measured on {device}, {versions}.\n" for device, versions, _ in machines(runs.table)]
-    results = "\n".join([markdown_table(runs), *filter(None, ["".join(verdicts), more(runs)]), *measured])
+    results = "\n".join([markdown_table(runs), *filter(None, [more(runs)]), *measured])
     between_markers(here / "README.md", results)
     print(page)
+
+
+def verdicts(runs: Runs) -> str:
+    """Which claims hold, as a list in Markdown; the page of all experiments judges those of the paper (`claims.py`)."""
+    return "".join(f"- **{claim.verdict}**: {claim.text}. {claim.evidence}\n" for claim in claims(runs))
 
 
 def write_rows(rows: pd.DataFrame, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,6 +121,42 @@ def real(beside_run, tmp_path_factory):
         place,
     )
     return write_real(place), pd.read_csv(place / "results.csv"), json.loads((place / "results.json").read_text())
+
+
+@pytest.mark.parametrize(("card", "time"), [("README", "seconds"), ("smollm2", "cpu")])
+def test_the_published_page_follows_from_its_rows(beside_run, tmp_path, card, time):
+    from page import write, write_real
+
+    place = SPEED if card == "README" else SPEED / card
+    for name in ("results.csv", "results.json"):
+        shutil.copy(place / name, tmp_path)
+    page = (write if card == "README" else write_real)(tmp_path, time)
+    assert f"<!-- results: written by the command above -->\n{page}<!-- end" in (SPEED / f"{card}.md").read_text()
+
+
+def test_what_is_measured_again_leaves_the_rest(quick, tmp_path):
+    from measure import measure
+    from measure import quick as plan
+
+    *_, folder = quick
+    for name in ("results.csv", "results.json"):
+        shutil.copy(folder / name, tmp_path)
+    measure(plan(), tmp_path, "vocabulary 300")
+    before, after = (pd.read_csv(place / "results.csv") for place in (folder, tmp_path))
+    kept = before["race"] != "vocabulary 300"
+    pd.testing.assert_frame_equal(after.iloc[: kept.sum()].reset_index(drop=True), before[kept].reset_index(drop=True))
+    again = (frame[frame["race"] == "vocabulary 300"] for frame in (before, after))
+    old, new = (frame.set_index("contestant")["seconds"] for frame in again)
+    assert not old.equals(new)
+
+
+def test_a_name_that_nothing_has_is_a_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, SPEED / "run.py", "--again", "peeks"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "nothing that is measured has 'peeks' in its name; there are SmolLM2, LoRA" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_on_a_real_model_too_everyone_has_the_same_loss_and_gradient(real):

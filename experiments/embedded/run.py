@@ -29,4 +29,4 @@ if __name__ == "__main__":
             for sweep in sweeps:
                 options = [f"name={name}", reference, "logger=csv", f"seed={seed}", f"data.source.seed={seed}", *sweep]
                 subprocess.run([sys.executable, "-m", "xright.run", *options, "-m"], check=True)
-    publish(Path("runs/embedded"), Path(__file__).parent, without=" k=", judged=False)
+    publish(Path("runs/embedded"), Path(__file__).parent, without=" k=")

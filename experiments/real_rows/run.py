@@ -26,4 +26,4 @@ if __name__ == "__main__":
             seeds = [f"seed={seed}", f"data.source.seed={seed}", f"model.pretrain.seed={seed}"]
             options = ["experiment=real_rows", "logger=csv", *seeds, *sweep]
             subprocess.run([sys.executable, "-m", "xright.run", *options, "-m"], check=True)
-    publish(Path("runs/real_rows"), Path(__file__).parent, without=" k=", judged=False)
+    publish(Path("runs/real_rows"), Path(__file__).parent, without=" k=")

@@ -1,9 +1,10 @@
 """From `results.csv` and `results.json` to the figures and the measured part of `README.md`; `run.py` calls it.
 
-Alone, `python experiments/speed/page.py cpu` writes the pages from processor time instead of wall time: what is left to
-judge by when other programs had the core now and then.
+Alone, `python experiments/speed/page.py random|real [cpu]` writes one of the pages again, with `cpu` from processor
+time instead of wall time: what is left to judge by when other programs had the core now and then.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -164,5 +165,11 @@ def surroundings(measured: Measured, time: str) -> Iterable[str]:
 
 
 if __name__ == "__main__":
-    between_markers(HERE / "README.md", write(HERE, *sys.argv[1:2]))
-    between_markers(HERE / "smollm2.md", write_real(HERE / "smollm2", *sys.argv[1:2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("which", choices=("random", "real"))
+    parser.add_argument("time", choices=("seconds", "cpu"), nargs="?", default="seconds")
+    asked = parser.parse_args()
+    if asked.which == "random":
+        between_markers(HERE / "README.md", write(HERE, asked.time))
+    else:
+        between_markers(HERE / "smollm2.md", write_real(HERE / "smollm2", asked.time))

@@ -8,7 +8,7 @@ import argparse
 import os
 from pathlib import Path
 
-from measure import full, measure, quick, real
+from measure import full, measure, parts, quick, real
 from page import HERE, between_markers, write, write_real
 
 QUICK = Path("report") / "speed"
@@ -37,10 +37,19 @@ if __name__ == "__main__":
     parser.add_argument("--only", choices=("random", "real"), help="the model with random weights, or the real one")
     parser.add_argument("--again", default="", metavar="NAME", help="what has this in its name; the rest as it is")
     asked = parser.parse_args()
+    plans = {"real": real, "random": full}
+    names = {kind: [name for name in parts(plan()) if asked.again in name] for kind, plan in plans.items()}
+    kinds = [kind for kind in plans if asked.only in (None, kind) and names[kind]]
+    if not kinds:
+        there = ", ".join(name for kind, plan in plans.items() if asked.only in (None, kind) for name in parts(plan()))
+        parser.error(f"nothing that is measured has {asked.again!r} in its name; there are {there}")
+    for kind, file in (("real", HERE / "smollm2" / "results.json"), ("random", HERE / "results.json")):
+        if asked.again and kind in kinds and not file.exists():
+            parser.error(f"--again {asked.again}: there is no {file} yet, which it would be added to; run it without")
     if asked.quick:
         print(main(True, QUICK))
     else:
-        if asked.only != "random" and (page := on_a_real_model(HERE / "smollm2", asked.again)):
+        if "real" in kinds and (page := on_a_real_model(HERE / "smollm2", asked.again)):
             between_markers(HERE / "smollm2.md", page)
-        if asked.only != "real":
+        if "random" in kinds:
             between_markers(HERE / "README.md", main(False, HERE, asked.again))

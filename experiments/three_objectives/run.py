@@ -18,7 +18,7 @@ from xright.metrics import pareto_front
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from options import no_options
-from publish import publish
+from publish import publish, verdicts
 
 SEEDS = range(3)  # with seed s, world s too
 WEIGHTS = "{dpo:1,sft:1,terse:1},{dpo:.6,sft:.2,terse:.2},{dpo:.2,sft:.6,terse:.2},{dpo:.2,sft:.2,terse:.6}"  # a sweep
@@ -53,7 +53,7 @@ def more(runs: Runs) -> str:
         "The front of all runs of a seed": fronts(runs),
         "The convex problem whose front is known": table(),
     }
-    return "\n".join(f"### {title}\n\n{markdown(grid)}" for title, grid in parts.items())
+    return "\n".join([verdicts(runs), *(f"### {title}\n\n{markdown(grid)}" for title, grid in parts.items())])
 
 
 if __name__ == "__main__":

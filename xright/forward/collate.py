@@ -96,7 +96,7 @@ def _distinct(position_N: np.ndarray, token_N: np.ndarray) -> tuple[Tensor | Non
 
 def _padded(sequences: Sequence[list[int]], pad_id: int) -> tuple[dict, list[list[int]]]:
     """The grid of S lines, and where each sequence's tokens stand in its own."""
-    ids = [torch.tensor(tokens) for tokens in sequences]
+    ids = [torch.from_numpy(np.array(tokens, np.int64)) for tokens in sequences]
     mask = [torch.ones(len(tokens), dtype=torch.long) for tokens in sequences]
     return {
         "input_ids_LT": pad_sequence(ids, batch_first=True, padding_value=pad_id),
