@@ -13,6 +13,7 @@ from xright.analysis.numbers.claims import claims
 from xright.analysis.read.runs import Runs, read_runs
 from xright.analysis.report import machines, write_page
 from xright.analysis.text.tables import Grid, markdown, markdown_table
+from xright.machine.locks import held
 
 DPI = 110
 BEGIN, END = "<!-- results: written by the command above -->", "<!-- end of results -->"
@@ -51,6 +52,26 @@ def verdicts(runs: Runs) -> str:
 def write_rows(rows: pd.DataFrame, file: Path) -> None:
     """A csv file with six digits."""
     rows.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def read_rows(file: Path) -> pd.DataFrame:
+    """The rows of a csv file; none where there is no such file yet."""
+    return pd.read_csv(file) if file.exists() else pd.DataFrame()
+
+
+def having(rows: pd.DataFrame, **named: object) -> pd.DataFrame:
+    """Those of some rows that have these values; none of no rows."""
+    return rows[(rows[[*named]] == [*named.values()]).all(axis=1)] if len(rows) else rows
+
+
+def join_rows(rows: pd.DataFrame, file: Path, named: Sequence[str]) -> None:
+    """Write the rows, and before them those of the file whose names (the columns `named`) are not among them."""
+    with held(Path("runs", f"{file.parent.name}.lock"), f"writes {file.name}"):
+        old = read_rows(file)
+        if len(old):
+            at_hand = pd.MultiIndex.from_frame(rows[[*named]].astype(str))
+            rows = pd.concat([old[~pd.MultiIndex.from_frame(old[[*named]].astype(str)).isin(at_hand)], rows])
+        write_rows(rows, file)
 
 
 def write_card(card: Path, table: Grid, figure: Figure | None = None, picture: Path | None = None) -> None:

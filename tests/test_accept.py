@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch
 
-GPU = Path(__file__).resolve().parents[1] / "experiments" / "gpu"
+from tests.beside import EXPERIMENTS, importable
+
+GPU = EXPERIMENTS / "gpu"
 CHECKS = ["layouts", "mask", "mask_memory", "resume", "look", "steps", "throughput", "growth"]
 
 
@@ -114,15 +115,10 @@ def test_a_check_that_fails_hangs_or_dies_leaves_the_others_alone(tmp_path):
 
 
 @pytest.fixture
-def beside(monkeypatch):
-    """The program's files import each other as they do beside it; nothing of them stays behind."""
-    monkeypatch.syspath_prepend(str(GPU))
-    names = [file.stem for file in GPU.glob("*.py")] + ["rows", "checks", *(f"checks.{name}" for name in CHECKS)]
-    for name in names:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield
-    for name in names:
-        sys.modules.pop(name, None)
+def beside():
+    """The program's modules can be imported, for as long as a test runs."""
+    with importable("speed", "gpu"):
+        yield
 
 
 def test_attention_that_forgets_what_is_shared_is_found(beside, monkeypatch):

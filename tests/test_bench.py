@@ -6,27 +6,23 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-SPEED = Path(__file__).resolve().parents[1] / "experiments" / "speed"
+from tests.beside import EXPERIMENTS, importable
+
+SPEED = EXPERIMENTS / "speed"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def beside_run():
-    """The experiment's files import each other as `run.py` sees them; nothing of it stays behind."""
+    """The experiment's modules can be imported, for as long as these tests run."""
     threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.syspath_prepend(str(SPEED))
-        for file in SPEED.glob("*.py"):
-            patched.delitem(sys.modules, file.stem, raising=False)
+    with importable("speed"):
         yield
-        for file in SPEED.glob("*.py"):
-            sys.modules.pop(file.stem, None)
     torch.set_num_threads(threads)
 
 

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-RELIABILITY = Path(__file__).resolve().parents[1] / "experiments" / "reliability"
+from tests.beside import EXPERIMENTS, importable
+
+RELIABILITY = EXPERIMENTS / "reliability"
 STRATEGIES = {file.stem for file in (RELIABILITY.parents[1] / "conf" / "strategy").glob("*.yaml")}
 LORA = "maxright, LoRA with dropout, micro-batches"
 SEQUENTIAL = "sequential, SFT first, streams of different lengths"
@@ -16,14 +16,9 @@ SEQUENTIAL = "sequential, SFT first, streams of different lengths"
 
 @pytest.fixture(scope="module", autouse=True)
 def beside_chaos():
-    """The experiment's files import each other as `chaos.py` sees them; nothing of it stays behind."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.syspath_prepend(str(RELIABILITY))
-        for file in RELIABILITY.glob("*.py"):
-            patched.delitem(sys.modules, file.stem, raising=False)
+    """The experiment's modules can be imported, for as long as these tests run."""
+    with importable("reliability"):
         yield
-        for file in RELIABILITY.glob("*.py"):
-            sys.modules.pop(file.stem, None)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """experiments/conflict: predictions by hand, on quadratics to the last digit, and in a run that they leave alone."""
 
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.beside import EXPERIMENTS, importable
 from tests.command import CommandLine
 from xright.strategies import Mix, UPGrad
 
-FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "conflict"
+FOLDER = EXPERIMENTS / "conflict"
 HALVES = {"first": 0.5, "second": 0.5}
 FAST = [
     "debug=fast", "trainer=cpu", "reference=base", "optima=null", "logger=csv", "strategy=upgrad",
@@ -25,11 +24,8 @@ FAST = [
 @pytest.fixture(scope="module", autouse=True)
 def modules():
     """The experiment's modules can be imported, for as long as these tests run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
+    with importable("conflict"):
         yield
-    for name in ("products", "summaries", "toy"):
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture

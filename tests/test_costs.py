@@ -1,16 +1,14 @@
 """experiments/costs: the arithmetic by hand, the plans as the configuration has them, and a step that is timed."""
 
-import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from tests.beside import importable
 from xright.models import trainable
 from xright.objectives import DPO, SFT
 
-COSTS = Path(__file__).resolve().parents[1] / "experiments" / "costs"
 LENGTHS = {
     "preference": {"prompt": 6.0, "chosen": 4.0, "rejected": 5.0},
     "sft": {"prompt": 3.0, "response": 7.0},
@@ -19,15 +17,9 @@ LENGTHS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def beside_figure():
-    """The experiment's files import each other as its scripts see them; nothing of it stays behind."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.syspath_prepend(str(COSTS))
-        stems = [file.stem for file in COSTS.glob("*.py")]
-        for stem in stems:
-            patched.delitem(sys.modules, stem, raising=False)
+    """The experiment's modules can be imported, for as long as these tests run."""
+    with importable("costs"):
         yield
-        for stem in stems:
-            sys.modules.pop(stem, None)
 
 
 @pytest.fixture

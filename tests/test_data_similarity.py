@@ -4,7 +4,6 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,21 +12,18 @@ import torch
 from scipy.sparse import csr_matrix
 from sklearn.preprocessing import normalize
 
+from tests.beside import EXPERIMENTS, importable
 from xright.errors import UserError
 
-FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "data_similarity"
-NAMES = ("closest", "pairs_figure", "similarity", "texts", "vectors")
+FOLDER = EXPERIMENTS / "data_similarity"
 TEXTS = ["w5 w6 w7", "w9", "w5 w6 w7 w8 w9 w10 w11", "w5 w6 w7", ""]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def modules():
     """The experiment's modules can be imported, for as long as these tests run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
+    with importable("data_similarity"):
         yield
-    for name in NAMES:
-        sys.modules.pop(name, None)
 
 
 def bags(*tokens, vocabulary=9):

@@ -1,19 +1,16 @@
 """All causal families of the installed transformers, built small: computed rightly, or refused with a sentence."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-FOLDER = Path(__file__).resolve().parents[1] / "experiments" / "families"
+from tests.beside import EXPERIMENTS, importable
+
+FOLDER = EXPERIMENTS / "families"
 
 
 @pytest.fixture(scope="module")
 def sweep():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        patch.delitem(sys.modules, "small", raising=False)
+    with importable("families"):
         import sweep
 
         yield sweep

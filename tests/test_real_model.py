@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
+from tests.beside import EXPERIMENTS, importable
 from xright.config.build import build
 from xright.data.corpus import corpus_of
 from xright.data.messages import words
@@ -21,18 +21,12 @@ from xright.pipeline.checks import check_config
 from xright.profiling.asked import Asked
 from xright.profiling.configuration import configuration
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-
 
 @pytest.fixture(scope="module", autouse=True)
 def modules():
     """The experiment's modules can be imported, for as long as these tests run."""
-    with pytest.MonkeyPatch.context() as patch:
-        for room in ("", "paper", "smollm2", "real_model"):
-            patch.syspath_prepend(EXPERIMENTS / room)
+    with importable("", "paper", "smollm2", "real_model"):
         yield
-    for name in ("cells", "origin", "published", "held_out", "evaluated", "publish", "judges", "options"):
-        sys.modules.pop(name, None)
 
 
 def test_no_two_cells_share_a_folder_and_the_middle_ones_are_asked():
@@ -292,15 +286,17 @@ def test_a_commit_is_dirty_by_its_code_alone(tmp_path):
 
 
 def test_what_is_published_stays_and_is_not_done_again(tmp_path, monkeypatch):
+    import publish
     import published
     from cells import Cell
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(published, "CELLS", tmp_path / "cells.csv")
     mine, other = (Cell("smollm2_safety", seed, ("strategy=mix", "lam=0.5")) for seed in (0, 1))
     assert not published.is_there(mine)
     for cell, commit in ((mine, "a"), (other, "b"), (mine, "c")):  # the last: run again, on purpose
         row = {"study": cell.study, "cell": cell.key, "seed": cell.seed, "asked": commit == "b", "commit": commit}
-        published.join(pd.DataFrame([row]), published.CELLS, published.NAMED)
+        publish.join_rows(pd.DataFrame([row]), published.CELLS, published.NAMED)
     assert published.is_there(mine)
     assert published.is_there(other, asked=True)
     assert not published.is_there(mine, asked=True)  # its model is still to be asked

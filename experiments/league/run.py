@@ -5,7 +5,8 @@ distance, averaged over them, is what is reported, on the worlds of SEEDS: at eq
 a rule trains as many epochs as fit into the time of Mix's, by what experiments/rule_costs has measured. What is
 finished is published into tuning.csv and results.csv and not run again, on whatever machine, so the command may be
 stopped and given again. A rule of yours:
-`python experiments/league/run.py --rule mine --trials "strategy.c=1 optim.lr=4e-4" …`, with conf/strategy/mine.yaml.
+`python experiments/league/run.py --rule mine`, with conf/strategy/mine.yaml, in which four learning rates are tried, or
+what is said after --trials, such as "strategy.c=1 optim.lr=4e-4".
 """
 
 import argparse
@@ -22,12 +23,10 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from publish import between_markers, write_rows
+from page import publish
+from publish import having, join_rows, read_rows
 
-from xright.analysis.numbers.statistics import mean_interval
 from xright.analysis.read.runs import read_runs
-from xright.analysis.text.seed_tables import with_interval
-from xright.analysis.text.tables import Grid, markdown
 from xright.metrics import hypervolume
 
 HERE = Path(__file__).parent
@@ -38,7 +37,7 @@ EPOCHS = 6
 RATES = ("1e-4", "2e-4", "4e-4", "8e-4")  # AdamW's learning rate; the embedded recipe has the second
 # Of a run, that costs time and changes nothing of its result.
 QUICK = ("logger=csv", "callbacks.samples=null", "callbacks.device=null", "eval_every=180")
-LOCK, KEEPING = Lock(), Lock()
+LOCK = Lock()
 TUNING, RESULTS = HERE / "tuning.csv", HERE / "results.csv"
 
 
@@ -105,27 +104,15 @@ def tune(rule: str, trials: Sequence[str]) -> str:
 
 def tried(rule: str, settings: str, seed: int, name: str) -> float:
     """The ideal distance of one configuration in one world at λ = .5: published, or run and published."""
-    known = published(TUNING, rule=rule, settings=settings, seed=seed)
+    known = having(read_rows(TUNING), rule=rule, settings=settings, seed=seed)
     if len(known):
         return float(known["ideal_distance"].iloc[0])
     sweep(name, rule, seed, *settings.split(), "lam=0.5")
     runs = read_runs([Path("runs") / name]).table.query(f"seed == {seed}")
     distance = float(runs["ideal_distance"].iloc[0])
-    keep(TUNING, [{"rule": rule, "settings": settings, "seed": seed, "ideal_distance": distance}], ["rule", "seed"])
+    row = {"rule": rule, "settings": settings, "seed": seed, "ideal_distance": distance}
+    join_rows(pd.DataFrame([row]), TUNING, ["rule", "settings", "seed"])
     return distance
-
-
-def published(file: Path, **named: object) -> pd.DataFrame:
-    """The rows of a csv file that have these values."""
-    rows = pd.read_csv(file, keep_default_na=False) if file.exists() else pd.DataFrame(columns=[*named])
-    return rows[(rows[[*named]] == [*named.values()]).all(axis=1)]
-
-
-def keep(file: Path, rows: Sequence[dict], order: list[str]) -> None:
-    """Add rows to a csv file."""
-    with KEEPING:
-        old = pd.read_csv(file, keep_default_na=False) if file.exists() else pd.DataFrame()
-        write_rows(pd.concat([old, pd.DataFrame(rows)]).sort_values(order, kind="stable"), file)
 
 
 def fitting(rule: str, settings: str) -> int | None:
@@ -152,7 +139,7 @@ def play(rule: str, settings: str, seed: int) -> None:
     """A rule's two budgets in one world: a row each of results.csv."""
     fits = fitting(rule, settings)
     for budget, epochs in [("steps", EPOCHS), *([("time", fits)] if fits else [])]:
-        if len(published(RESULTS, rule=rule, settings=settings, seed=seed, budget=budget)):
+        if len(having(read_rows(RESULTS), rule=rule, settings=settings, seed=seed, budget=budget)):
             continue
         name = f"league_{rule}_{epochs}"
         sweep(name, rule, seed, *trade_offs(settings), f"epochs={epochs}")
@@ -164,37 +151,13 @@ def play(rule: str, settings: str, seed: int) -> None:
             "epochs": epochs, "ideal_distance": runs["ideal_distance"].mean(),
             "hypervolume": hypervolume(gaps, [*base.values()]) / np.prod([*base.values()]),
         }  # fmt: skip
-        keep(RESULTS, [row], ["budget", "rule", "seed"])
+        join_rows(pd.DataFrame([row]), RESULTS, ["budget", "rule", "settings", "seed"])
 
 
-def standings(table: pd.DataFrame) -> Grid:
-    """Rules by their mean distance; each world's difference to Mix; and the mean rank over worlds that all have run."""
-    wide = table.pivot_table(index="seed", columns="rule", values="ideal_distance")
-    if "mix" not in wide:
-        raise SystemExit("every rule is compared with mix, which is not there yet; give --rule mix first.")
-    ranks, lines = wide.dropna().rank(axis=1), []
-    for rule in wide.mean().sort_values().index:
-        own = table[table["rule"] == rule]
-        over = mean_interval((wide[rule] - wide["mix"]).dropna())
-        verdict = "tie" if over.low <= 0 <= over.high else "nearer" if over.high < 0 else "farther"
-        lines.append([
-            own["method"].iloc[0], own["settings"].iloc[0], str(own["epochs"].iloc[0]),
-            with_interval(mean_interval(wide[rule].dropna())),
-            "" if rule == "mix" else f"{with_interval(over)} ({verdict})",
-            with_interval(mean_interval(ranks[rule])) if len(ranks) else "–",
-            with_interval(mean_interval(own["hypervolume"])), str(len(own)),
-        ])  # fmt: skip
-    return Grid(["rule", "tuned", "epochs", "ideal distance", "minus Mix's", "rank", "hypervolume", "worlds"], lines, 3)
-
-
-def publish(chosen: Mapping[str, str]) -> None:
-    """The page, from what is there; rows of settings that are no longer a rule's choice are left out."""
-    table = pd.read_csv(RESULTS, keep_default_na=False)
-    table = table[table["settings"] == table["rule"].map(chosen).fillna(table["settings"])]
-    told = [
-        f"### At equal {budget}\n\n{markdown(standings(group))}" for budget, group in table.groupby("budget", sort=True)
-    ]
-    between_markers(HERE / "README.md", "\n".join(told))
+def show(chosen: Mapping[str, str]) -> None:
+    """The page of what is there; rows of settings that are no longer a rule's choice are left out."""
+    rows = read_rows(RESULTS)
+    publish(rows[rows["settings"] == rows["rule"].map(chosen).fillna(rows["settings"])])
 
 
 def main() -> None:
@@ -205,12 +168,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="worlds to report on (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="commands at once, one thread each (default: %(default)s)")
     asked = parser.parse_args()
-    trials = {asked.rule: asked.trials or TRIALS.get(asked.rule, [""])} if asked.rule else TRIALS
+    trials = {asked.rule: asked.trials or TRIALS.get(asked.rule, rates())} if asked.rule else TRIALS
     with ThreadPoolExecutor(asked.jobs) as pool:
         chosen = dict(zip(trials, pool.map(tune, trials, trials.values()), strict=True))
         for seed in SEEDS[: asked.seeds]:  # world by world, so that what is finished can be compared
             list(pool.map(play, chosen, chosen.values(), [seed] * len(chosen)))
-            publish(chosen)
+            show(chosen)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pandas as pd
 import published
 from cells import Cell
 from origin import behind
+from publish import having, join_rows, read_rows
 
 FILE = published.HERE / "held_out.csv"
 ROWS = 100  # of each stream, drawn by the seed
@@ -23,8 +24,7 @@ NAMED = ["study", "seed", "label"]
 
 def is_there(table: str, seed: int) -> bool:
     """Whether a study's seed is in held_out.csv."""
-    rows = published.read(FILE)
-    return len(rows) > 0 and bool((rows[["study", "seed"]] == [table, seed]).all(axis=1).any())
+    return len(having(read_rows(FILE), study=table, seed=seed)) > 0
 
 
 def publish(cells: Sequence[Cell], model: Path) -> None:
@@ -40,7 +40,7 @@ def publish(cells: Sequence[Cell], model: Path) -> None:
         | {f"f_{key}": value for key, value in own["losses"].items()}
         for label, own in zip(["the model before", *map(label_of, cells)], found, strict=True)
     ]
-    published.join(pd.DataFrame(rows), FILE, NAMED)
+    join_rows(pd.DataFrame(rows), FILE, NAMED)
 
 
 def label_of(cell: Cell) -> str:

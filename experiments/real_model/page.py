@@ -9,8 +9,8 @@ import pandas as pd
 from cells import STUDIES, table_of
 from evaluated import grid, methods
 from matplotlib.figure import Figure
-from publish import DPI, between_markers, shrink
-from published import CELLS, HERE, VERSIONS, read
+from publish import DPI, between_markers, read_rows, shrink
+from published import CELLS, HERE, VERSIONS
 
 from xright.analysis.figures.bars import compared_in_time
 from xright.analysis.figures.benchmark_figures import categories_figure, verdicts_figure
@@ -41,7 +41,7 @@ def write() -> None:
 def of_study(study: str, hub: bool) -> Iterator[str]:
     """Ends, verdicts and paths of a study, if it has begun. hub: with the hub's rows."""
     table = table_of(study, hub)
-    rows = read(HERE / f"{table}.csv")
+    rows = read_rows(HERE / f"{table}.csv")
     if rows.empty:
         return
     runs = from_rows(rows, space.OBJECTIVES)
@@ -56,7 +56,7 @@ def of_study(study: str, hub: bool) -> Iterator[str]:
     if missing := sorted({*runs.table["seed"]} - timed):
         of = ", ".join(f"{seed:g}" for seed in missing)
         yield f"No runtime increase of seed {of}: its rows do not say the phases of a matching Sequential run.\n"
-    if len(rows := read(held_out.FILE)) and len(own := rows[rows["study"] == table]):
+    if len(rows := read_rows(held_out.FILE)) and len(own := rows[rows["study"] == table]):
         yield "On rows that none was trained on; the reference of f_DPO is the model before:\n"
         yield markdown(of_rest(own))
 
@@ -75,7 +75,7 @@ def of_benchmarks(hub: bool) -> Iterator[str]:
     """What the models do with prompts and questions (figs 4, 10, 11, table 3), if any have been asked. hub: those of
     the hub's rows."""
     table, where = table_of("smollm2_safety", hub), "_hub" if hub else ""
-    scores, counts = (read(HERE / f"{name}.csv") for name in ("scores", "counts"))
+    scores, counts = (read_rows(HERE / f"{name}.csv") for name in ("scores", "counts"))
     if scores.empty or (scores := scores[scores["study"] == table]).empty:
         return
     counts = counts[counts["study"] == table]
@@ -104,7 +104,7 @@ def picture(figure: Figure, name: str, alternative: str) -> str:
 
 def made() -> str:
     """Who made the cells, as a sentence."""
-    cells = read(CELLS)
+    cells = read_rows(CELLS)
     hours = (cells["train_seconds"] + cells["eval_seconds"]).sum() / 3600
     versions = ", ".join(f"{name} {'/'.join(map(str, cells[name].unique()))}" for name in VERSIONS)
     where = ", ".join(map(str, cells["device"].unique()))

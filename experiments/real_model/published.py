@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from cells import Cell
 from evaluated import LAMS, WHO, counts, scores
-from publish import write_rows
+from publish import having, join_rows, read_rows
 
 from xright.analysis.read.runs import read_runs
 from xright.analysis.text.flat_table import NAME, to_rows
@@ -32,17 +32,9 @@ KEYS = {
 }  # fmt: skip
 
 
-def read(file: Path) -> pd.DataFrame:
-    """The rows of a csv file; none where there is no such file yet."""
-    return pd.read_csv(file) if file.exists() else pd.DataFrame()
-
-
 def is_there(cell: Cell, asked: bool = False) -> bool:
     """Whether the cell is published; asked: and what its model answers, too."""
-    rows = read(CELLS)
-    if rows.empty:
-        return False
-    own = rows[(rows[NAMED] == [cell.table, cell.key, cell.seed]).all(axis=1)]
+    own = having(read_rows(CELLS), study=cell.table, cell=cell.key, seed=cell.seed)
     return len(own) > 0 and (not asked or bool(own["asked"].iloc[0]))
 
 
@@ -63,12 +55,12 @@ def _publish(cell: Cell, asked: bool, here: Path) -> None:
     found = read_runs([here])
     known = [key for key in found.table if key in OF_RUN or key.startswith("picks.")]  # k: where MAXRIGHT is among them
     runs = to_rows(found, *known)
-    join(runs, HERE / f"{cell.table}.csv", NAME)
+    join_rows(runs, HERE / f"{cell.table}.csv", NAME)
     if asked:
-        join(scores([here], KEYS, LAMS).assign(study=cell.table), HERE / "scores.csv", ["study", *WHO, "key"])
+        join_rows(scores([here], KEYS, LAMS).assign(study=cell.table), HERE / "scores.csv", ["study", *WHO, "key"])
         found = [counts([here], detail, LAMS).assign(detail=detail) for detail in ("verdicts", "categories")]
         key = ["study", "detail", *WHO, "task", "group", "name"]
-        join(pd.concat(found).assign(study=cell.table), HERE / "counts.csv", key)
+        join_rows(pd.concat(found).assign(study=cell.table), HERE / "counts.csv", key)
     result = json.loads((folder(cell) / "result.json").read_text(encoding="utf-8"))
     made = {
         "study": cell.table, "cell": cell.key, "seed": cell.seed, "label": result["label"],
@@ -76,16 +68,7 @@ def _publish(cell: Cell, asked: bool, here: Path) -> None:
         "finished": f"{datetime.now(timezone.utc):%Y-%m-%d}", **{name: result[name] for name in MEASURED},
         **{name: result["versions"][name] for name in VERSIONS},
     }  # fmt: skip
-    join(pd.DataFrame([made]), CELLS, NAMED)
-
-
-def join(rows: pd.DataFrame, file: Path, named: list[str]) -> None:
-    """Write the rows, and those of the file whose names (the columns `named`) are not among them."""
-    old = read(file)
-    if len(old):
-        at_hand = pd.MultiIndex.from_frame(rows[named].astype(str))
-        rows = pd.concat([old[~pd.MultiIndex.from_frame(old[named].astype(str)).isin(at_hand)], rows])
-    write_rows(rows, file)
+    join_rows(pd.DataFrame([made]), CELLS, NAMED)
 
 
 def commit(place: Path = HERE) -> str:

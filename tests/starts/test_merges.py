@@ -1,10 +1,13 @@
 """Merges: against PEFT's own functions, and through the real command."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import merge_utils
+from transformers import AutoModelForCausalLM
 
 from xright.errors import UserError
 from xright.models import load
@@ -78,6 +81,45 @@ def test_wise_ft_lies_between_the_base_and_the_model(stages, tiny_model):
     base, tuned = parameters(tiny_model(0)), parameters(tiny_model(2))
     for name, value in between.items():
         torch.testing.assert_close(value, 0.75 * base[name] + 0.25 * tuned[name], rtol=0, atol=1e-6)
+
+
+@pytest.fixture
+def adapted(stages, tmp_path):
+    """The stages, their two models being adapters as PEFT saves them; and PEFT's model of the base that holds both."""
+    for seed, name in enumerate(EVEN):
+        shutil.rmtree(tmp_path / name / "model")
+        policy = get_peft_model(AutoModelForCausalLM.from_pretrained(stages.base.path), LoraConfig(r=4, lora_alpha=8))
+        torch.manual_seed(seed)
+        for key, parameter in policy.named_parameters():
+            if "lora_" in key:
+                torch.nn.init.normal_(parameter, std=0.3)
+        policy.save_pretrained(tmp_path / name / "model")
+    base = AutoModelForCausalLM.from_pretrained(stages.base.path)
+    both = PeftModel.from_pretrained(base, tmp_path / "dpo" / "model", adapter_name="dpo")
+    both.load_adapter(tmp_path / "sft" / "model", adapter_name="sft")
+    return stages, both
+
+
+@pytest.mark.parametrize(
+    ("start", "weights", "combined"),
+    [
+        (TaskArithmetic({"dpo": 0.3, "sft": 0.7}), [0.3, 0.7], {"combination_type": "cat"}),
+        (TIES(EVEN, density=0.2), [1.0, 1.0], {"combination_type": "ties_svd", "density": 0.2, "svd_rank": 16}),
+    ],
+    ids=["task arithmetic", "ties"],
+)
+def test_adapters_are_merged_as_peft_combines_them(adapted, start, weights, combined):
+    """PEFT's exact combinations: matrices side by side, and a singular value decomposition that cuts nothing off."""
+    stages, both = adapted
+    both.add_weighted_adapter([*EVEN], weights, "sum", **combined)
+    both.set_adapter("sum")
+    expected, base = parameters(both.merge_and_unload()), parameters(stages.base.load("float32", False))
+    found = parameters(start.policy(stages, 0))
+    changed = [name for name, value in found.items() if not torch.equal(value, base[name])]
+    assert changed
+    assert all("query_key_value" in name for name in changed)
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=2e-6)
 
 
 def test_slerp_keeps_the_length_on_the_arc(stages, tiny_model):
