@@ -1,7 +1,9 @@
 """experiments/costs: the arithmetic by hand, the plans as the configuration has them, and a step that is timed."""
 
+import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -105,7 +107,8 @@ def test_runs_are_those_of_the_heads():
 
     pythia = dict.fromkeys(("alright", "maxright", "mix", "sequential", "model_average"), 5)
     llama = dict.fromkeys(("alright", "maxright", "mix", "sequential"), 3)
-    assert {name: Counter(cell.strategy for cell in plans.runs(name)) for name in plans.NAMES} == {
+    assert {name: Counter(cell.strategy for cell in plans.runs(name)) for name in (plans.STUDY, *plans.NAMES)} == {
+        "smollm2_safety": llama,
         "pythia1b_dpo_first": pythia,
         "pythia1b_sft_first": pythia,
         "pythia1b_maxright_ablation": {"maxright": 20},
@@ -131,6 +134,11 @@ def test_sizes_by_hand():
         plans.size(plans.config(name).model)
         for name in ("pythia1b_dpo_first", "llama3_8b_safety", "opt1_3b_ultrafeedback")
     )
+    smollm2 = plans.size(plans.config(plans.STUDY).model)
+    layer = 2 * 576**2 + 2 * 576 * 192 + 3 * 576 * 1536
+    adapter = 30 * 16 * ((576 + 576) + (576 + 192))  # of q_proj and v_proj
+    assert smollm2 == Size(30 * layer + adapter, adapter, 49152 * 576)
+    assert smollm2.body - adapter + smollm2.head == pytest.approx(134.5e6, rel=1e-3)  # as published; tied
     adapter = 16 * 32 * (2048 + 3 * 2048)  # layers · r · (in + out) of query_key_value
     assert pythia == Size(16 * 12 * 2048**2 + adapter, adapter, 50304 * 2048)
     layer = 2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336
@@ -147,6 +155,7 @@ def test_the_table_counts_shared_stages_once():
     from costing import costs
 
     step = {"tokens": 10, "predicted": 5, "seconds": [5.0], "cpu_seconds": [3.0, 2.0, 9.0], "flop": 6e9}
+    slow = step | {"cpu_seconds": [40.0], "flop": 60e9}
     about = {
         "cpu": "a CPU",
         "threads": 1,
@@ -154,13 +163,15 @@ def test_the_table_counts_shared_stages_once():
         "versions": dict.fromkeys(("torch", "transformers", "peft"), "1"),
     }
     told = {
-        "steps": {"dpo": step, "sft": step},
-        "lengths": dict.fromkeys(plans.NAMES, LENGTHS),
+        "steps": {plans.STUDY: {"dpo": step, "sft": step}, "pythia1b_dpo_first": {"dpo": slow, "sft": slow}},
+        "lengths": dict.fromkeys((plans.STUDY, *plans.NAMES), LENGTHS),
         "about": about,
         "peak_gb": 1,
     }
     rows = costs(told).set_index(["experiment", "method"])
-    speed = 12e9 / 6.0  # medians
+    speed = 12e9 / 6.0  # of the study's model, medians
+    checked = rows.loc[("measured: pythia-1b", "step/dpo")]
+    assert (checked["seconds_per_step"], checked["foretold_seconds"]) == (40.0, 30.0)
     whole = rows[rows["hours_here"].notna()]
     assert (whole["hours_here"] * 3600 * speed).to_numpy() == pytest.approx(whole["exaflop"].to_numpy() * 1e18)
     assert (whole["hours_gpu"] * estimate.GPU).to_numpy() == pytest.approx(whole["hours_here"].to_numpy() * speed)
@@ -170,9 +181,31 @@ def test_the_table_counts_shared_stages_once():
     own = {name: flop for name, flop in every.items() if name != "optimum_sft"}  # π_ref has no part in that one
     assert stages["pythia1b_sft_first"] * 1e18 == pytest.approx(sum(own.values()))
     assert tuple(rows.loc[("llama3_8b_safety", "step/dpo"), ["tokens", "predicted"]]) == (6 + 4 + 5, 4 + 5)
+    study = rows.loc[("smollm2_safety", "mix")]
+    assert (study["runs"], study["steps"]) == (3, 4 * 32)
+    for title, name in plans.ON.items():
+        larger = plans.experiment(plans.STUDY, LENGTHS, name)
+        assert larger.size == plans.experiment(name, LENGTHS).size
+        assert larger.steps == 4 * 32
+        expected = 3 * estimate.run(larger, "mix", 0.5, 10, "dpo", (4,))
+        assert rows.loc[(f"smollm2_safety, {title}", "mix"), "exaflop"] * 1e18 == pytest.approx(expected)
+        assert rows.loc[(f"smollm2_safety, {title}", "stages"), "exaflop"] * 1e18 == pytest.approx(
+            sum(estimate.stages(larger).values())  # it shares none
+        )
     mix = rows.loc[("pythia1b_dpo_first", "mix")]
     assert (mix["runs"], mix["steps"]) == (5, 6000)
     assert mix["seconds_per_step"] == pytest.approx(mix["hours_here"] * 3600 / 5 / 6000)
+
+
+def test_the_architecture_is_that_of_the_folder():
+    import plans
+
+    folder = Path("models/smollm2")
+    if not folder.is_dir():
+        pytest.skip("there is no models/smollm2 (make smollm2)")
+    config = json.loads((folder / "config.json").read_text())
+    own = plans.ARCHITECTURES["models/smollm2"]
+    assert own == {key: config[key] for key in own}
 
 
 def test_a_pair_and_a_row_are_timed(tiny_model):

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
-PROBE = 0.03  # share of the training rows that an evaluation looks at
 HOUR = 3600  # seconds
 EXA = 1e18
 GPU = 0.4 * 312e12  # FLOP/s. An assumption, not measured: 40 % of an A100's peak in bf16
@@ -64,6 +63,7 @@ class Experiment:
     eval_every: int
     reference: str
     reference_epochs: int
+    probe: float = 0.03  # the share of the training rows that an evaluation looks at
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,7 +106,9 @@ def evaluations(experiment: Experiment, steps: int, objectives: Iterable[str] = 
     """FLOP of all evaluations of a run: after the first step, every so many, and at the end."""
     rounds = 1 + ceil(steps / experiment.eval_every)
     streams = (experiment.streams[name] for name in objectives)
-    return rounds * sum(ceil(PROBE * stream.rows) * forward(experiment.size, stream.length) for stream in streams)
+    return rounds * sum(
+        ceil(experiment.probe * stream.rows) * forward(experiment.size, stream.length) for stream in streams
+    )
 
 
 def run(experiment: Experiment, strategy: str, lam: float, k: int, first: str, epochs: Iterable[int]) -> float:

@@ -1,8 +1,10 @@
 """Measures what the estimate needs: `XRIGHT_DATA=FOLDER python experiments/costs/measure.py OUT` -> OUT/measured.json.
 
-Mean lengths: of the local rows that stand in for each experiment's, in its templates, by GPT-NeoX's tokenizer.
+Mean lengths: of the study's rows, by its model's tokenizer; of the local rows that stand in for those of each of the
+paper's experiments, in its templates, by GPT-NeoX's.
 Speed: one pair of DPO and one row of SFT at these lengths, forward and backward, through the objectives and the packed
-layout of the training step, on pythia-1b's architecture with random weights and the paper's LoRA, fp32, on one core.
+layout of the training step, LoRA as in the experiment, fp32, on one core: of the real model that `make smollm2` makes,
+from which all is estimated, and of pythia-1b's architecture with random weights, by which the estimate is checked.
 What counts is the processor time of the process, which a busy machine blurs less than the time on the wall; both are
 kept, with the machine's load. It takes 6 GB of memory and a few minutes.
 """
@@ -23,7 +25,7 @@ from estimate import Length, update
 from torch import nn
 
 from xright import models
-from xright.data.corpus import Corpus
+from xright.data.corpus import Corpus, corpus_of
 from xright.data.rows import Row
 from xright.data.sources import Files
 from xright.data.stream import Stream
@@ -34,7 +36,7 @@ from xright.objectives import DPO, SFT, Objective
 from xright.training.fit import versions
 
 REPETITIONS = 3  # after one that warms up
-TIMED = "pythia1b_dpo_first"
+TIMED = (plans.STUDY, "pythia1b_dpo_first")
 HH = ("pref/hh_harmless_test.jsonl.gz", "pref/hh_helpful_test.jsonl.gz")
 PREFERENCE = {  # by how an experiment's name begins
     "pythia1b": HH,
@@ -51,6 +53,18 @@ Lengths = dict[str, dict[str, float]]  # {stream: {part: mean tokens}}, and unde
 def lengths(name: str, data: Path) -> Lengths:
     """Of an experiment's rows, or of those that stand in for them."""
     cfg = plans.config(name)
+    corpus = corpus_of(cfg) if name == plans.STUDY else stand_in(name, data)
+    found = {}
+    for stream, parts in PARTS.items():
+        rows = corpus.train(stream)
+        means = rows.lengths_NS.mean(axis=0).tolist()
+        found[stream] = {**dict(zip(parts, means, strict=True)), "rows": len(rows)}
+    return found
+
+
+def stand_in(name: str, data: Path) -> Corpus:
+    """The local rows that stand in for those of one of the paper's experiments, in its templates."""
+    cfg = plans.config(name)
     pairs = next(files for start, files in PREFERENCE.items() if name.startswith(start))
     same = cfg.data.streams.sft.columns  # opt-1.3b's SFT data are the chosen responses of its pairs
     files = {"sft": pairs if same else ALPACA, "preference": pairs}
@@ -62,13 +76,7 @@ def lengths(name: str, data: Path) -> Lengths:
         for name, stream in cfg.data.streams.items()
     }  # fmt: skip
     tokenizer = models.load_tokenizer(str(data / "tokenizer_gptneox"))
-    corpus = Corpus(Files(streams, heldout=0), streams, tokenizer, cfg.data.max_length, cfg.eval_on)
-    found = {}
-    for stream, parts in PARTS.items():
-        rows = corpus.train(stream)
-        means = rows.lengths_NS.mean(axis=0).tolist()
-        found[stream] = {**dict(zip(parts, means, strict=True)), "rows": len(rows)}
-    return found
+    return Corpus(Files(streams, heldout=0), streams, tokenizer, cfg.data.max_length, cfg.eval_on)
 
 
 def rows_of(lengths: Lengths, vocabulary: int) -> dict[str, Row]:
@@ -100,21 +108,31 @@ def time_steps(policy: nn.Module, row: Row, objective: Objective, repetitions: i
     return {"tokens": tokens, "predicted": predicted, "seconds": seconds, "cpu_seconds": cpu}
 
 
+def policy_of(name: str) -> nn.Module:
+    """The model of an experiment, to be trained as there: with its weights where the folder is at hand, else random."""
+    model = plans.config(name).model
+    torch.manual_seed(0)
+    loaded = models.load(model.path) if Path(model.path).is_dir() else plans.build(model.path)
+    return models.trainable(loaded, model.lora, model.gradient_checkpointing, seed=0)
+
+
+def timed(name: str, lengths: Lengths) -> dict[str, Any]:
+    """A pair and a row of an experiment, {objective: times, tokens and FLOP}."""
+    policy, size, steps = policy_of(name), plans.experiment(name, lengths).size, {}
+    for objective, row in rows_of(lengths, policy.config.vocab_size).items():
+        found = time_steps(policy, row, {"dpo": DPO(), "sft": SFT()}[objective], REPETITIONS)
+        steps[objective] = found | {"flop": update(size, Length(found["tokens"], found["predicted"]))}
+    return steps
+
+
 def measure(data: Path) -> dict[str, Any]:
     """Everything that goes into measured.json."""
-    found = {name: lengths(name, data) for name in plans.NAMES}
-    size = plans.experiment(TIMED, found[TIMED]).size
-    model = plans.config(TIMED).model
-    torch.manual_seed(0)
-    policy = models.trainable(plans.build(model.path), model.lora, model.gradient_checkpointing, seed=0)
-    steps = {}
-    for name, row in rows_of(found[TIMED], policy.config.vocab_size).items():
-        steps[name] = time_steps(policy, row, {"dpo": DPO(), "sft": SFT()}[name], REPETITIONS)
-        steps[name]["flop"] = update(size, Length(steps[name]["tokens"], steps[name]["predicted"]))
+    found = {name: lengths(name, data) for name in (plans.STUDY, *plans.NAMES)}
+    steps = {name: timed(name, found[name]) for name in TIMED}
     load = os.getloadavg()[0]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
     about = {"cpu": cpu(), "threads": torch.get_num_threads(), "load": load, "versions": versions()}
-    return {"model": TIMED, "lengths": found, "steps": steps, "peak_gb": peak, "about": about}
+    return {"lengths": found, "steps": steps, "peak_gb": peak, "about": about}
 
 
 def cpu() -> str:
@@ -125,6 +143,8 @@ def cpu() -> str:
 
 
 if __name__ == "__main__":
+    if not Path(plans.config(plans.STUDY).model.path).is_dir():
+        sys.exit("costs: there is no models/smollm2, whose speed is measured; `make smollm2` fetches it.")
     quiet()
     torch.set_num_threads(1)
     out = Path(sys.argv[1])

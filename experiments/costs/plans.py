@@ -1,4 +1,5 @@
-"""The paper's experiments as conf/experiment has them: their models, data sizes, and the runs that their heads name."""
+"""The paper's experiments, and the study of a real model, as conf/experiment has them: their models, data sizes, and
+the runs that their heads name."""
 
 import os
 import re
@@ -24,6 +25,9 @@ from xright.run import CONF
 
 MODELS = ("pythia1b", "llama3_8b", "opt1_3b")  # the paper's: its experiments' names begin with them
 NAMES = tuple(sorted(file.stem for model in MODELS for file in (CONF / "experiment").glob(f"{model}_*.yaml")))
+STUDY = "smollm2_safety"  # what was really run: its model's speed is what the others are taken to have
+ON = {"pythia-1b": "pythia1b_dpo_first", "Llama3-8B": "llama3_8b_safety"}  # whose models the study is also put on
+COMMAND = re.compile(r"#\s+(?:(?:XRIGHT_DATA=\S+ )?python -m xright\.run|…) (.*)")
 USUAL = {"lam": 0.5, "strategy.k": 10, "strategy.first": "dpo"}  # in conf/, where a command does not say
 # As published with the weights.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -39,6 +43,10 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "facebook/opt-1.3b": {
         "model_type": "opt", "hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 32, "ffn_dim": 8192,
         "word_embed_proj_dim": 2048, "vocab_size": 50272, "max_position_embeddings": 2048,
+    },
+    "models/smollm2": {
+        "model_type": "llama", "hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9,
+        "num_key_value_heads": 3, "intermediate_size": 1536, "vocab_size": 49152, "tie_word_embeddings": True,
     },
 }  # fmt: skip
 
@@ -78,13 +86,18 @@ def runs(name: str) -> Iterator[Run]:
 def commands(name: str) -> list[list[str]]:
     """Overrides of each command in the head, without the experiment's own."""
     lines = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    found = [match[1] for line in lines if (match := re.match(r"#\s+(?:python -m xright\.run|…) (.*)", line))]
+    found = [
+        match[1]
+        for line in lines
+        if (match := re.match(r"#\s+(?:(?:XRIGHT_DATA=\S+ )?python -m xright\.run|…) (.*)", line))
+    ]
     words = [shlex.split(re.split(r" {3,}\(", text)[0]) for text in found]  # without a remark in brackets
     return [[word for word in line if word != "-m" and not word.startswith("experiment=")] for line in words]
 
 
-def experiment(name: str, lengths: Mapping[str, Mapping[str, float]]) -> Experiment:
-    """lengths: mean tokens of `preference` rows (prompt, chosen, rejected) and of `sft` rows (prompt, response)."""
+def experiment(name: str, lengths: Mapping[str, Mapping[str, float]], model: str | None = None) -> Experiment:
+    """lengths: mean tokens of `preference` rows (prompt, chosen, rejected) and of `sft` rows (prompt, response). model:
+    of the experiment that has another one, to be taken in the place of its own."""
     cfg = config(name)
     pair, row = lengths["preference"], lengths["sft"]
     answers = pair["chosen"] + pair["rejected"]
@@ -93,13 +106,18 @@ def experiment(name: str, lengths: Mapping[str, Mapping[str, float]]) -> Experim
         "sft": ("sft", Length(row["prompt"] + row["response"], row["response"])),
     }
     streams = {
-        objective: Stream(cfg.data.streams[stream].limit, cfg.data.streams[stream].batch_size, length)
+        objective: Stream(
+            cfg.data.streams[stream].train_rows or cfg.data.streams[stream].limit,
+            cfg.data.streams[stream].batch_size,
+            length,
+        )
         for objective, (stream, length) in both.items()
     }
     chosen = Length(pair["prompt"] + pair["chosen"], pair["chosen"])
     return Experiment(
-        size(cfg.model), streams, chosen, cfg.epochs, cfg.eval_every, cfg.reference, cfg.reference_training.epochs
-    )
+        size(config(model or name).model), streams, chosen, cfg.epochs, cfg.eval_every, cfg.reference,
+        cfg.reference_training.epochs, cfg.probe_share,
+    )  # fmt: skip
 
 
 def size(model: DictConfig) -> Size:
@@ -122,10 +140,11 @@ def build(path: str) -> nn.Module:
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
 
 
-def shared(name: str) -> dict[str, tuple]:
-    """Of each stage what tells whether two experiments share it: they are cached, so it is computed once."""
+def shared(name: str, model: str | None = None) -> dict[str, tuple]:
+    """Of each stage what tells whether two experiments share it: they are cached, so it is computed once. model: as in
+    `experiment`."""
     cfg = config(name)
-    data = (cfg.model.path, str(cfg.data.streams.preference), str(cfg.data.streams.sft))
+    data = (config(model or name).model.path, str(cfg.data.streams.preference), str(cfg.data.streams.sft))
     reference = (*data, cfg.reference, cfg.reference_training.epochs)
     return {
         "reference": reference,
