@@ -1,9 +1,11 @@
 """What a step of each rule takes beside a step of Mix: all in one process, in turn, on the same rows. `make rule-costs`
 
-XRIGHT_DATA=FOLDER and the model that `make smollm2` makes add a real model; without them only the embedded world is
-measured. Peak memory is that of a fresh process for each rule.
+XRIGHT_DATA=FOLDER and the model that `make smollm2` makes add a real model, with the methods, rows and settings of the
+safety study on it (experiments/real_model); without them only the embedded world is measured. Peak memory is that of a
+fresh process for each rule. What is measured again takes the place of what was published of it.
 """
 
+import argparse
 import multiprocessing
 import os
 import sys
@@ -20,10 +22,9 @@ from hydra import compose, initialize_config_dir
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
 from measure import about
-from options import no_options
 from peaks import PeakMemory
 from pilot import Clock, Meter, Pilot
-from publish import between_markers
+from publish import between_markers, join_rows, read_rows
 from race import Ours, Racing, draw_turns, go
 from rows import Round
 
@@ -39,9 +40,10 @@ from xright.run import CONF
 from xright.strategies import Schedule
 
 HERE = Path(__file__).parent
+RESULTS, PEAKS = HERE / "results.csv", HERE / "peaks.csv"
 PLAIN = (
     "mix", "alright", "maxright", "exp3", "stch", "group_dro", "constrained", "dwa", "famo", "mgda", "upgrad", "pcgrad",
-    "nash_mtl", "cagrad", "raco", "pcd", "moco", "modo",
+    "nash_mtl", "cagrad", "raco", "pcd", "moco", "modo", "dpo", "sft",
 )  # fmt: skip
 EVERY = {name: [f"strategy={name}"] for name in PLAIN} | {
     "maxright k=1": ["strategy=maxright", "strategy.k=1"],
@@ -50,6 +52,18 @@ EVERY = {name: [f"strategy={name}"] for name in PLAIN} | {
     "upgrad k=10 sample": ["strategy=upgrad", "strategy.k=10", "strategy.sample=true"],
 }
 FEW = ("mix", "alright", "mgda", "upgrad", "pcd", "upgrad metric=adam", "upgrad k=10", "upgrad k=10 sample")
+OF_STUDY = (
+    "dpo",
+    "sft",
+    "alright",
+    "maxright",
+    "mix",
+    "stch",
+    "famo",
+    "upgrad",
+    "raco",
+    "pcd",
+)  # sequential: the first two
 
 
 class Study(NamedTuple):
@@ -61,12 +75,13 @@ class Study(NamedTuple):
     rounds: int
 
 
-def studies() -> list[Study]:
-    """The embedded world, and the real model where it is at hand."""
-    found = [Study("embedded world", ["optima={dpo: 0.326, sft: 0.053}"], [*EVERY], 60)]
+def studies() -> dict[str, Study]:
+    """The embedded world, and the real model where it is at hand, by what --only calls them."""
+    found = {"embedded": Study("embedded world", ["optima={dpo: 0.326, sft: 0.053}"], [*EVERY], 60)}
     if Path("models/smollm2").exists() and "XRIGHT_DATA" in os.environ:
-        options = ["experiment=smollm2", "optima={dpo: 0.5, sft: 1.4}"]
-        found.append(Study("SmolLM2-135M, LoRA", options, FEW, 10))
+        options = ["experiment=smollm2_safety", "optima={dpo: 0.0005, sft: 1.39}"]
+        rules = dict.fromkeys([*OF_STUDY, *FEW])
+        found["real"] = Study("SmolLM2-135M, LoRA", options, [*rules], 10)
     else:
         print("There is no models/smollm2 (make smollm2), or no XRIGHT_DATA: the real model is left out.")
     return found
@@ -130,25 +145,44 @@ def table(steps: pd.DataFrame, peaks: Mapping[str, float]) -> Grid:
     return Grid(["rule", "CPU ms per step", "over Mix's", "95 % interval", "peak MB"], lines, 1)
 
 
+def page() -> str:
+    """Both studies from the csv files, and what they were measured on."""
+    steps, peaks, told = read_rows(RESULTS), read_rows(PEAKS), []
+    for title, own in steps.groupby("study", sort=False):
+        of_study = peaks[peaks["study"] == title]
+        told += [f"### {title}", "", markdown(table(own, of_study.set_index("contestant")["peak_mb"].to_dict()))]
+        told.append(f"Measured on {of_study['machine'].iloc[0]}.\n")
+    return "\n".join(told)
+
+
+def measure(study: Study) -> None:
+    """Race the rules, then ask for peaks, and publish."""
+    values = pd.DataFrame(raced(study, study.rules, study.rounds, Clock()).values)
+    steps = values.loc[values["round"] > 0, ["round", "contestant", "seconds", "cpu"]].assign(study=study.title)
+    with multiprocessing.get_context("forkserver").Pool(1, maxtasksperchild=1) as pool:
+        peaks = {rule: pool.apply(peak, (study, rule)) for rule in study.rules if rule in FEW}
+    about_it = about()
+    versions = ", ".join(f"{name} {value}" for name, value in about_it["versions"].items())
+    machine = f"{about_it['cpu']}, one thread, {versions}"
+    rows = [
+        {"study": study.title, "contestant": rule, "peak_mb": most, "machine": machine} for rule, most in peaks.items()
+    ]
+    join_rows(steps, RESULTS, ["study"])
+    join_rows(pd.DataFrame(rows), PEAKS, ["study"])
+    between_markers(HERE / "README.md", page())
+
+
 def main() -> None:
-    """Measure, and publish each study when it is done."""
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=("embedded", "real"), help="one of the two; default: both")
+    only = parser.parse_args().only
     quiet()
     torch.set_num_threads(1)
-    machine = about()
-    versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
-    told, tables = [], []
-    for study in studies():
-        values = pd.DataFrame(raced(study, study.rules, study.rounds, Clock()).values)
-        steps = values[values["round"] > 0]
-        with multiprocessing.get_context("forkserver").Pool(1, maxtasksperchild=1) as pool:
-            peaks = {rule: pool.apply(peak, (study, rule)) for rule in study.rules if rule in FEW}
-        tables.append(steps[["round", "contestant", "seconds", "cpu"]].assign(study=study.title))
-        told += [f"### {study.title}", "", markdown(table(steps, peaks))]
-        pd.concat(tables).round(6).to_csv(HERE / "results.csv", index=False, lineterminator="\n")
-        measured = f"Measured on {machine['cpu']}, one thread, {versions}.\n"
-        between_markers(HERE / "README.md", "\n".join([*told, measured]))
+    for name, study in studies().items():
+        if only in (None, name):
+            measure(study)
 
 
 if __name__ == "__main__":
-    no_options(__doc__)
     main()
