@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import torch
 import yaml
 
-from xright.data.rows import Rows
+from xright.data.rows import Row, Rows
 from xright.data.stream import streams_of
 from xright.errors import UserError
 from xright.evaluation.generate import Sampled, continuations, written
-from xright.objectives import Memory
-from xright.pipeline.memory import base_value
+from xright.forward.collate import collate
+from xright.forward.logprobs import response_logps
+from xright.objectives import SFT, Memory
+from xright.pipeline.memory import base_value, beside_base
 
 SIZES = ["rows=48", "eval_rows=32", "max_new_tokens=24", "batch_size=4"]
 RUN = [
@@ -74,6 +77,16 @@ def test_the_optimum_is_the_base_s_own_value(sweep, run):
     for result in results(sweep, "sweep"):
         assert result["objectives"]["memory"]["optimum"] == base["optimum"]
         assert result["gap_memory"] == pytest.approx(result["f_memory"] - base["optimum"])
+
+
+def test_at_the_base_no_step_shows_a_gap(sweep):
+    """Of four rows the likelihood alone would be off by tenths of a nat; what the base had on them is subtracted."""
+    for folder in (file.parent for file in (sweep / "runs" / "sweep").glob("*/result.json")):
+        optimum = json.loads((folder / "result.json").read_text())["objectives"]["memory"]["optimum"]
+        steps = pd.read_csv(folder / "steps.csv")
+        seen = steps["seen_gap_memory"].dropna() if "maxright" in folder.name else steps["loss_memory"] - optimum
+        assert seen.iloc[0] == pytest.approx(0, abs=1e-5)
+        assert seen.abs().max() < 0.1  # later, after a few steps of this size
 
 
 def test_what_the_rows_hold(entries):
@@ -170,9 +183,31 @@ def test_what_cannot_work_is_refused_before_any_training(overrides, run, place):
 
 
 def test_f_star_by_hand():
-    """Two rows of 3 and 1 tokens with 2 and 4 nats: 6 nats over 4 tokens."""
+    """Two rows of 3 and 1 tokens with 2 and 4 nats: 6 nats over 4 tokens. What is added to each is −2 + 3 · 1.5 and
+    −4 + 1.5, in all nothing; of a training row with 5 nats over 3 tokens −5 + 4.5."""
     rows = Rows((np.zeros(4, dtype=np.int32),), np.array([1, 2]), np.zeros((2, 2)), np.array([[1, 3], [1, 1]]))
-    assert base_value(rows.with_reference(np.array([1, 2]), np.array([[-2.0], [-4.0]]))) == 1.5
+    held = rows.with_reference(np.array([1, 2]), np.array([[-2.0], [-4.0]]))
+    assert base_value(held) == 1.5
+    train, held = beside_base(rows[:1].with_reference(np.array([1]), np.array([[-5.0]])), held)
+    assert held.reference_NR.tolist() == [[2.5], [-2.5]]
+    assert train.reference_NR.tolist() == [[-0.5]]
+
+
+def test_a_batch_is_held_against_the_base_on_the_same_rows(tiny_model):
+    """f − H is the mean log-ratio; the gradient is that of SFT's loss; without the base's log-probs it is an error."""
+    base, policy = tiny_model(0), tiny_model(1)
+    rows = [Row(i, [1, 2], ([3 + i, 4, 5 + i],)) for i in range(3)]
+    batch = collate(rows, 0, "padded")
+    theirs_S = -torch.stack([-response_logps(base, collate([row], 0, "padded"))[0][0] for row in rows]).detach()
+    carried = [replace(row, reference=(float(value) + 0.7 * 3,)) for row, value in zip(rows, theirs_S, strict=True)]
+    told = collate(carried, 0, "padded")
+    assert float(Memory()(base, told)[0].detach()) / 9 == pytest.approx(0.7, abs=1e-6)
+    loss, alone = Memory()(policy, told)[0], SFT("memory")(policy, batch)[0]
+    assert float(loss - alone) == pytest.approx(float(theirs_S.sum()) + 0.7 * 9, abs=1e-4)
+    ours, usual = (torch.autograd.grad(one, list(policy.parameters())) for one in (loss, alone))
+    assert all(torch.equal(left, right) for left, right in zip(ours, usual, strict=True))
+    with pytest.raises(RuntimeError, match="does not carry the base's log-probs"):
+        Memory()(policy, batch)
 
 
 def test_what_is_written_ends_with_what_ended_it(tiny_model, word_tokenizer):

@@ -26,9 +26,9 @@ class Row:
     """Token ids of a prompt and its responses: as many as its kind has (`kinds.py`).
 
     id: 63-bit hash of the token ids, and of the label where there is one. reference: each response's log-prob under the
-    reference, where known. label: is the response a good one? Of kind labelled; there a second response is another
-    row's, as `Rows.with_mismatches` gives it. drawn: its weight, and the number of its file in the stream's path, of a
-    stream that is drawn by these (`Rows.chances`).
+    reference, where known; of a sampled row what `Memory` adds. label: is the response a good one? Of kind labelled;
+    there a second response is another row's, as `Rows.with_mismatches` gives it. drawn: its weight, and the number of
+    its file in the stream's path, of a stream that is drawn by these (`Rows.chances`).
     """
 
     id: int

@@ -27,7 +27,8 @@ class Batch:
     lengths: predicted tokens of each sequence. responses: R. n_rows: B. n_input_tokens: tokens of all sequences,
     padding excluded, shared ones counted in each. (Plain ints, so that asking for a denominator never waits for a
     device.)
-    reference_logps_RB: summed response log-probs under π_ref, fp64, or None where no objective needs them.
+    reference_logps_RB: summed response log-probs under π_ref, fp64, or None where no objective needs them;
+    of sampled rows what `Memory` adds.
     labels_B: of labelled rows, whether each response is a good one; mismatched: the same prompts with the answers of
     other rows. anchor: the mean over the whole step, all ranks and micro-batches, of what `Objective.anchor` says.
     idle: it is computed beside the batches of other ranks, who need this one for theirs, and counts for nothing.

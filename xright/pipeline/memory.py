@@ -14,7 +14,7 @@ kill costs the sampling: it begins anew, and gives the same rows.
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,18 @@ def base_value(rows: Rows) -> float:
     """Nats per token of rows that carry their log-probs under the base: f* of `Memory` on them."""
     assert rows.reference_NR is not None
     return float(-rows.reference_NR[:, 0].sum() / rows.lengths_NS[:, 1].sum())
+
+
+def beside_base(train_rows: Rows, evaluation: Rows) -> tuple[Rows, Rows]:
+    """Both as `Memory` takes them, from rows that carry their log-probs under the base: with the base's nats per token
+    on the held-out rows added for each token, which is what is added to −log π."""
+    value = base_value(evaluation)
+    return _beside(train_rows, value), _beside(evaluation, value)
+
+
+def _beside(rows: Rows, value: float) -> Rows:
+    assert rows.reference_NR is not None
+    return replace(rows, reference_NR=rows.reference_NR + value * rows.lengths_NS[:, 1:])
 
 
 def _written(policy: Any, tokenizer: Any, rows: Begun, seeds: Sequence[int]) -> list[Row]:

@@ -65,7 +65,8 @@ class Stages:
         """Return what a checkpoint of the joint run stands for: the settings that matter, and the rows they have led
         to."""
         rows = [*self.streams.values(), *map(self.corpus.evaluation, self.names)]
-        reference = self.reference.identity if any(part.reference_NR is not None for part in rows) else None
+        needs_reference = any(objective.needs_reference for objective in self.objectives.values())
+        reference = self.reference.identity if needs_reference else None
         told = [material(config), self._policy_key(), reference, *(part.digest for part in rows)]
         return hash_of(told)
 
@@ -127,16 +128,21 @@ class Stages:
 
     @cached_property
     def rows(self) -> dict[str, tuple[Rows, Rows]]:
-        """Training and evaluation rows of each stream, with π_ref's log-probs where an objective needs them."""
-        needed = {objective.stream for objective in self.objectives.values() if objective.needs_reference}
-        return {name: self._with_reference(name) if name in needed else self._plain_rows(name) for name in self.names}
+        """Training and evaluation rows of each stream, with log-probs under π_ref or the base where an objective needs
+        them."""
+        return {name: self._rows(name) for name in self.names}
 
-    def _plain_rows(self, stream: str) -> tuple[Rows, Rows]:
+    def _rows(self, stream: str) -> tuple[Rows, Rows]:
+        own = [objective for objective in self.objectives.values() if objective.stream == stream]
+        if any(objective.needs_reference for objective in own):
+            return self._with_logps(self.reference, stream)
+        if any(objective.of_base for objective in own):
+            return memory.beside_base(*self._with_logps(self.base, stream))
         return self.corpus.train(stream), self.corpus.evaluation(stream)
 
-    def _with_reference(self, stream: str) -> tuple[Rows, Rows]:
-        train_rows, evaluation = self._plain_rows(stream)
-        table = self._logps(self.reference, train_rows.union(evaluation))
+    def _with_logps(self, named: Pretrained, stream: str) -> tuple[Rows, Rows]:
+        train_rows, evaluation = self.corpus.train(stream), self.corpus.evaluation(stream)
+        table = self._logps(named, train_rows.union(evaluation))
         return train_rows.with_reference(*table), evaluation.with_reference(*table)
 
     def _logps(self, named: Pretrained, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -179,8 +185,7 @@ class Stages:
         objective = self.objectives[name]
         if not objective.of_base:
             return self.optimum(name, patient).result["optimum"]
-        rows = self.corpus.evaluation(objective.stream)
-        return memory.base_value(rows.with_reference(*self._logps(self.base, rows.union(rows))))
+        return memory.base_value(self._with_logps(self.base, objective.stream)[1])
 
     def solved(self, name: str) -> Pretrained:
         """Return the model that is best at one objective: the base, or one that was trained on it alone."""
