@@ -1,6 +1,7 @@
 """Tables, pictures and verdicts of the study, from its csv files alone."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import held_out
 import judges
@@ -18,6 +19,7 @@ from xright.analysis.figures.paths_figure import paths_figure
 from xright.analysis.figures.radar_figure import radar_figure
 from xright.analysis.numbers.claims import claims
 from xright.analysis.numbers.statistics import mean_interval
+from xright.analysis.read.runs import Runs
 from xright.analysis.text.flat_table import from_rows
 from xright.analysis.text.seed_tables import with_interval
 from xright.analysis.text.tables import Grid, markdown
@@ -44,7 +46,7 @@ def of_study(study: str, hub: bool) -> Iterator[str]:
     rows = read_rows(HERE / f"{table}.csv")
     if rows.empty:
         return
-    runs = from_rows(rows, space.OBJECTIVES)
+    runs = in_order(from_rows(rows, space.OBJECTIVES))
     usual = runs.only((runs.table["variant"] == runs.table["method"]) | runs.table["first"].ne(""))
     yield f"## {FIGURES[study]}{', rows of the hub' if hub else ''}\n"
     yield markdown(space.grid(runs.table, COLUMNS))
@@ -59,6 +61,13 @@ def of_study(study: str, hub: bool) -> Iterator[str]:
     if len(rows := read_rows(held_out.FILE)) and len(own := rows[rows["study"] == table]):
         yield "On rows that none was trained on; the reference of f_DPO is the model before:\n"
         yield markdown(of_rest(own))
+
+
+def in_order(runs: Runs) -> Runs:
+    """The same runs, method by method, each by λ: cells come as they are finished."""
+    places = {front: place for place, front in enumerate(runs.table["front"].unique())}
+    order = runs.table.assign(place=runs.table["front"].map(places)).sort_values(["place", "lam"], kind="stable").index
+    return replace(runs, table=runs.table.loc[order].reset_index(drop=True))
 
 
 def of_rest(rows: pd.DataFrame) -> Grid:
