@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -170,8 +171,9 @@ def test_the_table_counts_shared_stages_once():
     }
     rows = costs(told).set_index(["experiment", "method"])
     speed = 12e9 / 6.0  # of the study's model, medians
-    checked = rows.loc[("measured: pythia-1b", "step/dpo")]
+    checked = rows.loc[("pythia-1b", "step/dpo")]
     assert (checked["seconds_per_step"], checked["foretold_seconds"]) == (40.0, 30.0)
+    assert isnan(rows.loc[("SmolLM2-135M", "step/dpo"), "foretold_seconds"])  # it foretells the others
     whole = rows[rows["hours_here"].notna()]
     assert (whole["hours_here"] * 3600 * speed).to_numpy() == pytest.approx(whole["exaflop"].to_numpy() * 1e18)
     assert (whole["hours_gpu"] * estimate.GPU).to_numpy() == pytest.approx(whole["hours_here"].to_numpy() * speed)

@@ -32,8 +32,17 @@ def test_a_rule_is_nearer_only_where_the_whole_interval_is():
     from page import in_words, over
 
     table = rows(mix=[0.2, 0.3, 0.4], good=[0.1, 0.2, 0.28], wild=[-0.1, 0.4, 0.6], bad=[0.5, 0.61, 0.7])
-    assert in_words(table, "mix") == "Beside **Mix**, nearer: GOOD; ties: WILD; farther: BAD."
+    assert in_words(table, "mix") == "Beside **MIX**, nearer: GOOD; ties: WILD; farther: BAD."
     assert over(table, "mix")["good"].mean == pytest.approx(-0.32 / 3)
+
+
+def test_one_world_gives_no_verdict():
+    from page import in_words
+
+    assert (
+        in_words(rows(mix=[0.2], own=[0.1]), "mix")
+        == "Beside **MIX**, nearer: none; ties: none; farther: none; open: OWN."
+    )
 
 
 def test_what_one_world_lacks_is_compared_in_the_others():

@@ -11,21 +11,23 @@ from estimate import EXA, GPU, MEASURED, hours, run, stages, step
 
 
 def costs(measured: Mapping[str, Any]) -> pd.DataFrame:
-    """Columns experiment, method, runs, steps (per run), exaflop (of all runs), seconds_per_step, foretold_seconds,
-    tokens and predicted (of one pair or row), wall_seconds, machine, hours_here, hours_gpu.
+    """Columns kind, experiment, method, runs, steps (per run), exaflop (of all runs), seconds_per_step,
+    foretold_seconds, tokens and predicted (of one pair or row), wall_seconds, machine, hours_here, hours_gpu.
 
-    method: a strategy; `stages`, what runs share, without what an earlier row's experiment leaves in the cache;
-    `step/dpo` and `step/sft`, one optimizer step. Under what begins with `measured`: one pair and one row of a model,
-    and what the study's model foretells of another. Seconds and hours here are of one core.
+    kind: `measured`, one pair and one row of a model, and what the study's foretells of another; `study` or `paper`,
+    estimated. method: a strategy; `stages`, what runs share, without what an earlier row's experiment leaves in the
+    cache; `step/dpo` and `step/sft`, one optimizer step. Seconds and hours here are of one core.
     """
     of_study = measured["steps"][plans.STUDY]
     speed = sum(found["flop"] for found in of_study.values()) / sum(map(seconds, of_study.values()))
     rows = [
         {
-            "experiment": f"{MEASURED}: {TITLES[name]}", "method": f"step/{objective}",
+            "kind": MEASURED, "experiment": TITLES[name], "method": f"step/{objective}",
             "runs": len(found["cpu_seconds"]), "steps": 1, "exaflop": found["flop"] / EXA,
-            "seconds_per_step": seconds(found), "foretold_seconds": found["flop"] / speed, "tokens": found["tokens"],
-            "predicted": found["predicted"], "wall_seconds": median(found["seconds"]), "machine": machine(measured),
+            "seconds_per_step": seconds(found),
+            "foretold_seconds": None if steps is of_study else found["flop"] / speed,
+            "tokens": found["tokens"], "predicted": found["predicted"],
+            "wall_seconds": median(found["seconds"]), "machine": machine(measured),
         }
         for name, steps in measured["steps"].items()
         for objective, found in steps.items()
@@ -34,6 +36,7 @@ def costs(measured: Mapping[str, Any]) -> pd.DataFrame:
         for method, count, steps, flop in estimated(plan, measured["lengths"][plan.name]):
             here = hours(flop, speed)
             rows.append({
+                "kind": "study" if plan.name == plans.STUDY else "paper",
                 "experiment": plan.title, "method": method, "runs": count, "steps": steps, "exaflop": flop / EXA,
                 "seconds_per_step": 3600 * here / count / steps if steps else None,
                 "hours_here": here, "hours_gpu": hours(flop, GPU),

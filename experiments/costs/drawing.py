@@ -17,7 +17,7 @@ NAMES = {  # strategy: as shown
 @styled
 def cost_figure(rows: pd.DataFrame) -> Figure:
     """A mark per experiment and method, all its runs together; without model averaging, which only evaluates."""
-    timed = rows[rows["experiment"].str.startswith(MEASURED)].iloc[:2]  # the model from which all is foretold
+    timed = rows[rows["kind"].eq(MEASURED) & rows["foretold_seconds"].isna()]  # the model from which all is foretold
     speed = timed["exaflop"].sum() * EXA / timed["seconds_per_step"].sum()
     whole = rows[rows["hours_here"].gt(0) & rows["method"].isin(NAMES)]
     shown = whole[whole["method"] != "model_average"]
@@ -45,7 +45,8 @@ def cost_figure(rows: pd.DataFrame) -> Figure:
         plain_ticks(axis)
     handles = [marks[method] for method in NAMES if method in marks]
     sizes = [f"{one.tokens:.0f} tokens, {one.predicted:.0f} of them predicted" for one in timed.itertuples()]
-    told = f"measured on SmolLM2-135M, one pair ({sizes[0]}) and one row ({sizes[1]})\n{timed['machine'].iloc[0]}"
+    model, machine = timed[["experiment", "machine"]].iloc[0]
+    told = f"measured on {model}, one pair ({sizes[0]}) and one row ({sizes[1]})\n{machine}"
     figure.suptitle(told, x=0.01, ha="left", fontsize=8)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure

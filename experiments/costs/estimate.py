@@ -14,7 +14,7 @@ from math import ceil
 HOUR = 3600  # seconds
 EXA = 1e18
 GPU = 0.4 * 312e12  # FLOP/s. An assumption, not measured: 40 % of an A100's peak in bf16
-MEASURED = "measured"  # stands in the table's column of experiments for what was timed
+MEASURED = "measured"  # the kind of rows that were timed
 
 
 @dataclass(frozen=True)

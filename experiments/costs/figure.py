@@ -11,14 +11,11 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from drawing import cost_figure
-from estimate import MEASURED
 from publish import write_card, write_rows
 
 from xright.analysis.style import number
 from xright.analysis.text.tables import Grid
 
-STUDY = "smollm2_safety"
-FIRST = f"{MEASURED}: SmolLM2-135M"  # from which all is foretold
 HERE = Path(__file__).resolve().parent
 PAIRS = ["TFLOP per step, DPO / SFT", "s per step on a core here, DPO / SFT"]
 HEADS = ["experiment", "runs", *PAIRS, "stages, core (h)", "runs, core (h)", "all, assumed GPU (h)"]
@@ -34,7 +31,7 @@ def read(folder: Path) -> pd.DataFrame:
 def table(rows: pd.DataFrame) -> Grid:
     """A row for each model that was measured, one per experiment, and the sum of the paper's."""
     lines = [line(str(name), mine) for name, mine in rows.groupby("experiment", sort=False)]
-    paper = ~rows["experiment"].str.startswith((MEASURED, STUDY)) & ~rows["method"].str.startswith("step/")
+    paper = rows["kind"].eq("paper") & ~rows["method"].str.startswith("step/")
     return Grid(HEADS, [*lines, line("all of the paper", rows[paper])], 1)
 
 
@@ -45,8 +42,9 @@ def line(name: str, rows: pd.DataFrame) -> list[str]:
     pairs = [1e6 * steps["exaflop"], steps["seconds_per_step"]]
     cells = [" / ".join(map(number, values)) or "–" for values in pairs]
     if whole.empty:
-        cells[1] += f" (foretold: {' / '.join(map(number, steps['foretold_seconds']))})" if name != FIRST else ""
-        return [f"{name}, 1 pair / 1 row", f"{steps['runs'].min()} of each", *cells, "–", "–", "–"]
+        if len(foretold := steps["foretold_seconds"].dropna()):
+            cells[1] += f" (foretold: {' / '.join(map(number, foretold))})"
+        return [f"measured: {name}, 1 pair / 1 row", f"{steps['runs'].min()} of each", *cells, "–", "–", "–"]
     runs = whole.drop(shared.index)
     hours = [part["hours_here"].sum() for part in (shared, runs)] + [whole["hours_gpu"].sum()]
     return [name, f"{runs['runs'].sum()}", *cells, *map(in_hours, hours)]

@@ -86,11 +86,7 @@ def runs(name: str) -> Iterator[Run]:
 def commands(name: str) -> list[list[str]]:
     """Overrides of each command in the head, without the experiment's own."""
     lines = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    found = [
-        match[1]
-        for line in lines
-        if (match := re.match(r"#\s+(?:(?:XRIGHT_DATA=\S+ )?python -m xright\.run|…) (.*)", line))
-    ]
+    found = [match[1] for line in lines if (match := COMMAND.match(line))]
     words = [shlex.split(re.split(r" {3,}\(", text)[0]) for text in found]  # without a remark in brackets
     return [[word for word in line if word != "-m" and not word.startswith("experiment=")] for line in words]
 

@@ -7,13 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from publish import DPI, between_markers, shrink
 
-from xright.analysis.numbers.statistics import Mean, mean_interval
+from xright.analysis.numbers.statistics import Mean, mean_interval, verdict
 from xright.analysis.style import FAINT, INK, new_figure, plain_ticks, styled
 from xright.analysis.text.seed_tables import with_interval
 from xright.analysis.text.tables import Grid, markdown
 
 HERE = Path(__file__).parent
-RIVALS = {"mix": "Mix", "alright": "ALRIGHT"}
+RIVALS = ("mix", "alright")
+VERDICTS = {"holds": "nearer", "cannot tell": "ties", "does not hold": "farther"}  # of "it is nearer"
 COLOURS = {"nearer": "#009E73", "ties": FAINT, "farther": "#D55E00"}
 
 
@@ -44,20 +45,21 @@ def over(table: pd.DataFrame, rival: str) -> dict[str, Mean]:
     return {rule: mean_interval((wide[rule] - wide[rival]).dropna()) for rule in wide if rule != rival}
 
 
-def verdict(difference: Mean) -> str:
-    """nearer, ties or farther; without an interval it ties."""
-    return "nearer" if difference.high < 0 else "farther" if difference.low > 0 else "ties"
+def judged(difference: Mean) -> str:
+    """nearer, ties or farther; open, where one world gives no interval."""
+    return VERDICTS[verdict(difference)] if difference.n > 1 else "open"
 
 
 def in_words(table: pd.DataFrame, rival: str) -> str:
     """Who is nearer than the rival, who ties with it and who is farther, as a sentence."""
     methods = table.groupby("rule")["method"].first()
-    found = {rule: verdict(difference) for rule, difference in over(table, rival).items()}
+    found = {rule: judged(difference) for rule, difference in over(table, rival).items()}
     said = []
-    for word in COLOURS:
+    for word in (*COLOURS, "open"):
         names = [methods[rule] for rule, own in found.items() if own == word]
-        said.append(f"{word}: {', '.join(names) or 'none'}")
-    return f"Beside **{RIVALS[rival]}**, {'; '.join(said)}."
+        if names or word in COLOURS:
+            said.append(f"{word}: {', '.join(names) or 'none'}")
+    return f"Beside **{methods[rival]}**, {'; '.join(said)}."
 
 
 def standings(table: pd.DataFrame) -> Grid:
@@ -67,9 +69,9 @@ def standings(table: pd.DataFrame) -> Grid:
     for rule in wide:
         own = table[table["rule"] == rule]
         lines.append([
-            own["method"].iloc[0], own["settings"].iloc[0], str(own["epochs"].iloc[0]),
+            own["method"].iloc[0], own["settings"].iloc[0], "/".join(map(str, own["epochs"].unique())),
             with_interval(mean_interval(wide[rule])),
-            f"{with_interval(differences[rule])} ({verdict(differences[rule])})" if rule in differences else "",
+            f"{with_interval(differences[rule])} ({judged(differences[rule])})" if rule in differences else "",
             with_interval(mean_interval(ranks[rule])) if len(ranks) else "–",
             with_interval(mean_interval(own["hypervolume"])), str(len(own)),
         ])  # fmt: skip
@@ -86,7 +88,7 @@ def figure(table: pd.DataFrame) -> Figure:
     for own, ax in zip(budgets, made.subplots(1, len(budgets), sharey=True, squeeze=False)[0], strict=True):
         wide = distances(own)
         for rule, mean in over(own, "mix").items():
-            place, colour = order.index(rule), COLOURS[verdict(mean)]
+            place, colour = order.index(rule), COLOURS.get(judged(mean), FAINT)
             ax.plot(wide[rule] - wide["mix"], [place] * len(wide), "o", color=colour, markersize=2.5, alpha=0.5)
             ax.errorbar(mean.mean, place, xerr=0 if mean.n < 2 else mean.half, color=colour, marker="o", capsize=2)
         ax.axvline(0, color=INK, linewidth=0.8)
@@ -95,12 +97,6 @@ def figure(table: pd.DataFrame) -> Figure:
         plain_ticks(ax.xaxis)
         ax.set_yticks(range(len(order)), [methods[rule] for rule in order])
         ax.set_ylim(len(order) - 0.5, -0.5)
-    marks = [Line2D([], [], color=colour, marker="o") for colour in COLOURS.values()]
-    made.legend(
-        marks,
-        [f"{word}{' with' if word == 'ties' else ' than'} Mix" for word in COLOURS],
-        loc="outside lower right",
-        ncols=3,
-        frameon=False,
-    )
+    marks = [Line2D([], [], color=colour, marker="o", label=word) for word, colour in COLOURS.items()]
+    made.legend(handles=marks, loc="outside lower right", ncols=len(marks), frameon=False)
     return made

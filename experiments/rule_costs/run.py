@@ -52,18 +52,7 @@ EVERY = {name: [f"strategy={name}"] for name in PLAIN} | {
     "upgrad k=10 sample": ["strategy=upgrad", "strategy.k=10", "strategy.sample=true"],
 }
 FEW = ("mix", "alright", "mgda", "upgrad", "pcd", "upgrad metric=adam", "upgrad k=10", "upgrad k=10 sample")
-OF_STUDY = (
-    "dpo",
-    "sft",
-    "alright",
-    "maxright",
-    "mix",
-    "stch",
-    "famo",
-    "upgrad",
-    "raco",
-    "pcd",
-)  # sequential: the first two
+OF_STUDY = ("dpo", "sft", "alright", "maxright", "mix", "stch", "famo", "upgrad", "raco", "pcd")
 
 
 class Study(NamedTuple):
@@ -164,11 +153,9 @@ def measure(study: Study) -> None:
     about_it = about()
     versions = ", ".join(f"{name} {value}" for name, value in about_it["versions"].items())
     machine = f"{about_it['cpu']}, one thread, {versions}"
-    rows = [
-        {"study": study.title, "contestant": rule, "peak_mb": most, "machine": machine} for rule, most in peaks.items()
-    ]
+    mb = pd.DataFrame({"study": study.title, "contestant": [*peaks], "peak_mb": [*peaks.values()], "machine": machine})
     join_rows(steps, RESULTS, ["study"])
-    join_rows(pd.DataFrame(rows), PEAKS, ["study"])
+    join_rows(mb, PEAKS, ["study"])
     between_markers(HERE / "README.md", page())
 
 
