@@ -38,7 +38,8 @@ def main() -> None:
         first(asked.jobs)
     elif asked.what != "page":
         studies = [*STUDIES] if asked.what == "all" else [asked.what]
-        study(cells(studies, asked.seeds, origin.is_hub()), asked.jobs, asked.only, asked.questions)
+        wanted = (one for one in cells(studies, asked.seeds, origin.is_hub()) if one.is_main or not asked.main)
+        study(wanted, asked.jobs, asked.only, asked.questions)
     if asked.what != "first":
         import page  # matplotlib takes seconds
 
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("what", choices=["first", "all", "page", *STUDIES], help="all is all studies, one after another")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     made.add_argument("--only", default="", help="only cells that have this in their options, such as strategy=mix")
+    made.add_argument("--main", action="store_true", help="only the paper's methods at the middle trade-off")
     made.add_argument("--no-questions", dest="questions", action="store_false", help="train; the benchmarks come later")
     made.add_argument("--jobs", type=int, default=2, help="cells at once, one thread each (default: %(default)s)")
     return made
