@@ -99,6 +99,7 @@ SAFETY = (
     "tasks=[sorry,xstest,hellaswag,mmlu]", "task.sorry.prompts.limit=110", "task.xstest.prompts.limit=150",
     "task.hellaswag.limit=200", "task.mmlu.limit=3", *ANSWERS,
 )  # fmt: skip
+CONTEST = ("tasks=[winrate]", "batch_size=16")  # `contests.py` has the rest
 FIRST = [  # half as many epochs, for a first look
     ("strategy=sequential", "strategy.first=dpo", "strategy.epochs=[1,1]", "epochs=2"),
     *((f"strategy={rule}", "lam=0.5", "epochs=2") for rule in ("alright", "maxright")),
@@ -115,9 +116,11 @@ STUDIES: Mapping[str, Study] = {
     "smollm2_safety": Study(
         "saferlhf_alpaca", [*sequential("dpo"), *joint(), *merged(["average", "ties"]), *joint(RIVALS, ["0.5"])], SAFETY
     ),
-    "smollm2_dpo_first": Study("hh_alpaca", [*sequential("dpo"), *joint(), *LOOKS]),
-    "smollm2_sft_first": Study("hh_alpaca", [*sequential("sft"), *joint()]),
-    "smollm2_ultrafeedback": Study("ultrafeedback", [sequential("sft")[0], ("strategy=orpo",), *joint(lams=["0.5"])]),
+    "smollm2_dpo_first": Study("hh_alpaca", [*sequential("dpo"), *joint(), *LOOKS], CONTEST),
+    "smollm2_sft_first": Study("hh_alpaca", [*sequential("sft"), *joint()], CONTEST),
+    "smollm2_ultrafeedback": Study(
+        "ultrafeedback", [sequential("sft")[0], ("strategy=orpo",), *joint(lams=["0.5"])], CONTEST
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cells import STUDIES, Options
+from cells import SAFETY, STUDIES, Options
 from huggingface_hub.utils.logging import set_verbosity_error
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -105,4 +105,4 @@ def hub_places(study: str) -> Iterator[tuple[str, str, str | None]]:
         node = stream["path"]
         own = stream if isinstance(node, str) else node  # a prepared one has a split of its own
         yield own["path"], own["split"], own["subset"]
-    yield from (CATQA, XSTEST) if STUDIES[study].tasks else ()
+    yield from (CATQA, XSTEST) if STUDIES[study].tasks == SAFETY else ()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import contests
 import held_out
 import judges
 import objective_space as space
@@ -10,12 +11,14 @@ import pandas as pd
 from cells import STUDIES, table_of
 from evaluated import grid, methods
 from matplotlib.figure import Figure
-from publish import DPI, between_markers, read_rows, shrink
+from publish import DPI, between_markers, having, read_rows, shrink
 from published import CELLS, HERE, VERSIONS
 
 from xright.analysis.figures.bars import compared_in_time
-from xright.analysis.figures.benchmark_figures import categories_figure, verdicts_figure
+from xright.analysis.figures.benchmark_figures import categories_figure, verdicts_figure, win_rate_figure
+from xright.analysis.figures.objective_space import objective_space
 from xright.analysis.figures.paths_figure import paths_figure
+from xright.analysis.figures.printed import printed
 from xright.analysis.figures.radar_figure import radar_figure
 from xright.analysis.numbers.claims import claims
 from xright.analysis.numbers.statistics import mean_interval
@@ -30,13 +33,15 @@ FIGURES = {  # of the paper, that a study is the place of
     "smollm2_sft_first": "General preferences, SFT first (figs 8 and 13)",
     "smollm2_ultrafeedback": "Minimal conflict (fig 5)",
 }
+SHOWN = "smollm2_safety"  # in the project's README, its figure.png
+PAPERS = ("Sequential", "Mix", "ALRIGHT", "MAXRIGHT", "Model average")
 COLUMNS = {key: name for key, name in space.COLUMNS.items() if key not in ("increase", "gpu")}
 
 
 def write() -> None:
     """Everything between the README's markers, and the pictures it shows."""
     told = [part for study in STUDIES for hub in (False, True) for part in of_study(study, hub)]
-    told += [part for hub in (False, True) for part in of_benchmarks(hub)]
+    told += [part for hub in (False, True) for part in (*of_benchmarks(hub), *of_contests(hub))]
     between_markers(HERE / "README.md", "\n".join([*told, *of_judges(), made()]) if told else "Not run yet.\n")
 
 
@@ -50,6 +55,9 @@ def of_study(study: str, hub: bool) -> Iterator[str]:
     usual = runs.only((runs.table["variant"] == runs.table["method"]) | runs.table["first"].ne(""))
     yield f"## {FIGURES[study]}{', rows of the hub' if hub else ''}\n"
     yield markdown(space.grid(runs.table, COLUMNS))
+    if table == SHOWN:
+        whole = whole_seeds(runs.only(runs.table["method"].isin(PAPERS)))
+        yield picture(printed(objective_space(whole)), "figure.png", "objective space and ideal distance")
     found = [[one.verdict, one.text, one.evidence] for one in claims(runs)]
     yield markdown(Grid(["verdict", "statement", "evidence"], found, 3))
     timed = {*compared_in_time(usual)["seed"]}
@@ -68,6 +76,12 @@ def in_order(runs: Runs) -> Runs:
     places = {front: place for place, front in enumerate(runs.table["front"].unique())}
     order = runs.table.assign(place=runs.table["front"].map(places)).sort_values(["place", "lam"], kind="stable").index
     return replace(runs, table=runs.table.loc[order].reset_index(drop=True))
+
+
+def whole_seeds(runs: Runs) -> Runs:
+    """The runs of those seeds that have as many as any: the means of a figure shall be over the same seeds."""
+    counts = runs.table["seed"].map(runs.table["seed"].value_counts())
+    return runs.only(counts == counts.max())
 
 
 def of_rest(rows: pd.DataFrame) -> Grid:
@@ -94,6 +108,25 @@ def of_benchmarks(hub: bool) -> Iterator[str]:
     for detail, draw in (("categories", categories_figure), ("verdicts", verdicts_figure)):
         found = methods(counts[counts["detail"] == detail], detail)
         yield picture(draw(found), f"{detail}{where}.png", f"{detail} of answers")
+
+
+def of_contests(hub: bool) -> Iterator[str]:
+    """Win rates over the chosen answer, study by study (fig 5), and how far their judge can be trusted."""
+    scores, whose = read_rows(HERE / "scores.csv"), ", rows of the hub" if hub else ""
+    for study, title in FIGURES.items():
+        own = scores[scores["study"] == table_of(study, hub)] if len(scores) else scores
+        if len(own) and len(own := own[own["key"].str.startswith("winrate.")]):
+            yield f"## Win rates over the chosen answer: {title}{whose}\n"
+            yield markdown(grid(own))
+            yield picture(win_rate_figure(methods(own)), f"win_rates_{table_of(study, hub)}.png", "win rates")
+    tested = having(read_rows(contests.TESTED), source="hub" if hub else "folder")
+    if len(tested):
+        yield f"## The judge of win rates, on held-out pairs{whose}\n"
+        lines = [
+            [one.pairs, f"{one.n}", f"{one.accuracy:.2f} ({one.low:.2f} to {one.high:.2f})"]
+            for one in tested.itertuples()
+        ]
+        yield markdown(Grid(["pairs", "learnt", "tested", "prefers the chosen answer"], lines, 1))
 
 
 def of_judges() -> Iterator[str]:

@@ -29,6 +29,7 @@ VERSIONS = ("xright", "torch", "transformers", "peft", "lightning")
 KEYS = {
     "sorry.compliance": "sorry.compliance", "xstest.safe/full_compliance": "xstest.safe/full_compliance",
     "xstest.compliance": "xstest.compliance", "hellaswag.acc_norm": "hellaswag.acc_norm", "mmlu.acc": "mmlu.acc",
+    "winrate.win_rate": "winrate.win_rate", "winrate.win_rate/similar_length": "winrate.win_rate/similar_length",
 }  # fmt: skip
 
 

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.extend(str(Path(__file__).resolve().parents[1] / room) for room in ("", "paper", "smollm2"))
+import contests
 import held_out
 import origin
 import published
 from cells import FIRST, FIRST_TASKS, STUDIES, Cell, cells
 from make import check
 from tqdm import tqdm
+
+from xright.errors import UserError
 
 MODEL = Path("models/smollm2")
 FIRST_STUDY = "smollm2_safety"
@@ -77,6 +80,8 @@ def study(wanted: Iterable[Cell], jobs: int, only: str = "", questions: bool = T
     todo = {name: one for name, one in every.items() if one.cells or one.profiled}
     if todo:
         ready(dict.fromkeys(cell.study for one in todo.values() for cell in [*dict(one.cells), *one.profiled]))
+        for hub in {cell.hub for one in todo.values() for cell, asked in one.cells if asked and contests.options(cell)}:
+            ready_to_judge(hub)
     for (table, seed), one in todo.items():
         with ThreadPoolExecutor(jobs) as pool:
             done = [pool.submit(play, *cell) for cell in one.cells]
@@ -104,7 +109,7 @@ def play(cell: Cell, asked: bool) -> tuple[Cell, bool]:
     """Train a cell; asked: and ask its model what it is to be asked."""
     train(cell)
     if asked:
-        evaluate([published.folder(cell)], cell.tasks, cell.hub)
+        evaluate([published.folder(cell)], [*cell.tasks, *contests.options(cell)], cell.hub)
     return cell, asked
 
 
@@ -132,6 +137,16 @@ def ready(studies: Iterable[str]) -> None:
     if not MODEL.exists():
         sys.exit(f"real_model: there is no {MODEL}; `make smollm2` fetches it.")
     check(MODEL)
+
+
+def ready_to_judge(hub: bool) -> None:
+    """Train the judge of win rates, if there is none; end the program where its pairs are not at hand."""
+    import reward_judge  # TRL takes ten seconds
+
+    try:
+        reward_judge.ready(MODEL, hub)
+    except UserError as error:
+        sys.exit(f"real_model: {error}")
 
 
 def train(cell: Cell) -> None:

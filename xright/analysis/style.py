@@ -33,6 +33,7 @@ LOOKS = {  # method: (colour, marker)
 }
 MORE = (  # of the methods that are not in LOOKS, in the order in which they are met
     *(("#7B61D1", "^"), ("#8C564B", "p"), ("#999933", "h"), ("#17A2B8", "d"), ("#B2182B", "8"), ("#66A61E", "H")),
+    *(("#1F3A5F", "<"), ("#B58B00", ">"), ("#5B3A29", "v"), ("#7A9E9F", "*")),
 )
 DASHES: tuple[Dash, ...] = ("-", "--", ":", "-.", (0, (7, 2)), (0, (7, 2, 1, 2, 1, 2)))
 LONGEST = 1500  # characters that the page shows of a prompt or an answer

@@ -163,17 +163,20 @@ def _finals(runs: Runs, pair: Pair, ends: list[End], front: list[End]) -> Iterat
 
 def _names(table: pd.DataFrame, pair: Pair) -> Iterator[Mark]:
     """Methods without weights are named where they end, splits of one order by the order; not where a name would
-    lie on another: the legend has them all."""
+    lie on another or on a mark: the legend has them all."""
     x, y = (f"f_{one.name}" for one in pair)
     logs = np.log(table[[x, y]].clip(lower=1e-9))
     low, span = logs.min(), (logs.max() - logs.min()).clip(lower=1e-9)
-    named: list[np.ndarray] = []
+    marks, named = ((logs - low) / span).to_numpy(), list[np.ndarray]()
     for front, own in table[table["weighting"] == ""].groupby("front", sort=False):
         key = own.iloc[0].to_dict() | ({"label": front} if own["label"].nunique() > 1 else {})
         place = ((np.log(own[[x, y]].mean().clip(lower=1e-9)) - low) / span).to_numpy()
-        if all((abs(place - other) > NAME_SIZE).any() for other in named):
+        side = "left" if place[0] > 0.5 else "right"
+        middle = place + (0.5 if side == "right" else -0.5) * np.array([NAME_SIZE[0], 0])
+        others = marks[(table["front"] != front).to_numpy()]
+        is_free = (abs(others - middle) > np.multiply(NAME_SIZE, (0.5, 1))).any(axis=1).all()
+        if is_free and all((abs(place - other) > NAME_SIZE).any() for other in named):
             named.append(place)
-            side = "left" if place[0] > 0.5 else "right"
             yield Mark(x=[own[x].mean()], y=[own[y].mean()], texts=[short_name(key)], side=side)
 
 
