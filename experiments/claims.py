@@ -1,4 +1,8 @@
-"""The paper's five claims on the runs of several studies, with intervals over seeds, into README.md. `make claims`."""
+"""The paper's claims on the runs of several studies, with intervals over seeds, into README.md. `make claims`.
+
+Those on losses and times are of `xright.analysis.numbers.claims`; here are those on what models answer, for studies
+with benchmarks.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -15,8 +19,8 @@ from publish import between_markers, write_rows
 
 from xright.analysis.numbers.claims import claims
 from xright.analysis.numbers.statistics import Mean, comparisons
-from xright.analysis.numbers.verdicts import Claim, claim_verdicts
-from xright.analysis.read.runs import Runs, read_runs
+from xright.analysis.numbers.verdicts import Claim, claim_verdicts, judged, minus
+from xright.analysis.read.runs import CELL, Runs, read_runs
 from xright.analysis.text.flat_table import from_rows
 from xright.analysis.text.seed_tables import with_interval
 from xright.analysis.text.tables import Grid, markdown
@@ -28,10 +32,30 @@ STUDIES = {  # its runs, and the runs whose times count
     "embedded": (Path("runs/embedded"), Path("runs/step_times_embedded")),
     "real rows": (Path("runs/real_rows"), Path("runs/step_times_real_rows")),
 }
+ABOUT_ANSWERS, ABOUT_WINS = "joint models answer better", "Mix and MAXRIGHT win, Sequential and ORPO do not"
+ORDER = (  # how the claims begin, in the paper's order
+    *("Sequential forgets", "λ controls", "ALRIGHT covers", "MAXRIGHT is closest", "joint training costs"),
+    *(ABOUT_ANSWERS, "joint runs come near", ABOUT_WINS, "a large k"),
+)
+BETTER = {  # key of a benchmark: whether joint models are to have more of it than Sequential's
+    "instructions.exact_match": True, "mmlu.acc": True, "hellaswag.acc_norm": True, "harmful.compliance": False,
+    "jailbreak.compliance": False, "sorry.compliance": False, "lookalike.compliance": False,
+    "xstest.safe/full_compliance": False,
+}  # fmt: skip
+CONTESTS = ("over_chosen.win_rate", "winrate.win_rate")
+JOINT, LAM = ("mix", "alright", "maxright"), 0.5
+SCORES = {  # study: file, and the name that it has there
+    "embedded": (HERE / "embedded_benchmarks" / "results.csv", None),
+    "SmolLM2, safety": (HERE / "real_model" / "scores.csv", "smollm2_safety"),
+    "SmolLM2, SFT first": (HERE / "real_model" / "scores.csv", "smollm2_sft_first"),
+    "SmolLM2, DPO first": (HERE / "real_model" / "scores.csv", "smollm2_dpo_first"),
+    "SmolLM2, minimal conflict": (HERE / "real_model" / "scores.csv", "smollm2_ultrafeedback"),
+}
 PUBLISHED = {  # what experiments/real_model has published
     "SmolLM2, safety": HERE / "real_model" / "smollm2_safety.csv",
     "SmolLM2, DPO first": HERE / "real_model" / "smollm2_dpo_first.csv",
     "SmolLM2, SFT first": HERE / "real_model" / "smollm2_sft_first.csv",
+    "SmolLM2, minimal conflict": HERE / "real_model" / "smollm2_ultrafeedback.csv",
 }
 
 
@@ -42,7 +66,8 @@ def main() -> None:
         if found := at_hand(study):
             rows.append(pd.DataFrame([{"study": study, **row} for row in statements(*found)]))
         else:
-            rows.append(old[old["study"] == study])
+            rows.append(old[(old["study"] == study) & ~old["claim"].isin([ABOUT_ANSWERS, ABOUT_WINS])])
+        rows.append(pd.DataFrame([{"study": study, **row} for row in on_answers(study)]))
     write_rows(pd.concat(rows), HERE / "claims.csv")
     between_markers(HERE / "README.md", page(pd.read_csv(HERE / "claims.csv")))
 
@@ -62,10 +87,7 @@ def at_hand(study: str) -> tuple[Runs, Runs] | None:
 
 def statements(runs: Runs, timed: Runs) -> Iterator[dict[str, Any]]:
     """A row for each statement of the paper's claims, and for each λ of the comparisons of claim 3."""
-    for one in claims(runs, timed):
-        if one.heading:
-            about = {"claim": one.heading, "statement": one.quantity, **one.found._asdict()}
-            yield about | {"bound": one.bound, "above": one.above}
+    yield from map(_row, (one for one in claims(runs, timed) if one.heading))
     found = comparisons(runs.table)
     known = found[(found["left"] == LEFT) & found["right"].isin(RIGHT) & (found["weighting"] != "")]
     for right, row in product(RIGHT, known.itertuples()):
@@ -73,6 +95,38 @@ def statements(runs: Runs, timed: Runs) -> Iterator[dict[str, Any]]:
             text = f"ideal distance of {LEFT} minus {right}'s, both at {row.weighting}"
             about = {"claim": BY_LAM, "statement": text, "mean": row.mean, "half": row.high - row.mean, "n": row.n}
             yield about | {"bound": 0, "above": False}
+
+
+def _row(one: Claim) -> dict[str, Any]:
+    about = {"claim": one.heading, "statement": one.quantity, **one.found._asdict()}
+    return about | {"bound": one.bound, "above": one.above}
+
+
+def on_answers(study: str) -> Iterator[dict[str, Any]]:
+    """A row for each statement on benchmarks and win rates that a study has published, at λ = LAM."""
+    file, name = SCORES.get(study, (None, None))
+    if file is None or not file.exists():
+        return
+    rows = pd.read_csv(file).assign(**dict.fromkeys(set(CELL) - {"seed"}, ""))
+    rows = rows[rows["study"] == name] if name else rows
+    rows = rows[rows["lam"].isna() | (rows["lam"] == LAM)]
+    yield from map(_row, _claims_on_answers(rows))
+
+
+def _claims_on_answers(rows: pd.DataFrame) -> Iterator[Claim]:
+    by = {str(strategy): own for strategy, own in rows.groupby("strategy")}
+    if "sequential" not in by:
+        return
+    joint = pd.concat([by[name] for name in JOINT if name in by])
+    for key, more in BETTER.items():
+        quantity = f"{key} of the joint models minus that of Sequential's, at λ={LAM:g} and equal shares"
+        sides = (own[own["key"] == key] for own in (joint, by["sequential"]))
+        yield from judged(ABOUT_ANSWERS, "", quantity, minus(*sides, "value"), above=more)
+    for key, (left, right) in product(CONTESTS, (("mix", "sequential"), ("maxright", "sequential"), ("mix", "orpo"))):
+        if left in by and right in by:
+            quantity = f"{key} of {left} minus that of {right}"
+            sides = (by[name][by[name]["key"] == key] for name in (left, right))
+            yield from judged(ABOUT_WINS, "", quantity, minus(*sides, "value"), above=True)
 
 
 def page(rows: pd.DataFrame) -> str:
@@ -85,9 +139,8 @@ def page(rows: pd.DataFrame) -> str:
         for study, part in rows.groupby("study", sort=False)
     }
     verdicts = {study: claim_verdicts(statements) for study, statements in studies.items()}
-    lines = [
-        [claim, *(verdicts[study].get(claim, "not tried") for study in studies)] for claim in rows["claim"].unique()
-    ]
+    in_order = sorted(rows["claim"].unique(), key=lambda claim: [not claim.startswith(words) for words in ORDER])
+    lines = [[claim, *(verdicts[study].get(claim, "not tried") for study in studies)] for claim in in_order]
     told = [markdown(Grid(["claim", *studies], lines, 1 + len(studies)))]
     for study, statements in studies.items():
         cells = [

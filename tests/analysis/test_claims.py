@@ -272,6 +272,42 @@ def test_a_large_k_is_compared_with_the_exact_algorithm_at_the_same_lam(make, tm
     assert (found.found.mean, found.verdict) == (pytest.approx(1.1), "holds")
 
 
+def test_alright_covers_the_front_if_its_outermost_ends_are_as_far_apart_as_those_of_mix(make, tmp_path):
+    ends = {"mix": [(0.4, 0.5), (0.4, 0.3), (0.7, 0.1)], "alright": [(0.4, 0.34), (0.4, 0.3), (0.64, 0.02)]}
+    for strategy, places in ends.items():  # .5 apart, and .4: a fifth less
+        for lam, place in zip((0.75, 0.5, 0.25), places, strict=True):
+            make(strategy, *place, lam=lam)
+    make("alright", 9.0, 9.0, lam=0.9)  # where Mix has no run
+    (found,) = of(tmp_path, "ALRIGHT covers the front as Mix does, Sequential does not")
+    assert found.found.mean == pytest.approx(-0.2)
+    assert found.quantity == "distance between the ends of ALRIGHT at λ=0.25 and λ=0.75 over Mix's, minus 1"
+    assert (found.bound, found.verdict) == (-0.25, "holds")
+
+
+def test_sequential_crowds_at_its_last_objective_if_it_does_at_the_split_that_forgets_least(make, tmp_path):
+    make("sequential", 2.326, 0.126, epochs=(1, 5))  # gaps 2 and .1
+    make("sequential", 0.626, 0.226, epochs=(5, 1))  # .3 and .2
+    (found,) = of(tmp_path, "ALRIGHT covers the front as Mix does, Sequential does not")
+    assert (found.verdict, found.cases, found.found.mean) == ("holds", 1, pytest.approx(0.1))
+    make("sequential", 0.426, 0.226, epochs=(4, 2))
+    (found,) = of(tmp_path, "ALRIGHT covers the front as Mix does, Sequential does not")
+    assert (found.verdict, found.found.mean) == ("does not hold", pytest.approx(-0.1))
+
+
+def test_sooner_is_when_a_joint_run_is_first_as_near_as_the_even_sequential_one_ends(make, tmp_path):
+    make("sequential", 1.326, 0.026)  # 1 from the ideal point
+    make("sequential", 0.4, 0.03, epochs=(5, 1))  # uneven
+    make(
+        "mix", 0.326, 0.026, lam=0.5
+    )  # 2.936·exp(−6 (step − 1) / 39) from it: below 1 at step 8, looked at at 10 of 40
+    make("alright", 1.526, 0.026, lam=0.5)  # never
+    found = {
+        one.text.split(" is as near")[0]: one for one in of(tmp_path, "joint runs come near the ideal point sooner")
+    }
+    assert {method: one.found.mean for method, one in found.items()} == {"Mix": 0.25, "ALRIGHT": 1.0}
+    assert {method: one.verdict for method, one in found.items()} == {"Mix": "holds", "ALRIGHT": "does not hold"}
+
+
 def test_one_run_alone_supports_no_statement(make, tmp_path):
     make("mix", 0.35, 0.1, lam=0.5)
     assert claims(read_runs([tmp_path])) == []

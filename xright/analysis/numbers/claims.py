@@ -1,10 +1,11 @@
 """What can be said about the runs of one study: no sentence's outcome is written in advance.
 
-The paper's five claims (arXiv 2410.15483):
+The paper's claims (arXiv 2410.15483) that follow from losses and times:
 
-1. Sequential training forgets its first objective.      4. Joint training costs about nothing, Mix costs much.
-2. λ controls ALRIGHT's trade-off.                       5. MAXRIGHT with a large k oscillates.
-3. MAXRIGHT ends closest to the ideal point.
+1. Sequential training forgets its first objective.      5. Joint training costs about nothing, Mix costs much.
+2. λ controls ALRIGHT's trade-off.                       6. Joint training comes near the ideal point sooner.
+3. ALRIGHT's ends cover the front as Mix's do.           7. MAXRIGHT with a large k oscillates.
+4. MAXRIGHT ends closest to the ideal point.
 
 Each is put to the test by statements about quantities (`verdicts`), and so are a few more. Their cases are pairs of
 runs with equal seeds and, where they matter, weights; a statement without a case is not made. Gaps, distances and rises
@@ -21,8 +22,8 @@ from xright.analysis.numbers.verdicts import Claim, judged, minus, over
 from xright.analysis.read.runs import CELL, Runs
 from xright.errors import UserError
 
-CONTROLLED, CLOSEST = "ALRIGHT", "MAXRIGHT"  # the methods that claims 2, and 3 and 5, are about
-NOTHING, MUCH = 0.1, 0.25  # of a step's time: at most so much more is "about nothing", at least so much more is "much"
+CONTROLLED, CLOSEST, WIDEST = "ALRIGHT", "MAXRIGHT", "Mix"  # what claims 2 and 3, and 4 and 7, are about; 3's measure
+NOTHING, MUCH = 0.1, 0.25  # as a fraction: less is "about nothing", more is "much"
 SUM = 0.15  # of the sum of single steps: how close a step on all objectives comes to it
 USUAL_K = 10
 REFUSES = "behaviour.refuses_harmful"
@@ -37,8 +38,9 @@ def claims(runs: Runs, timed: Runs | None = None) -> list[Claim]:
     if (settings := runs.table["setting"].unique()).size > 1:
         raise UserError(f"The runs differ in their setting ({'; '.join(settings)}); the claims are about one study.")
     usual, at = _usual(runs), "λ" if runs.table["lam"].notna().any() else "weights"
-    found = (_forgets(usual, at), _controls(usual), _closest(usual, at), _costs(_usual(timed or runs), at))
-    return [claim for some in (*found, _oscillates(runs)) for claim in some]
+    found = (_forgets(usual, at), _controls(usual), _covers(usual), _closest(usual, at))
+    late = (_costs(_usual(timed or runs), at), _sooner(usual), _oscillates(runs))
+    return [claim for some in (*found, *late) for claim in some]
 
 
 def _forgets(runs: Runs, at: str) -> Iterator[Claim]:
@@ -71,6 +73,36 @@ def _controls(runs: Runs) -> Iterator[Claim]:
                 text = f"With {method}, a larger weight on {objective.label} gives a lower f_{objective.label}"
                 quantity = f"f_{objective.label} of {method} at {high} minus that at {low}"
                 yield from judged(heading, f"{text}, from {low} to {high}", quantity, falls, total=True)
+
+
+def _covers(runs: Runs) -> Iterator[Claim]:
+    """How far apart the ends at the outermost λ are, and whether Sequential's are all beside its last objective."""
+    heading, table = f"{CONTROLLED} covers the front as {WIDEST} does, Sequential does not", runs.table
+    ours, theirs = (table[(table["method"] == name) & table["lam"].notna()] for name in (CONTROLLED, WIDEST))
+    common = sorted({*ours["lam"]} & {*theirs["lam"]})
+    if len(common) > 1:
+        lams, names = (common[0], common[-1]), [ours.loc[ours["lam"] == lam, "weighting"].iloc[0] for lam in common]
+        wide = [_apart(own, lams, runs) for own in (ours, theirs)]
+        text = f"{CONTROLLED}'s ends are spread as widely as {WIDEST}'s (by less than {MUCH:.0%} more narrowly)"
+        quantity = f"distance between the ends of {CONTROLLED} at {names[0]} and {names[-1]} over {WIDEST}'s, minus 1"
+        yield from judged(heading, text, quantity, wide[0] / wide[1] - 1, bound=-MUCH, above=True)
+    if len(runs.axes) != 2:
+        return
+    for order, own in table[table["family"] == "sequential"].groupby("front", sort=False):
+        if (first := own["first"].iloc[0]) in runs.axes:
+            (last,) = runs.axes.keys() - {first}
+            excess = own.assign(excess=own[f"gap_{first}"] - own[f"gap_{last}"]).groupby(CELL)["excess"].min()
+            gaps = [f"{runs.axes[name].label} gap" for name in (first, last)]
+            text = f"Whatever the split, {order} ends with a larger {gaps[0]} than {gaps[1]}"
+            quantity = f"{gaps[0]} of {order} minus its {gaps[1]}, at the split where that is least"
+            yield from judged(heading, text, quantity, excess, above=True)
+
+
+def _apart(own: pd.DataFrame, lams: tuple[float, float], runs: Runs) -> pd.Series:
+    """How far apart in objective space one method's runs of two λ end, by cell."""
+    columns = [f"f_{name}" for name in runs.axes]
+    low, high = (own[own["lam"] == lam].groupby(CELL)[columns].mean() for lam in lams)
+    return (high - low).pow(2).sum(axis=1, skipna=False).pow(0.5).dropna()
 
 
 def _closest(runs: Runs, at: str) -> Iterator[Claim]:
@@ -120,6 +152,24 @@ def _costs(runs: Runs, at: str) -> Iterator[Claim]:
             )
             quantity = f"time per step of {left} over the sum of {right}'s, less or more than 1"
             yield from judged("", text, quantity, _off_the_sum(runs, methods[left], methods[right]), bound=SUM)
+
+
+def _sooner(runs: Runs) -> Iterator[Claim]:
+    """When a joint run with equal shares first is as near to the ideal point as the Sequential one with equal shares
+    ends: as a fraction of the latter's steps, 1 where it never is."""
+    even = runs.table[runs.table.apply(_is_even, axis=1)] if len(runs.table) else runs.table
+    far = even[even["family"] == "sequential"][[*CELL, "front", "ideal_distance", "steps"]]
+    joint = even[even["family"] == "joint"][["folder", "method", *CELL]]
+    both = joint.merge(far, on=CELL).merge(
+        runs.trajectory[["folder", "step", "ideal_distance"]], on="folder", suffixes=("", "_now")
+    )
+    there = both["ideal_distance_now"] <= both["ideal_distance"]
+    both["share"] = (both["step"] / both["steps"]).where(there, 1.0).clip(upper=1.0)
+    for (method, order), own in both.groupby(["method", "front"], sort=False):
+        text = f"{method} is as near to the ideal point as {order} ends in less than {1 - MUCH:.0%} of its steps"
+        quantity = f"share of the steps of {order} that {method} takes to be as near, both with equal shares"
+        cases = own.groupby(CELL)["share"].min()
+        yield from judged("joint runs come near the ideal point sooner", text, quantity, cases, bound=1 - MUCH)
 
 
 def _oscillates(runs: Runs) -> Iterator[Claim]:
