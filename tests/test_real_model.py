@@ -243,6 +243,7 @@ def test_a_finished_cell_is_published(tmp_path, monkeypatch, command_line):
 
     for name, place in (("HERE", tmp_path), ("RUNS", tmp_path / "runs"), ("CELLS", tmp_path / "cells.csv")):
         monkeypatch.setattr(published, name, place)
+    monkeypatch.chdir(tmp_path)  # locks are below its runs/
     cell = Cell("smollm2_safety", 3, ("strategy=mix", "lam=0.5"))  # a study's first cell: without a MAXRIGHT run
     small = ["debug=fast", "logger=csv", f"runs_dir={tmp_path / 'runs' / cell.study}", f"name={cell.name}", "seed=3"]
     command_line.run(tmp_path, *small, *cell.options, XRIGHT_CACHE=str(tmp_path / "cache"))
@@ -251,6 +252,26 @@ def test_a_finished_cell_is_published(tmp_path, monkeypatch, command_line):
     rows = pd.read_csv(tmp_path / "smollm2_safety.csv")
     assert rows[["label", "seed"]].iloc[0].tolist() == ["Mix λ=0.5", 3]
     assert rows["f_dpo"].notna().all()
+
+
+def test_first_answers_are_published_with_what_they_are_to_beat(tmp_path, monkeypatch):
+    import published
+    from cells import Cell
+
+    monkeypatch.setattr(published, "RUNS", tmp_path)
+    cell = Cell("smollm2_sft_first", 3, ("strategy=mix", "lam=0.5"))
+    run = tmp_path / cell.study / cell.name / "run"
+    (run / "evaluation").mkdir(parents=True)
+    (run / "result.json").write_text('{"label": "Mix"}')
+    told = [{"id": n, "prompt": f"p{n}", "answer": f"a{n}", "reference": f"r{n}", "reward": 1.0} for n in range(9)]
+    (run / "evaluation" / "winrate_rewards.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    found = published.examples(cell)
+    assert found[["prompt", "method", "answer"]].to_numpy().tolist() == [
+        [f"p{n}", who, f"{answer}{n}"]
+        for n in range(3)
+        for who, answer in (("Mix", "a"), ("(the answer to be beaten)", "r"))
+    ]
+    assert {*found["kind"], *found["study"], *found["seed"]} == {"held-out prompt", "smollm2_sft_first", 3}
 
 
 def test_a_commit_is_dirty_by_its_code_alone(tmp_path):

@@ -13,6 +13,7 @@ from evaluated import grid, methods
 from matplotlib.figure import Figure
 from publish import DPI, between_markers, having, read_rows, shrink
 from published import CELLS, HERE, VERSIONS
+from side_by_side import side_by_side
 
 from xright.analysis.figures.bars import compared_in_time
 from xright.analysis.figures.benchmark_figures import categories_figure, verdicts_figure, win_rate_figure
@@ -42,7 +43,8 @@ def write() -> None:
     """Everything between the README's markers, and the pictures it shows."""
     told = [part for study in STUDIES for hub in (False, True) for part in of_study(study, hub)]
     told += [part for hub in (False, True) for part in (*of_benchmarks(hub), *of_contests(hub))]
-    between_markers(HERE / "README.md", "\n".join([*told, *of_judges(), made()]) if told else "Not run yet.\n")
+    told += [*of_answers(), *of_judges(), made()] if told else ["Not run yet.\n"]
+    between_markers(HERE / "README.md", "\n".join(told))
 
 
 def of_study(study: str, hub: bool) -> Iterator[str]:
@@ -127,6 +129,14 @@ def of_contests(hub: bool) -> Iterator[str]:
             for one in tested.itertuples()
         ]
         yield markdown(Grid(["pairs", "learnt", "tested", "prefers the chosen answer"], lines, 1))
+
+
+def of_answers() -> Iterator[str]:
+    """What the models answer to the same prompts (D.1), of each study's lowest seed."""
+    rows = read_rows(HERE / "completions.csv")
+    for study, own in rows.groupby("study", sort=False) if len(rows) else ():
+        yield f"## Answers side by side: {study}\n"
+        yield markdown(side_by_side(own[own["seed"] == own["seed"].min()]))
 
 
 def of_judges() -> Iterator[str]:

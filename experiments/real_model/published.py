@@ -2,7 +2,8 @@
 
 cells.csv has a row per cell: when, where and with which versions it was made, and how long it took. <study>.csv has its
 runs as one flat table (`analysis/text/flat_table.py`); scores.csv and counts.csv have what their models did in
-benchmarks (as in `evaluated.py`). Rows of runs that are not at hand stay as they are.
+benchmarks (as in `evaluated.py`), completions.csv their answers to the first prompts. Rows of runs that are not at hand
+stay as they are.
 """
 
 import json
@@ -26,6 +27,8 @@ OF_RUN = ("k", "step_ms", "tokens_per_second")
 MEASURED = ("device", "train_seconds", "eval_seconds")
 PUBLISHED = ("csv", "png", "md")
 VERSIONS = ("xright", "torch", "transformers", "peft", "lightning")
+EXAMPLES = {"winrate_rewards": "held-out prompt", "sorry_verdicts": "CatQA", "xstest_verdicts": "XSTest"}
+COUNT = 3  # of each kind
 KEYS = {
     "sorry.compliance": "sorry.compliance", "xstest.safe/full_compliance": "xstest.safe/full_compliance",
     "xstest.compliance": "xstest.compliance", "hellaswag.acc_norm": "hellaswag.acc_norm", "mmlu.acc": "mmlu.acc",
@@ -62,6 +65,7 @@ def _publish(cell: Cell, asked: bool, here: Path) -> None:
         found = [counts([here], detail, LAMS).assign(detail=detail) for detail in ("verdicts", "categories")]
         key = ["study", "detail", *WHO, "task", "group", "name"]
         join_rows(pd.concat(found).assign(study=cell.table), HERE / "counts.csv", key)
+        join_rows(examples(cell), HERE / "completions.csv", ["study", "seed", "kind", "prompt", "method"])
     result = json.loads((folder(cell) / "result.json").read_text(encoding="utf-8"))
     made = {
         "study": cell.table, "cell": cell.key, "seed": cell.seed, "label": result["label"],
@@ -70,6 +74,20 @@ def _publish(cell: Cell, asked: bool, here: Path) -> None:
         **{name: result["versions"][name] for name in VERSIONS},
     }  # fmt: skip
     join_rows(pd.DataFrame([made]), CELLS, NAMED)
+
+
+def examples(cell: Cell) -> pd.DataFrame:
+    """A cell's answers to the first COUNT prompts of each kind, and the answers that are to be beaten."""
+    label, rows = json.loads((folder(cell) / "result.json").read_text(encoding="utf-8"))["label"], []
+    for name, kind in EXAMPLES.items():
+        if (file := folder(cell) / "evaluation" / f"{name}.jsonl").is_file():
+            for line in file.read_text(encoding="utf-8").splitlines()[:COUNT]:
+                found = json.loads(line)
+                given = {label: found["answer"]}
+                given |= {"(the answer to be beaten)": found["reference"]} if "reference" in found else {}
+                rows += [[kind, found["prompt"], who, answer] for who, answer in given.items()]
+    table = pd.DataFrame(rows, columns=["kind", "prompt", "method", "answer"])
+    return table.assign(study=cell.table, seed=cell.seed)
 
 
 def commit(place: Path = HERE) -> str:
