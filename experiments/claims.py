@@ -1,7 +1,7 @@
 """The paper's claims on the runs of several studies, with intervals over seeds, into README.md. `make claims`.
 
 Those on losses and times are of `xright.analysis.numbers.claims`; here are those on what models answer, for studies
-with benchmarks.
+with benchmarks, and on SmolLM2's times, which `rule_costs` has measured in turn.
 """
 
 import sys
@@ -15,9 +15,9 @@ import pandas as pd
 sys.path.append(str(Path(__file__).parent / "paper"))
 from objective_space import OBJECTIVES
 from options import no_options
-from publish import between_markers, write_rows
+from publish import between_markers, of_every_seed, untimed, write_rows
 
-from xright.analysis.numbers.claims import claims
+from xright.analysis.numbers.claims import MUCH, NOTHING, claims
 from xright.analysis.numbers.statistics import Mean, comparisons
 from xright.analysis.numbers.verdicts import Claim, claim_verdicts, judged, minus
 from xright.analysis.read.runs import CELL, Runs, read_runs
@@ -32,9 +32,10 @@ STUDIES = {  # its runs, and the runs whose times count
     "embedded": (Path("runs/embedded"), Path("runs/step_times_embedded")),
     "real rows": (Path("runs/real_rows"), Path("runs/step_times_real_rows")),
 }
+ABOUT_COSTS = "joint training costs about nothing, Mix costs much"  # as in `claims`
 ABOUT_ANSWERS, ABOUT_WINS = "joint models answer better", "Mix and MAXRIGHT win, Sequential and ORPO do not"
 ORDER = (  # how the claims begin, in the paper's order
-    *("Sequential forgets", "λ controls", "ALRIGHT covers", "MAXRIGHT is closest", "joint training costs"),
+    *("Sequential forgets", "λ controls", "ALRIGHT covers", "MAXRIGHT is closest", ABOUT_COSTS),
     *(ABOUT_ANSWERS, "joint runs come near", ABOUT_WINS, "a large k"),
 )
 BETTER = {  # key of a benchmark: whether joint models are to have more of it than Sequential's
@@ -43,6 +44,8 @@ BETTER = {  # key of a benchmark: whether joint models are to have more of it th
     "xstest.safe/full_compliance": False,
 }  # fmt: skip
 CONTESTS = ("over_chosen.win_rate", "winrate.win_rate")
+TIMED = "SmolLM2, safety"  # with its settings
+COSTS = (HERE / "rule_costs" / "results.csv", "SmolLM2-135M, LoRA")
 JOINT, LAM = ("mix", "alright", "maxright"), 0.5
 SCORES = {  # study: file, and the name that it has there
     "embedded": (HERE / "embedded_benchmarks" / "results.csv", None),
@@ -67,7 +70,8 @@ def main() -> None:
             rows.append(pd.DataFrame([{"study": study, **row} for row in statements(*found)]))
         else:
             rows.append(old[(old["study"] == study) & ~old["claim"].isin([ABOUT_ANSWERS, ABOUT_WINS])])
-        rows.append(pd.DataFrame([{"study": study, **row} for row in on_answers(study)]))
+        more = [*on_answers(study), *(on_costs() if study == TIMED else ())]
+        rows.append(pd.DataFrame([{"study": study, **row} for row in more]))
     write_rows(pd.concat(rows), HERE / "claims.csv")
     between_markers(HERE / "README.md", page(pd.read_csv(HERE / "claims.csv")))
 
@@ -77,8 +81,8 @@ def at_hand(study: str) -> tuple[Runs, Runs] | None:
     if study in PUBLISHED:
         if not PUBLISHED[study].exists():
             return None
-        runs = from_rows(pd.read_csv(PUBLISHED[study]), OBJECTIVES)
-        return runs, runs
+        runs = of_every_seed(from_rows(pd.read_csv(PUBLISHED[study]), OBJECTIVES))
+        return runs, untimed(runs)
     if not all(folder.is_dir() for folder in STUDIES[study]):
         return None
     runs, timed = (read_runs([folder]) for folder in STUDIES[study])
@@ -127,6 +131,20 @@ def _claims_on_answers(rows: pd.DataFrame) -> Iterator[Claim]:
             quantity = f"{key} of {left} minus that of {right}"
             sides = (by[name][by[name]["key"] == key] for name in (left, right))
             yield from judged(ABOUT_WINS, "", quantity, minus(*sides, "value"), above=True)
+
+
+def on_costs() -> Iterator[dict[str, Any]]:
+    """A row for each statement on SmolLM2's times: CPU seconds of a round's steps, rounds in the place of seeds."""
+    file, study = COSTS
+    rows = pd.read_csv(file)
+    wide = rows[rows["study"] == study].pivot_table("cpu", "round", "contestant")
+    wide.index = pd.MultiIndex.from_tuples([("", "", number) for number in wide.index], names=CELL)
+    for method in JOINT:
+        much = method == "mix"
+        quantity = f"time per step of {method} λ={LAM:g} over the mean of one of DPO and one of SFT, minus 1; by round"
+        excess = wide[method] / wide[["dpo", "sft"]].mean(axis=1) - 1
+        bound = MUCH if much else NOTHING
+        yield from map(_row, judged(ABOUT_COSTS, "", quantity, excess, bound=bound, above=much))
 
 
 def page(rows: pd.DataFrame) -> str:

@@ -72,6 +72,18 @@ def test_answers_are_compared_by_seed_at_the_middle_trade_off(script, tmp_path, 
 
 def test_a_published_study_is_read_from_its_file(script):
     runs, timed = script.at_hand("SmolLM2, safety")
-    assert timed is runs
+    assert timed.table.empty  # their machine had other work
+    counts = runs.table.groupby("label")["seed"].nunique()
+    assert counts.min() == runs.table["seed"].nunique()
     found = pd.read_csv(EXPERIMENTS / "claims.csv").query("study == 'SmolLM2, safety'")
-    assert [row["statement"] for row in script.statements(runs, timed)] == found["statement"].tolist()
+    expected = [*script.statements(runs, timed), *script.on_answers("SmolLM2, safety"), *script.on_costs()]
+    assert [row["statement"] for row in expected] == found["statement"].tolist()
+
+
+def test_a_step_is_held_against_the_mean_of_both_single_ones(script, tmp_path, monkeypatch):
+    seconds = {"dpo": 1.0, "sft": 3.0, "mix": 4.0, "alright": 2.0, "maxright": 2.5}
+    rows = [[number, name, value, "x"] for number in (1, 2) for name, value in seconds.items()]
+    pd.DataFrame(rows, columns=["round", "contestant", "cpu", "study"]).to_csv(file := tmp_path / "a.csv", index=False)
+    monkeypatch.setattr(script, "COSTS", (file, "x"))
+    found = [(row["mean"], row["n"], row["bound"], row["above"]) for row in script.on_costs()]
+    assert found == [(1.0, 2, 0.25, True), (0.0, 2, 0.1, False), (0.25, 2, 0.1, False)]

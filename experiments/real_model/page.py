@@ -11,7 +11,7 @@ import pandas as pd
 from cells import STUDIES, table_of
 from evaluated import grid, methods
 from matplotlib.figure import Figure
-from publish import DPI, between_markers, having, read_rows, shrink
+from publish import DPI, between_markers, having, of_every_seed, read_rows, shrink, untimed
 from published import CELLS, HERE, VERSIONS
 from side_by_side import side_by_side
 
@@ -60,7 +60,10 @@ def of_study(study: str, hub: bool) -> Iterator[str]:
     if table == SHOWN:
         whole = whole_seeds(runs.only(runs.table["method"].isin(PAPERS)))
         yield picture(printed(objective_space(whole)), "figure.png", "objective space and ideal distance")
-    found = [[one.verdict, one.text, one.evidence] for one in claims(runs)]
+    common = of_every_seed(runs)
+    found = [[one.verdict, one.text, one.evidence] for one in claims(common, untimed(common))]
+    if len(common.table) < len(runs.table):
+        yield f"Of what all {runs.table['seed'].nunique()} seeds have been run with:\n"
     yield markdown(Grid(["verdict", "statement", "evidence"], found, 3))
     timed = {*compared_in_time(usual)["seed"]}
     shown = ["paths through objective space", "ideal distance", *(["runtime"] if timed else [])]

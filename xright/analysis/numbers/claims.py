@@ -32,7 +32,8 @@ REFUSES = "behaviour.refuses_harmful"
 def claims(runs: Runs, timed: Runs | None = None) -> list[Claim]:
     """Every statement for which there are runs, in the order of the paper's claims.
 
-    timed: the runs whose times count, where those of `runs` were not taken on a quiet machine.
+    timed: the runs whose times count, where those of `runs` were not taken on a quiet machine; none of them where no
+    times shall be judged.
     Raises UserError where the runs have several settings: one study at a time.
     """
     if (settings := runs.table["setting"].unique()).size > 1:
@@ -128,6 +129,8 @@ def _closest(runs: Runs, at: str) -> Iterator[Claim]:
 
 
 def _costs(runs: Runs, at: str) -> Iterator[Claim]:
+    if runs.table.empty:
+        return
     table = runs.table.assign(even=runs.table.apply(_is_even, axis=1))
     heading = "joint training costs about nothing, Mix costs much"
     even = table[table["even"] & (table["family"] == "sequential")].groupby(CELL, as_index=False)["step_ms"].mean()
