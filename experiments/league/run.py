@@ -11,6 +11,7 @@ what is said after --trials, such as "strategy.c=1 optim.lr=4e-4".
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -66,7 +67,10 @@ TRIALS: Mapping[str, list[str]] = {
     "moco": rates("strategy.gamma=0.1", "strategy.gamma=0.01"),
     "modo": rates("strategy.gamma=0.001", "strategy.gamma=0.01"),
     "pcd": rates("strategy.primary=dpo", "strategy.primary=sft"),
+    "scheduled_mix": rates("strategy.end={dpo:0.75,sft:0.25}", "strategy.end={dpo:0.25,sft:0.75}"),  # from λ to there
+    "blocks": rates("strategy.steps={dpo:10,sft:10}", "strategy.steps={dpo:50,sft:50}"),
 }
+AS_LONG = {"blocks": "alright", "scheduled_mix": "mix"}  # a step of whose is the same work
 
 
 def started(*options: str) -> None:
@@ -119,7 +123,7 @@ def fitting(rule: str, settings: str) -> int | None:
     """Epochs in the time of Mix's EPOCHS; None where nobody has measured what a step of the rule takes."""
     costs = pd.read_csv(HERE.parent / "rule_costs" / "results.csv").query("study == 'embedded world'")
     means = costs.groupby("contestant")["cpu"].mean()
-    looked = f"{rule} k=1" if "strategy.k=1 " in f"{settings} " else rule
+    looked = f"{rule} k=1" if "strategy.k=1 " in f"{settings} " else AS_LONG.get(rule, rule)
     if looked not in means:
         print(f"{looked} is not in experiments/rule_costs/results.csv: it is compared at equal steps only.")
         return None
@@ -127,10 +131,15 @@ def fitting(rule: str, settings: str) -> int | None:
 
 
 def trade_offs(settings: str) -> list[str]:
-    """The three runs of a world: as tuned, at each λ; a rule with an ε has that in its place."""
+    """The three runs of a world: as tuned, at each λ; a rule with an ε has that in its place, and blocks are as long."""
     given = dict(setting.split("=") for setting in settings.split())
     if epsilon := given.get("strategy.epsilon"):
         given["strategy.epsilon"] = ",".join(f"{factor * float(epsilon):g}" for factor in TIGHTER)
+        return [f"{key}={value}" for key, value in given.items()]
+    if steps := given.get("strategy.steps"):
+        n = int(re.findall(r"\d+", steps)[0])
+        shares = ((n // 2, 2 * n - n // 2), (n, n), (2 * n - n // 2, n // 2))  # of both blocks together: λ
+        given["strategy.steps"] = ",".join(f"{{dpo:{dpo},sft:{sft}}}" for dpo, sft in shares)
         return [f"{key}={value}" for key, value in given.items()]
     return [*settings.split(), LAMS]
 
