@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from tests.beside import EXPERIMENTS, importable
+from xright.pipeline.checks import check_config
 
 LEAGUE = EXPERIMENTS / "league"
 
@@ -81,3 +82,23 @@ def test_a_rule_of_ones_own_gets_as_many_configurations():
     assert {len(trials) for trials in TRIALS.values()} == {4} == {len(rates())}
     tuned = pd.read_csv(LEAGUE / "tuning.csv").groupby("rule")["settings"].agg(set)
     assert {rule: {*trials} for rule, trials in TRIALS.items()} == tuned.to_dict()
+
+
+def test_a_world_is_three_trade_offs():
+    from run import trade_offs
+
+    assert trade_offs("optim.lr=4e-4") == ["optim.lr=4e-4", "lam=0.25,0.5,0.75"]
+    assert trade_offs("strategy.epsilon=0.1 optim.lr=4e-4") == ["strategy.epsilon=0.2,0.1,0.05", "optim.lr=4e-4"]
+    assert trade_offs("strategy.steps={dpo:10,sft:10} optim.lr=4e-4") == [
+        "strategy.steps={dpo:5,sft:15},{dpo:10,sft:10},{dpo:15,sft:5}",
+        "optim.lr=4e-4",
+    ]
+
+
+def test_every_rule_has_four_configurations_that_may_begin(compose):
+    from run import TRIALS
+
+    for rule, trials in TRIALS.items():
+        assert len(trials) == 4
+        for settings in trials:
+            check_config(compose(f"strategy={rule}", "trainer=cpu", *settings.split()))

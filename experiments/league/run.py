@@ -131,7 +131,7 @@ def fitting(rule: str, settings: str) -> int | None:
 
 
 def trade_offs(settings: str) -> list[str]:
-    """The three runs of a world: as tuned, at each λ; a rule with an ε has that in its place, and blocks are as long."""
+    """The three runs of a world: as tuned, at each λ; where a rule has an ε or blocks, these in its place."""
     given = dict(setting.split("=") for setting in settings.split())
     if epsilon := given.get("strategy.epsilon"):
         given["strategy.epsilon"] = ",".join(f"{factor * float(epsilon):g}" for factor in TIGHTER)
