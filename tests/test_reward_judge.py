@@ -106,7 +106,24 @@ def test_it_learns_pairs_and_is_told_apart_from_chance(tmp_path, tokenizer, monk
                          intermediate_size=64, pad_token_id=tokenizer.pad_token_id)  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
+
+    class Killed(Exception):
+        pass
+
+    def saved_once(self, *args, **kwargs):
+        save(self, *args, **kwargs)
+        raise Killed
+
+    save = judge.RewardTrainer._save_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(judge.RewardTrainer, "_save_checkpoint", saved_once)
+        with pytest.raises(Killed):
+            judge.ready(tmp_path / "model", hub=False)
+    steps = []
+    step = judge.RewardTrainer.training_step
+    monkeypatch.setattr(judge.RewardTrainer, "training_step", lambda *args: steps.append(1) or step(*args))
     judge.ready(tmp_path / "model", hub=False)
+    assert len(steps) == 5 * 16  # five of six epochs: it went on
     (found,) = pd.read_csv(tmp_path / "judge.csv").to_dict("records")
     assert (found["pairs"], found["learnt"], found["n"]) == ("toys", 64, 35)
     assert found["accuracy"] > 0.9

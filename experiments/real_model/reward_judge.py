@@ -31,7 +31,7 @@ FIRST = ("tackle box", "penmanship")  # the paper's examples (D.1) come before o
 SETTINGS = {
     "num_train_epochs": 2, "learning_rate": 2e-4, "per_device_train_batch_size": 4, "max_length": None, "seed": 0,
     "lr_scheduler_type": "cosine", "warmup_steps": 10, "activation_checkpointing": False, "use_cpu": True,
-    "save_strategy": "no", "report_to": "none", "logging_steps": 20,
+    "save_strategy": "epoch", "save_total_limit": 1, "report_to": "none", "logging_steps": 20,
 }  # fmt: skip
 ADAPTER = {"r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"], "task_type": "SEQ_CLS"}
 Row = dict[str, str]
@@ -86,7 +86,7 @@ def count(tokenizer: Any, text: str) -> int:
 
 
 def train(model: Path, tokenizer: Any, pairs: Sequence[Row], where: Path) -> None:
-    """Bradley-Terry on the pairs, into where/model."""
+    """Bradley-Terry on the pairs, into where/model; goes on from the last epoch that a stopped process has finished."""
     torch.manual_seed(SETTINGS["seed"])
     judge = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.float32)
     judge.config.pad_token_id = tokenizer.pad_token_id
@@ -95,7 +95,7 @@ def train(model: Path, tokenizer: Any, pairs: Sequence[Row], where: Path) -> Non
         model=judge, args=RewardConfig(output_dir=str(where / "training"), **SETTINGS), processing_class=tokenizer,
         train_dataset=Dataset.from_list(shown), peft_config=LoraConfig(**ADAPTER),
     )  # fmt: skip
-    trainer.train()
+    trainer.train(resume_from_checkpoint=any((where / "training").glob("checkpoint-*")))
     trainer.model.merge_and_unload().save_pretrained(where / "model")
     tokenizer.save_pretrained(where / "model")
 
