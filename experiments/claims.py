@@ -15,9 +15,9 @@ import pandas as pd
 sys.path.append(str(Path(__file__).parent / "paper"))
 from objective_space import OBJECTIVES
 from options import no_options
-from publish import between_markers, of_every_seed, untimed, write_rows
+from publish import between_markers, of_every_seed, read_rows, untimed, write_rows
 
-from xright.analysis.numbers.claims import MUCH, NOTHING, claims
+from xright.analysis.numbers.claims import COSTS, MUCH, NOTHING, claims
 from xright.analysis.numbers.statistics import Mean, comparisons
 from xright.analysis.numbers.verdicts import Claim, claim_verdicts, judged, minus
 from xright.analysis.read.runs import CELL, Runs, read_runs
@@ -32,20 +32,19 @@ STUDIES = {  # its runs, and the runs whose times count
     "embedded": (Path("runs/embedded"), Path("runs/step_times_embedded")),
     "real rows": (Path("runs/real_rows"), Path("runs/step_times_real_rows")),
 }
-ABOUT_COSTS = "joint training costs about nothing, Mix costs much"  # as in `claims`
 ABOUT_ANSWERS, ABOUT_WINS = "joint models answer better", "Mix and MAXRIGHT win, Sequential and ORPO do not"
 ORDER = (  # how the claims begin, in the paper's order
-    *("Sequential forgets", "λ controls", "ALRIGHT covers", "MAXRIGHT is closest", ABOUT_COSTS),
+    *("Sequential forgets", "λ controls", "ALRIGHT covers", "MAXRIGHT is closest", COSTS),
     *(ABOUT_ANSWERS, "joint runs come near", ABOUT_WINS, "a large k"),
 )
-BETTER = {  # key of a benchmark: whether joint models are to have more of it than Sequential's
+BETTER = {  # key of a benchmark: do joint models have more of it than Sequential's, as the paper has it?
     "instructions.exact_match": True, "mmlu.acc": True, "hellaswag.acc_norm": True, "harmful.compliance": False,
     "jailbreak.compliance": False, "sorry.compliance": False, "lookalike.compliance": False,
     "xstest.safe/full_compliance": False,
 }  # fmt: skip
 CONTESTS = ("over_chosen.win_rate", "winrate.win_rate")
 TIMED = "SmolLM2, safety"  # with its settings
-COSTS = (HERE / "rule_costs" / "results.csv", "SmolLM2-135M, LoRA")
+TIMES = (HERE / "rule_costs" / "results.csv", "SmolLM2-135M, LoRA")
 JOINT, LAM = ("mix", "alright", "maxright"), 0.5
 SCORES = {  # study: file, and the name that it has there
     "embedded": (HERE / "embedded_benchmarks" / "results.csv", None),
@@ -66,13 +65,14 @@ def main() -> None:
     """claims.csv from the runs of each study, if they are here; README.md from claims.csv."""
     old, rows = pd.read_csv(HERE / "claims.csv"), []
     for study in [*STUDIES, *PUBLISHED]:
+        more = pd.DataFrame([*on_answers(study), *(on_costs() if study == TIMED else ())]).assign(study=study)
         if found := at_hand(study):
-            rows.append(pd.DataFrame([{"study": study, **row} for row in statements(*found)]))
+            rows.append(pd.DataFrame(statements(*found)).assign(study=study))
         else:
-            rows.append(old[(old["study"] == study) & ~old["claim"].isin([ABOUT_ANSWERS, ABOUT_WINS])])
-        more = [*on_answers(study), *(on_costs() if study == TIMED else ())]
-        rows.append(pd.DataFrame([{"study": study, **row} for row in more]))
-    write_rows(pd.concat(rows), HERE / "claims.csv")
+            known = more.get("statement", [])
+            rows.append(old[(old["study"] == study) & ~old["statement"].isin(known)])
+        rows.append(more)
+    write_rows(pd.concat(rows)[old.columns], HERE / "claims.csv")
     between_markers(HERE / "README.md", page(pd.read_csv(HERE / "claims.csv")))
 
 
@@ -109,9 +109,9 @@ def _row(one: Claim) -> dict[str, Any]:
 def on_answers(study: str) -> Iterator[dict[str, Any]]:
     """A row for each statement on benchmarks and win rates that a study has published, at λ = LAM."""
     file, name = SCORES.get(study, (None, None))
-    if file is None or not file.exists():
+    if file is None or (rows := read_rows(file)).empty:
         return
-    rows = pd.read_csv(file).assign(**dict.fromkeys(set(CELL) - {"seed"}, ""))
+    rows = rows.assign(**dict.fromkeys(set(CELL) - {"seed"}, ""))
     rows = rows[rows["study"] == name] if name else rows
     rows = rows[rows["lam"].isna() | (rows["lam"] == LAM)]
     yield from map(_row, _claims_on_answers(rows))
@@ -121,7 +121,7 @@ def _claims_on_answers(rows: pd.DataFrame) -> Iterator[Claim]:
     by = {str(strategy): own for strategy, own in rows.groupby("strategy")}
     if "sequential" not in by:
         return
-    joint = pd.concat([by[name] for name in JOINT if name in by])
+    joint = rows[rows["strategy"].isin(JOINT)]
     for key, more in BETTER.items():
         quantity = f"{key} of the joint models minus that of Sequential's, at λ={LAM:g} and equal shares"
         sides = (own[own["key"] == key] for own in (joint, by["sequential"]))
@@ -135,7 +135,7 @@ def _claims_on_answers(rows: pd.DataFrame) -> Iterator[Claim]:
 
 def on_costs() -> Iterator[dict[str, Any]]:
     """A row for each statement on SmolLM2's times: CPU seconds of a round's steps, rounds in the place of seeds."""
-    file, study = COSTS
+    file, study = TIMES
     rows = pd.read_csv(file)
     wide = rows[rows["study"] == study].pivot_table("cpu", "round", "contestant")
     wide.index = pd.MultiIndex.from_tuples([("", "", number) for number in wide.index], names=CELL)
@@ -144,7 +144,7 @@ def on_costs() -> Iterator[dict[str, Any]]:
         quantity = f"time per step of {method} λ={LAM:g} over the mean of one of DPO and one of SFT, minus 1; by round"
         excess = wide[method] / wide[["dpo", "sft"]].mean(axis=1) - 1
         bound = MUCH if much else NOTHING
-        yield from map(_row, judged(ABOUT_COSTS, "", quantity, excess, bound=bound, above=much))
+        yield from map(_row, judged(COSTS, "", quantity, excess, bound=bound, above=much))
 
 
 def page(rows: pd.DataFrame) -> str:

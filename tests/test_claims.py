@@ -84,6 +84,6 @@ def test_a_step_is_held_against_the_mean_of_both_single_ones(script, tmp_path, m
     seconds = {"dpo": 1.0, "sft": 3.0, "mix": 4.0, "alright": 2.0, "maxright": 2.5}
     rows = [[number, name, value, "x"] for number in (1, 2) for name, value in seconds.items()]
     pd.DataFrame(rows, columns=["round", "contestant", "cpu", "study"]).to_csv(file := tmp_path / "a.csv", index=False)
-    monkeypatch.setattr(script, "COSTS", (file, "x"))
+    monkeypatch.setattr(script, "TIMES", (file, "x"))
     found = [(row["mean"], row["n"], row["bound"], row["above"]) for row in script.on_costs()]
     assert found == [(1.0, 2, 0.25, True), (0.0, 2, 0.1, False), (0.25, 2, 0.1, False)]

@@ -59,7 +59,7 @@ class Cell(NamedTuple):
     def is_main(self) -> bool:
         """Is it of the paper's methods, as they come, at the middle trade-off? These are run with every seed first."""
         is_rival = self.options[0] in [f"strategy={rule}" for rule in RIVALS]
-        return self.is_middle and not is_rival and "strategy.k=" not in self.key
+        return self.is_middle and not is_rival and self.options not in LOOKS
 
     @property
     def tasks(self) -> Options:

@@ -76,7 +76,7 @@ def prompts(pairs: Iterable[Row], tokenizer: Any, without: set[str]) -> list[Row
         and 0 < count(tokenizer, said(row["chosen"])) <= ANSWER
         and words(row["prompt"]) not in without
     ]
-    fit.sort(key=lambda row: not any(some in row["prompt"] and len(row["prompt"]) < 100 for some in FIRST))
+    fit.sort(key=lambda row: not any(some in row["prompt"] for some in FIRST))
     return fit[:PROMPTS]
 
 

@@ -27,6 +27,7 @@ NOTHING, MUCH = 0.1, 0.25  # as a fraction: less is "about nothing", more is "mu
 SUM = 0.15  # of the sum of single steps: how close a step on all objectives comes to it
 USUAL_K = 10
 REFUSES = "behaviour.refuses_harmful"
+COSTS = "joint training costs about nothing, Mix costs much"  # a claim's heading
 
 
 def claims(runs: Runs, timed: Runs | None = None) -> list[Claim]:
@@ -132,7 +133,6 @@ def _costs(runs: Runs, at: str) -> Iterator[Claim]:
     if runs.table.empty:
         return
     table = runs.table.assign(even=runs.table.apply(_is_even, axis=1))
-    heading = "joint training costs about nothing, Mix costs much"
     even = table[table["even"] & (table["family"] == "sequential")].groupby(CELL, as_index=False)["step_ms"].mean()
     joint = table[table["family"] == "joint"]
     updates = joint[[f"picks.{name}" for name in runs.objectives]].sum(axis=1) / joint["steps"]
@@ -142,7 +142,7 @@ def _costs(runs: Runs, at: str) -> Iterator[Claim]:
         asked = f"much more (over {MUCH:.0%})" if much else f"about nothing more (less than {NOTHING:.0%})"
         text = f"A step of {method} costs {asked} than one of Sequential with equal shares"
         quantity = f"time per step of {own['label'].iloc[0]} over that of Sequential with equal shares, minus 1"
-        yield from judged(heading, text, quantity, over(own, even), bound=MUCH if much else NOTHING, above=bool(much))
+        yield from judged(COSTS, text, quantity, over(own, even), bound=MUCH if much else NOTHING, above=bool(much))
     methods = {str(name): own for name, own in joint.groupby("method", sort=False)}
     for left, right in permutations(methods, 2):
         if not at_once[right] and right != CLOSEST and (at_once[left] or left == CLOSEST):
