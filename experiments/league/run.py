@@ -10,15 +10,11 @@ what is said after --trials, such as "strategy.c=1 optim.lr=4e-4".
 """
 
 import argparse
-import json
 import re
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -26,19 +22,15 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from page import publish
 from publish import having, join_rows, read_rows
+from worlds import RATES, SEEDS, TUNED, ends, started, world
 
 from xright.analysis.read.runs import read_runs
 from xright.metrics import hypervolume
 
 HERE = Path(__file__).parent
-TUNED, SEEDS = (100, 101), range(10)  # with seed s, world s too
 LAMS = "lam=0.25,0.5,0.75"
 TIGHTER = (2, 1, 0.5)  # times the ε that was tuned, in the place of λ
 EPOCHS = 6
-RATES = ("1e-4", "2e-4", "4e-4", "8e-4")  # AdamW's learning rate; the embedded recipe has the second
-# Of a run, that costs time and changes nothing of its result.
-QUICK = ("logger=csv", "callbacks.samples=null", "callbacks.device=null", "eval_every=180")
-LOCK = Lock()
 TUNING, RESULTS = HERE / "tuning.csv", HERE / "results.csv"
 
 
@@ -73,29 +65,10 @@ TRIALS: Mapping[str, list[str]] = {
 AS_LONG = {"blocks": "alright", "scheduled_mix": "mix"}  # a step of whose is the same work
 
 
-def started(*options: str) -> None:
-    """One command of xright."""
-    subprocess.run([sys.executable, "-m", "xright.run", *options, *QUICK, "-m"], check=True)
-
-
-@cache
-def ends(seed: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Of a world, for each objective: f*, the lowest that training on it alone reaches with any of RATES; and the gap
-    of the base, from which every run starts."""
-    name = f"league_optima_{seed}"
-    world = (f"seed={seed}", f"data.source.seed={seed}")
-    started(*world, "strategy=merge", "start=base", f"name={name}", f"optim.lr={','.join(RATES)}")
-    found = [json.loads(file.read_text())["objectives"] for file in sorted(Path("runs", name).glob("*/result.json"))]
-    best = {key: min(one[key]["optimum"] for one in found) for key in found[0]}
-    return best, {key: found[0][key]["f"] - value for key, value in best.items()}
-
-
 def sweep(name: str, rule: str, seed: int, *settings: str) -> None:
     """The rule's runs in one world, each with the stages of that world."""
-    with LOCK:  # a world's stages are made once
-        optima = ", ".join(f"{key}: {value!r}" for key, value in ends(seed)[0].items())
-    world = (f"seed={seed}", f"data.source.seed={seed}", f"optima={{{optima}}}")
-    started(f"strategy={rule}", f"name={name}", *world, *settings)
+    optima = ", ".join(f"{key}: {value!r}" for key, value in ends(seed).optima.items())
+    started(f"strategy={rule}", f"name={name}", *world(seed), f"optima={{{optima}}}", *settings)
 
 
 def tune(rule: str, trials: Sequence[str]) -> str:
@@ -153,7 +126,7 @@ def play(rule: str, settings: str, seed: int) -> None:
         name = f"league_{rule}_{epochs}"
         sweep(name, rule, seed, *trade_offs(settings), f"epochs={epochs}")
         runs = read_runs([Path("runs") / name]).table.query(f"seed == {seed}")
-        _, base = ends(seed)
+        base = ends(seed).gaps
         gaps = runs[[f"gap_{key}" for key in base]].to_numpy()
         row = {
             "rule": rule, "method": runs["method"].iloc[0], "settings": settings, "seed": seed, "budget": budget,
