@@ -60,6 +60,9 @@ embedded-benchmarks: .venv/run  ## experiments/embedded_benchmarks: those models
 league: .venv/run  ## experiments/league: every rule, tuned alike, on ten worlds; goes on where it was
 	$(BIN)/python experiments/league/run.py
 
+preference-losses: .venv/run  ## experiments/preference_losses: each in the place of DPO, tuned alike, on ten worlds; goes on where it was
+	$(BIN)/python experiments/preference_losses/run.py
+
 rule-costs: .venv/dev  ## experiments/rule_costs: what a step of each rule takes beside Mix's (XRIGHT_DATA=folder)
 	$(BIN)/python experiments/rule_costs/run.py
 

@@ -133,7 +133,7 @@ def as_on_the_hub(study, folder):
             {"prompt": row["prompt"], **side, "messages": side["chosen"], **scores}
             for row, side in zip(rows, sides, strict=True)
         ], None
-    kinds = (lines(folder / f"pref/hh_{kind}_test.jsonl.gz")[:1400] for kind in ("helpful", "harmless"))
+    kinds = (lines(folder / f"pref/hh_{kind}_test.jsonl.gz")[:600] for kind in ("helpful", "harmless"))
     return [row for kind in kinds for row in kind], completions
 
 

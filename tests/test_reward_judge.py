@@ -3,8 +3,10 @@
 import json
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from tests.beside import importable
@@ -84,51 +86,58 @@ def test_long_pairs_are_left_out(tokenizer, monkeypatch):
     assert reward_judge.short([fits, long], tokenizer) == [fits]
 
 
-@pytest.mark.slow
+def toys(folder, tokenizer, colours=("red", "blue", "green", "white")):
+    """Pairs in which "yes" is chosen, in pairs.jsonl, and an untrained model."""
+    rows = [{"prompt": f"{a} {n}", "chosen": f"yes {b}", "rejected": f"no {b}"}
+            for n, (a, b) in enumerate(pairwise(colours * 25))]  # fmt: skip
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokenizer.pad_token = tokenizer.eos_token
+    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
+                         intermediate_size=64, pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return rows
+
+
 def test_it_learns_pairs_and_is_told_apart_from_chance(tmp_path, tokenizer, monkeypatch):
     import contests
     import published
     import reward_judge as judge
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XRIGHT_DATA", str(tmp_path))
     monkeypatch.setattr(judge, "TESTED", tmp_path / "judge.csv")
+    monkeypatch.setattr(judge, "LAYERS", (1, 2))
     monkeypatch.setattr(published, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(judge, "SETTINGS", judge.SETTINGS | {"num_train_epochs": 6, "learning_rate": 0.01})
     monkeypatch.setattr(contests, "PAIRS", {"toys": contests.Pairs("pairs.jsonl", "train[:64]", "train[64:]")})
     monkeypatch.setattr(contests, "CONTESTS", {"toys": contests.Contest("pairs.jsonl", "train[64:]")})
-    colours = ["red", "blue", "green", "white"]
-    rows = [{"prompt": f"{a} {n}", "chosen": f"yes {b}", "rejected": f"no {b}"}
-            for n, (a, b) in enumerate(pairwise(colours * 25))]  # fmt: skip
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    tokenizer.pad_token = tokenizer.eos_token
-    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-                         intermediate_size=64, pad_token_id=tokenizer.pad_token_id)  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-
-    class Killed(Exception):
-        pass
-
-    def saved_once(self, *args, **kwargs):
-        save(self, *args, **kwargs)
-        raise Killed
-
-    save = judge.RewardTrainer._save_checkpoint
-    with monkeypatch.context() as patch:
-        patch.setattr(judge.RewardTrainer, "_save_checkpoint", saved_once)
-        with pytest.raises(Killed):
-            judge.ready(tmp_path / "model", hub=False)
-    steps = []
-    step = judge.RewardTrainer.training_step
-    monkeypatch.setattr(judge.RewardTrainer, "training_step", lambda *args: steps.append(1) or step(*args))
+    monkeypatch.setattr(judge, "seen", lambda contest, hub: set())  # of files that are not here
+    monkeypatch.chdir(tmp_path)
+    rows = toys(tmp_path, tokenizer)
     judge.ready(tmp_path / "model", hub=False)
-    assert len(steps) == 5 * 16  # five of six epochs: it went on
     (found,) = pd.read_csv(tmp_path / "judge.csv").to_dict("records")
     assert (found["pairs"], found["learnt"], found["n"]) == ("toys", 64, 35)
+    assert found["layers"] in (1, 2)
     assert found["accuracy"] > 0.9
     contest = [json.loads(line) for line in (tmp_path / "runs/judge/toys.jsonl").read_text().splitlines()]
     assert [row["reference"] for row in contest] == [row["chosen"] for row in rows[64:]]
     (tmp_path / "judge.csv").unlink()
     judge.ready(tmp_path / "model", hub=False)  # it is there
     assert not (tmp_path / "judge.csv").exists()
+
+
+def test_a_reward_is_the_head_over_the_state_of_the_layer_that_was_chosen(tmp_path, tokenizer, monkeypatch):
+    import reward_judge as judge
+
+    from xright.evaluation.winrate import RewardModel
+
+    pairs = toys(tmp_path, tokenizer)[:20]
+    monkeypatch.setattr(judge, "LAYERS", (1, 3))
+    layers = judge.learn(tmp_path / "model", tokenizer, pairs, tmp_path / "judge")
+    model = LlamaForCausalLM.from_pretrained(tmp_path / "model").model.eval()
+    differences = judge.seen_by(model, tokenizer, pairs)[layers]
+    head = load_file(tmp_path / "judge" / "model.safetensors")["score.weight"].double().numpy()
+    rewards = RewardModel(str(tmp_path / "judge"), "chat")
+    (chosen, _), (rejected, _) = (
+        rewards.rewards([(row["prompt"], row[side]) for row in pairs]) for side in judge.SIDES
+    )
+    assert np.subtract(chosen, rejected) == pytest.approx((differences @ head.T)[:, 0], rel=1e-3, abs=1e-5)

@@ -42,7 +42,8 @@ def ends(seed: int) -> Ends:
 @cache
 def _ends(seed: int) -> Ends:
     name = f"league_optima_{seed}"
-    started(*world(seed), "strategy=merge", "start=base", f"name={name}", f"optim.lr={','.join(RATES)}")
+    if len(results(name)) < len(RATES):
+        started(*world(seed), "strategy=merge", "start=base", f"name={name}", f"optim.lr={','.join(RATES)}")
     found = results(name)
     told = [one["objectives"] for one in found]
     optima = {key: min(one[key]["optimum"] for one in told) for key in told[0]}

@@ -44,8 +44,7 @@ ULTRA, HELPFUL, HARMLESS = (
 )
 PAIRS = {
     "ultrafeedback": Pairs(ULTRA, "train[300:560]", "train[560:]"),
-    "helpful": Pairs(HELPFUL, "train[1400:1636]", "train[1636:]"),
-    "harmless": Pairs(HARMLESS, "train[1400:1636]", "train[1636:1736]"),
+    "helpful": Pairs(HELPFUL, "train[600:1536]", "train[1536:]"),
 }
 CONTESTS = {
     "ultrafeedback": Contest(ULTRA, "train[560:]"),
@@ -98,9 +97,9 @@ def rows(path: str, part: str, hub: bool) -> Iterator[dict[str, str]]:
 
 
 def seen(contest: Contest, hub: bool) -> set[str]:
-    """The words of prompts that a contest shall not have: all of the folder's files that it is no part of. The hub's
+    """The words of prompts that a contest shall not have: those of the folder's pairs that it is no part of. The hub's
     contests are parts of what is trained on nowhere."""
-    others = [] if hub else [own.path for own in PAIRS.values() if own.path != contest.path]
+    others = [] if hub else [path for path in (ULTRA, HELPFUL, HARMLESS) if path != contest.path]
     return {words(row["prompt"]) for path in others for row in rows(path, "train", hub)}
 
 

@@ -123,7 +123,7 @@ def of_contests(hub: bool) -> Iterator[str]:
     if len(tested):
         yield f"## The judge of win rates, on held-out pairs{whose}\n"
         lines = [
-            [one.pairs, f"{one.n}", f"{one.accuracy:.2f} ({one.low:.2f} to {one.high:.2f})"]
+            [one.pairs, f"{one.learnt}", f"{one.n}", f"{one.accuracy:.2f} ({one.low:.2f} to {one.high:.2f})"]
             for one in tested.itertuples()
         ]
         yield markdown(Grid(["pairs", "learnt", "tested", "prefers the chosen answer"], lines, 1))

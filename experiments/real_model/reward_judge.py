@@ -1,8 +1,9 @@
-"""The judge of the win rates: a reward model, trained here on pairs that no policy is trained on (`contests.py`).
+"""The judge of the win rates: a reward model, made here of pairs that no policy is trained on (`contests.py`).
 
-SmolLM2 with one output in the place of its vocabulary, by TRL's RewardTrainer (Bradley and Terry's likelihood), through
-an adapter that is merged in the end. The paper's judge is UltraRM-13b. It learns and is tested on pairs of short texts,
-for time.
+The first layers of SmolLM2 as they are, and a linear head over what they hold at a text's last token: Bradley and
+Terry's likelihood, which for a linear reward is logistic regression on differences. How many layers, and how strong its
+penalty, is chosen by cross-validation on the learnt pairs. The paper's judge is UltraRM-13b, which has learnt pairs of
+the same kinds.
 """
 
 import json
@@ -11,14 +12,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from contests import ANSWER, PROMPT, PROMPTS, TESTED, TEXT, contests, home, rows, seen, sets
-from datasets import Dataset
-from peft import LoraConfig
 from publish import join_rows
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from trl import RewardConfig, RewardTrainer
 
 from xright.data.messages import words
 from xright.evaluation.judged_text import Pair, said
@@ -26,19 +30,16 @@ from xright.evaluation.task import share
 from xright.evaluation.winrate import RewardModel
 
 SIDES = ("chosen", "rejected")
-LENGTH = 352  # most tokens of a pair's longer text, as it is shown: prompt, answer, what is around them
+LENGTH = 1024  # most tokens of a pair's longer text, as it is shown: prompt, answer, what is around them
 FIRST = ("tackle box", "penmanship")  # the paper's examples (D.1) come before other prompts
-SETTINGS = {
-    "num_train_epochs": 2, "learning_rate": 2e-4, "per_device_train_batch_size": 4, "max_length": None, "seed": 0,
-    "lr_scheduler_type": "cosine", "warmup_steps": 10, "activation_checkpointing": False, "use_cpu": True,
-    "save_strategy": "epoch", "save_total_limit": 1, "report_to": "none", "logging_steps": 20,
-}  # fmt: skip
-ADAPTER = {"r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"], "task_type": "SEQ_CLS"}
+LAYERS = (10, 14, 18)  # of 30
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)  # scikit-learn's C
+FOLDS = 5
 Row = dict[str, str]
 
 
 def ready(model: Path, hub: bool) -> None:
-    """Write the contests' prompts, train and test the judge, unless that is done. model: what it begins as."""
+    """Write the contests' prompts, make and test the judge, unless that is done. model: whose layers it has."""
     where = home(hub)
     if (where / "tested.csv").is_file():
         return
@@ -50,8 +51,11 @@ def ready(model: Path, hub: bool) -> None:
         (where / f"{data}.jsonl").write_text("".join(lines), encoding="utf-8")
     learnt = {name: short(rows(own.path, own.learnt, hub), tokenizer) for name, own in sets(hub).items()}
     kept = {name: short(rows(own.path, own.tested, hub), tokenizer) for name, own in sets(hub).items()}
-    train(model, tokenizer, list(chain.from_iterable(learnt.values())), where)
-    found = [{"pairs": name, "learnt": len(learnt[name]), **tested(where / "model", kept[name])} for name in learnt]
+    layers = learn(model, tokenizer, [*chain.from_iterable(learnt.values())], where / "model")
+    found = [
+        {"pairs": name, "learnt": len(learnt[name]), "layers": layers, **tested(where / "model", kept[name])}
+        for name in learnt
+    ]
     table = pd.DataFrame(found).assign(source="hub" if hub else "folder")
     join_rows(table, TESTED, ["source", "pairs"])
     table.to_csv(where / "tested.csv", index=False)  # last: all the others are there
@@ -59,12 +63,12 @@ def ready(model: Path, hub: bool) -> None:
 
 def short(pairs: Iterable[Row], tokenizer: Any) -> list[Row]:
     """Those pairs whose texts, as the judge is shown them, have at most LENGTH tokens."""
-    shown = Pair(TEXT)
+    return [row for row in pairs if max(count(tokenizer, text) for text in texts(row, tokenizer)) <= LENGTH]
 
-    def longest(row: Row) -> int:
-        return max(count(tokenizer, shown.write(tokenizer, row["prompt"], row[side])) for side in SIDES)
 
-    return [row for row in pairs if longest(row) <= LENGTH]
+def texts(row: Row, tokenizer: Any) -> list[str]:
+    """A pair as the judge is shown it: its chosen and its rejected answer, each behind the prompt."""
+    return [Pair(TEXT).write(tokenizer, row["prompt"], row[side]) for side in SIDES]
 
 
 def prompts(pairs: Iterable[Row], tokenizer: Any, without: set[str]) -> list[Row]:
@@ -82,27 +86,52 @@ def prompts(pairs: Iterable[Row], tokenizer: Any, without: set[str]) -> list[Row
 
 def count(tokenizer: Any, text: str) -> int:
     """Its tokens."""
-    return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return len(ids(tokenizer, text))
 
 
-def train(model: Path, tokenizer: Any, pairs: Sequence[Row], where: Path) -> None:
-    """Bradley-Terry on the pairs, into where/model; goes on from the last epoch that a stopped process has finished."""
-    torch.manual_seed(SETTINGS["seed"])
-    judge = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.float32)
-    judge.config.pad_token_id = tokenizer.pad_token_id
-    shown = [{side: turns(row["prompt"], row[side]) for side in SIDES} for row in pairs]
-    trainer = RewardTrainer(
-        model=judge, args=RewardConfig(output_dir=str(where / "training"), **SETTINGS), processing_class=tokenizer,
-        train_dataset=Dataset.from_list(shown), peft_config=LoraConfig(**ADAPTER),
-    )  # fmt: skip
-    trainer.train(resume_from_checkpoint=any((where / "training").glob("checkpoint-*")))
-    trainer.model.merge_and_unload().save_pretrained(where / "model")
-    tokenizer.save_pretrained(where / "model")
+def ids(tokenizer: Any, text: str) -> list[int]:
+    """Its tokens' numbers."""
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
 
-def turns(prompt: str, answer: str) -> list[Row]:
-    """As `RewardModel` shows them (`judged_text.Pair`)."""
-    return [{"role": "user", "content": prompt.lstrip()}, {"role": "assistant", "content": said(answer)}]
+def learn(model: Path, tokenizer: Any, pairs: Sequence[Row], to: Path) -> int:
+    """Make the judge of these pairs in the folder `to`; return how many layers it has."""
+    judge = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.float32).eval()
+    judge.model.layers = judge.model.layers[: max(LAYERS)]
+    differences_LPD = seen_by(judge.model, tokenizer, pairs)
+    signs_P = np.where(np.arange(len(pairs)) % 2, 1, -1)  # a pair the other way round says the same
+    found = {layers: fitted(own * signs_P[:, None], signs_P) for layers, own in differences_LPD.items()}
+    layers = max(found, key=lambda layers: found[layers].best_score_)
+    scale, regression = (step for _, step in found[layers].best_estimator_.steps)
+    judge.model.layers = judge.model.layers[:layers]
+    judge.config.num_hidden_layers = layers
+    judge.score.weight.data = torch.from_numpy(regression.coef_ / scale.scale_).float()
+    judge.save_pretrained(to)
+    tokenizer.save_pretrained(to)
+    return layers
+
+
+@torch.inference_mode()
+def seen_by(model: Any, tokenizer: Any, pairs: Sequence[Row]) -> dict[int, np.ndarray]:
+    """For each of LAYERS, what the model's last norm makes of it at the last token of a chosen text, minus that of
+    the rejected one: (P, D) of P pairs."""
+    states = {layers: np.empty((len(pairs), len(SIDES), model.config.hidden_size)) for layers in LAYERS}
+    for place, row in enumerate(tqdm(pairs, "pairs of the judge", unit="pair")):
+        for side, text in enumerate(texts(row, tokenizer)):
+            asked = torch.tensor([ids(tokenizer, text)])
+            seen = model(asked, output_hidden_states=True, use_cache=False).hidden_states
+            for layers, state in states.items():  # the last has been through the norm
+                own = seen[layers][0, -1]
+                state[place, side] = own if layers == len(model.layers) else model.norm(own)
+    return {layers: state[:, 0] - state[:, 1] for layers, state in states.items()}
+
+
+def fitted(differences_PD: np.ndarray, signs_P: np.ndarray) -> GridSearchCV:
+    """Logistic regression without intercept on scaled differences, with the best of PENALTIES."""
+    regression = make_pipeline(StandardScaler(with_mean=False), LogisticRegression(fit_intercept=False, max_iter=500))
+    folds = KFold(FOLDS, shuffle=True, random_state=0)
+    search = GridSearchCV(regression, {"logisticregression__C": PENALTIES}, scoring="neg_log_loss", cv=folds)
+    return search.fit(differences_PD, signs_P)
 
 
 def tested(judge: Path, pairs: Sequence[Row]) -> dict[str, Any]:
