@@ -171,7 +171,8 @@ def page(rows: pd.DataFrame) -> str:
             [r.statement, with_interval(Mean(r.mean, r.half, r.n))]
             for r in by_lam[by_lam["study"] == study].itertuples()
         ]
-        told += [markdown(Grid(["claim 3, λ by λ", "mean ± 95 %"], inside, 1))]
+        if inside:
+            told.append(markdown(Grid(["claim 3, λ by λ", "mean ± 95 %"], inside, 1)))
     return "\n".join(told)
 
 
