@@ -91,10 +91,10 @@ def test_what_is_published_is_not_run_again(tmp_path, monkeypatch):
 
 
 def test_a_loss_is_nearer_only_where_the_whole_interval_is():
-    from drawing import in_words, standings
+    from drawing import RIVAL, as_rules, in_words, standings
 
     table = rows(dpo=[0.2, 0.3, 0.4], good=[0.1, 0.2, 0.28], wild=[-0.1, 0.4, 0.6], bad=[0.5, 0.61, 0.7])
-    assert in_words(table) == "Beside **dpo**, nearer: good; ties: wild; farther: bad."
+    assert in_words(as_rules(table), RIVAL) == "Beside **dpo**, nearer: good; ties: wild; farther: bad."
     assert [line[0] for line in standings(table).rows] == ["good", "dpo", "wild", "bad"]
 
 

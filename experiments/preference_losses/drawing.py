@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from page import COLOURS, distances, judged, over
+from page import COLOURS, distances, in_words, judged, over
 from publish import DPI, between_markers, shrink
 
 from xright.analysis.numbers.statistics import mean_interval
@@ -26,24 +26,18 @@ def publish(table: pd.DataFrame) -> None:
     figure(table).savefig(HERE / "figure.png", dpi=DPI)
     shrink(HERE / "figure.png", HERE / "figure.png")
     picture = "![What each loss leaves of the base's SFT gap and mistakes](figure.png)\n"
-    between_markers(HERE / "README.md", f"{in_words(table)}\n\n{markdown(standings(table))}\n{picture}")
+    told = [f"{in_words(as_rules(table), RIVAL)}\n", markdown(standings(table)), picture]
+    between_markers(HERE / "README.md", "\n".join(told))
 
 
-def by_loss(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """The rows as the league's page reads them, with one of PANELS in the place of the ideal distance."""
-    return table.rename(columns={"loss": "rule", measure: "ideal_distance"})
-
-
-def in_words(table: pd.DataFrame) -> str:
-    """Which losses end nearer than DPO, which tie and which are farther, as a sentence."""
-    found = {loss: judged(difference) for loss, difference in over(by_loss(table, "distance"), RIVAL).items()}
-    said = [f"{word}: {', '.join(loss for loss in found if found[loss] == word) or 'none'}" for word in COLOURS]
-    return f"Beside **{RIVAL}**, {'; '.join(said)}."
+def as_rules(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows as the league's page reads them, a loss in the place of a rule."""
+    return table.assign(rule=table["loss"], method=table["loss"], ideal_distance=table["distance"])
 
 
 def standings(table: pd.DataFrame) -> Grid:
     """Losses by their mean distance, and each world's difference to DPO."""
-    wide, differences = distances(by_loss(table, "distance")), over(by_loss(table, "distance"), RIVAL)
+    wide, differences = distances(as_rules(table)), over(as_rules(table), RIVAL)
     lines = []
     for loss in wide:
         own = table[table["loss"] == loss]
@@ -58,8 +52,8 @@ def standings(table: pd.DataFrame) -> Grid:
 @styled
 def figure(table: pd.DataFrame) -> Figure:
     """A panel per measure, a line per loss, a dot per world; the mean and its interval; coloured by the distance."""
-    order = [*distances(by_loss(table, "distance"))]
-    words = {loss: judged(difference) for loss, difference in over(by_loss(table, "distance"), RIVAL).items()}
+    order = [*distances(as_rules(table))]
+    words = {loss: judged(difference) for loss, difference in over(as_rules(table), RIVAL).items()}
     made = new_figure(10, 1.2 + 0.24 * len(order))
     for (measure, title), ax in zip(PANELS.items(), made.subplots(1, len(PANELS), sharey=True), strict=True):
         for place, loss in enumerate(order):
