@@ -87,6 +87,11 @@ def test_lam_is_of_the_first_two_in_the_table(completed):
             "lam=0.25 weighs two objectives, and this run has dpo, sft, ipo; give 'weights={dpo: 1, sft: 1, ipo: 1}'.",
         ),
         ((ALONE, "lam=0.25"), "lam=0.25 weighs two objectives, and this run has dpo; give 'weights={dpo: 1}'."),
+        (
+            ("objective@objectives.dpo=orpo", "lam=0.25"),
+            "lam=0.25 weighs two objectives, and this run has sft (dpo: trained in the place of others, without a "
+            "weight); give 'weights={sft: 1}'.",
+        ),
         ((IPO_TOO, "lam=7"), "lam=7 must be a number in [0, 1]: the weight on the first of two objectives."),
         (
             ("lam=0.25", "weights={dpo: 1, sft: 3}"),

@@ -116,7 +116,8 @@ def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     overrides: as given on the command line. UserError for a λ or weights that are none, and where one contradicts the
     other.
     """
-    names = [name for name, node in cfg.objectives.items() if node and not build(node).surrogate]
+    table = {name: build(node) for name, node in cfg.objectives.items() if node}
+    names = [name for name, objective in table.items() if not objective.surrogate]
     given = {override.split("=")[0].lstrip("+").split(".")[0] for override in overrides}
     if cfg.weights is not None and not OmegaConf.is_dict(cfg.weights):
         raise UserError(f"weights={cfg.weights!r} must be numbers by objective: 'weights={_example(names)}', or null.")
@@ -124,8 +125,8 @@ def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
         check_number("lam", cfg.lam, lambda x: 0 <= x <= 1, f"a number in [0, 1]: {_meaning(names)}")
         if "lam" in given and len(names) != 2:
             raise UserError(
-                f"lam={cfg.lam} weighs two objectives, and this run has {', '.join(names)}; give "
-                f"'weights={_example(names)}'."
+                f"lam={cfg.lam} weighs two objectives, and this run has {', '.join(names)}"
+                f"{_unweighed([name for name in table if name not in names])}; give 'weights={_example(names)}'."
             )
         lam = float(cfg.lam)
         cfg.weights = dict(zip(names, (lam, 1 - lam), strict=True)) if len(names) == 2 else dict.fromkeys(names, 1.0)
@@ -139,6 +140,10 @@ def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     given_weights: Any = OmegaConf.to_container(cfg.weights, resolve=True)
     cfg.weights = check_weights(given_weights) if names else {}
     cfg.lam = lam_of(cfg.weights)
+
+
+def _unweighed(surrogates: list[str]) -> str:
+    return f" ({', '.join(surrogates)}: trained in the place of others, without a weight)" if surrogates else ""
 
 
 def _meaning(names: list[str]) -> str:
