@@ -106,7 +106,7 @@ artefacts: .venv/run  ## experiments/paper: every figure and table drawn again, 
 	$(BIN)/python experiments/paper/draw.py --read
 	$(BIN)/python experiments/costs/figure.py $(wildcard report/costs)
 
-claims: .venv/run  ## experiments/README.md: the paper's five claims, with intervals over the seeds of the runs at hand
+claims: .venv/run  ## experiments/README.md: the paper's eight claims, with intervals over seeds, of the studies' published runs
 	$(BIN)/python experiments/claims.py
 
 step-times: .venv/run  ## experiments/step_times: what a step of each method takes; wants a quiet machine (XRIGHT_DATA=folder)

@@ -28,10 +28,6 @@ from xright.analysis.text.tables import Grid, markdown
 HERE = Path(__file__).parent
 BY_LAM = "by λ"  # in the place of a claim: what the means over λ of claim 3 consist of
 LEFT, RIGHT = "MAXRIGHT", ("ALRIGHT", "Mix")
-STUDIES = {  # its runs, and the runs whose times count
-    "embedded": (Path("runs/embedded"), Path("runs/step_times_embedded")),
-    "real rows": (Path("runs/real_rows"), Path("runs/step_times_real_rows")),
-}
 ABOUT_ANSWERS, ABOUT_WINS = "joint models answer better", "Mix and MAXRIGHT win, Sequential and ORPO do not"
 ORDER = (  # how the claims begin, in the paper's order
     *("Sequential forgets", "λ controls", "ALRIGHT covers", "MAXRIGHT is closest", COSTS),
@@ -53,40 +49,44 @@ SCORES = {  # study: file, and the name that it has there
     "SmolLM2, DPO first": (HERE / "real_model" / "scores.csv", "smollm2_dpo_first"),
     "SmolLM2, minimal conflict": (HERE / "real_model" / "scores.csv", "smollm2_ultrafeedback"),
 }
-PUBLISHED = {  # what experiments/real_model has published
+RUNS = {  # its runs, as flat tables
+    "embedded": HERE / "paper" / "csv" / "dpo_first.csv",
+    "real rows": HERE / "real_rows" / "runs.csv",
     "SmolLM2, safety": HERE / "real_model" / "smollm2_safety.csv",
     "SmolLM2, DPO first": HERE / "real_model" / "smollm2_dpo_first.csv",
     "SmolLM2, SFT first": HERE / "real_model" / "smollm2_sft_first.csv",
     "SmolLM2, minimal conflict": HERE / "real_model" / "smollm2_ultrafeedback.csv",
 }
+QUIET = {  # the runs whose times count; the others' machine had other work
+    "embedded": Path("runs/step_times_embedded"),
+    "real rows": Path("runs/step_times_real_rows"),
+}
 
 
 def main() -> None:
-    """claims.csv from the runs of each study, if they are here; README.md from claims.csv."""
-    old, rows = pd.read_csv(HERE / "claims.csv"), []
-    for study in [*STUDIES, *PUBLISHED]:
-        more = pd.DataFrame([*on_answers(study), *(on_costs() if study == TIMED else ())]).assign(study=study)
-        if found := at_hand(study):
-            rows.append(pd.DataFrame(statements(*found)).assign(study=study))
-        else:
-            known = more.get("statement", [])
-            rows.append(old[(old["study"] == study) & ~old["statement"].isin(known)])
-        rows.append(more)
-    write_rows(pd.concat(rows)[old.columns], HERE / "claims.csv")
+    """claims.csv from what is published of each study, and from its times, if they are here; README.md from that."""
+    old = pd.read_csv(HERE / "claims.csv")
+    rows = pd.concat([rows_of(study, old[old["study"] == study]) for study in RUNS])
+    write_rows(rows[old.columns], HERE / "claims.csv")
     between_markers(HERE / "README.md", page(pd.read_csv(HERE / "claims.csv")))
 
 
-def at_hand(study: str) -> tuple[Runs, Runs] | None:
-    """A study's runs, and those whose times count."""
-    if study in PUBLISHED:
-        if not PUBLISHED[study].exists():
-            return None
-        runs = of_every_seed(from_rows(pd.read_csv(PUBLISHED[study]), OBJECTIVES))
-        return runs, untimed(runs)
-    if not all(folder.is_dir() for folder in STUDIES[study]):
-        return None
-    runs, timed = (read_runs([folder]) for folder in STUDIES[study])
-    return runs, timed
+def rows_of(study: str, old: pd.DataFrame) -> pd.DataFrame:
+    """A study's rows; the old ones where it has no runs, and those on costs where their times are not here."""
+    more = [*on_answers(study), *(on_costs() if study == TIMED else ())]
+    runs, timed = at_hand(study)
+    found = [*statements(runs, timed or untimed(runs)), *more] if runs else more
+    if runs:
+        old = old[(old["claim"] == COSTS) & (study in QUIET and not timed)]
+    old = old[~old["statement"].isin([row["statement"] for row in found])]
+    return pd.concat([pd.DataFrame(found), old]).assign(study=study)
+
+
+def at_hand(study: str) -> tuple[Runs | None, Runs | None]:
+    """A study's runs, and those whose times count; None where there are none."""
+    file, folder = RUNS[study], QUIET.get(study)
+    runs = of_every_seed(from_rows(pd.read_csv(file), OBJECTIVES)) if file.exists() else None
+    return runs, read_runs([folder]) if folder and folder.is_dir() else None
 
 
 def statements(runs: Runs, timed: Runs) -> Iterator[dict[str, Any]]:
@@ -163,7 +163,7 @@ def page(rows: pd.DataFrame) -> str:
     for study, statements in studies.items():
         cells = [
             [one.heading, one.quantity, _asked(one), with_interval(one.found), str(one.found.n), one.verdict]
-            for one in statements
+            for one in sorted(statements, key=lambda one: in_order.index(one.heading))
         ]
         heads = ["claim", "quantity", "asked", "mean ± 95 %", "seeds", "verdict"]
         told += [f"### {study}\n", markdown(Grid(heads, cells, 6))]

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,12 +66,12 @@ BENCHMARKS = "../embedded_benchmarks/results.csv"  # `make embedded-benchmarks` 
 ENTRIES = {
     "figure_1": Entry("csv/dpo_first.csv", space.compared, summary_figure, space.at_half),
     "figure_2": Entry("csv/two_parameters.csv", convex.ends_of_paths, figure_2),
-    "figure_3": Entry("csv/dpo_first.csv", space.compared, paths_figure, space.usual),
+    "figure_3": Entry("csv/dpo_first.csv", space.compared, paths_figure, partial(space.usual, first="dpo")),
     "figure_4": Entry(BENCHMARKS, grid, benchmarked.radar, benchmarked.at_half),
     "figure_5": Entry(BENCHMARKS, grid, benchmarked.win_rates, benchmarked.contests),
     "figure_6": Entry("csv/one_parameter.csv", convex.gaps, figure_6),
     "figure_7": Entry("csv/similarity.csv", closest.table, lambda pairs: similarity_figure(("tokens", pairs))),
-    "figure_8": Entry("csv/sft_first.csv", space.compared, paths_figure, space.usual),
+    "figure_8": Entry("csv/sft_first.csv", space.compared, paths_figure, partial(space.usual, first="sft")),
     "figure_10": Entry("csv/categories.csv", benchmarked.by_verb, benchmarked.verbs_figure),
     "figure_11": Entry("csv/verdicts.csv", benchmarked.by_verdict, benchmarked.shares_figure),
     "figure_14": Entry("csv/dpo_first.csv", space.compared_by_k, space.k_figure, space.by_k),

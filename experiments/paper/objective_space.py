@@ -30,7 +30,7 @@ BARS = {"ms": "Time per step (ms)", "rise": "Rise of both losses (nats)", "stret
 
 
 def read(folders: Sequence[Path], first: str, *more: str) -> pd.DataFrame:
-    """The flat table of the runs of the first folder, without the Sequential ones that do not begin with `first`.
+    """The flat table of the runs of the first folder.
 
     The other folders, if any, hold the runs whose times count: those with the same label and seed give `increase`, the
     runtime increase over the matched Sequential run that begins with `first`, and `ms`, milliseconds per step.
@@ -41,7 +41,6 @@ def read(folders: Sequence[Path], first: str, *more: str) -> pd.DataFrame:
     increases = runtime_increases(timed)
     over = increases[increases["first"] == first].groupby("folder")["increase"].mean()
     known = timed.assign(increase=timed["folder"].map(over), ms=timed["step_ms"])[["label", "seed", "increase", "ms"]]
-    runs = runs.only(runs.table["first"].isin(["", first]))
     table = runs.table.merge(known, on=["label", "seed"], how="left").merge(
         stretch(runs.steps), on="folder", how="left"
     )
@@ -50,7 +49,7 @@ def read(folders: Sequence[Path], first: str, *more: str) -> pd.DataFrame:
 
 
 def dpo_first(folders: Sequence[Path]) -> pd.DataFrame:
-    """The runs of figs 1, 3 and 14."""
+    """The runs of figs 1, 3 and 14, and of the claims."""
     return read(folders, "dpo", "k", "increase", "ms", "stretch")
 
 
@@ -65,10 +64,11 @@ def at_half(rows: pd.DataFrame) -> Runs:
     return runs.only(runs.table["label"].isin(SUMMARY))
 
 
-def usual(rows: pd.DataFrame) -> Runs:
-    """The runs of a flat table, but for those of another k."""
+def usual(rows: pd.DataFrame, first: str) -> Runs:
+    """The runs of a flat table, but for those of another k and Sequential ones that do not begin with `first`."""
     runs = from_rows(rows, OBJECTIVES)
-    return runs.only((runs.table["variant"] == runs.table["method"]) | runs.table["first"].ne(""))
+    is_usual = (runs.table["variant"] == runs.table["method"]) | runs.table["first"].ne("")
+    return runs.only(is_usual & runs.table["first"].isin(["", first]))
 
 
 def by_k(rows: pd.DataFrame) -> Runs:

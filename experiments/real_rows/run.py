@@ -10,8 +10,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from options import no_options
-from publish import publish
+from publish import publish, write_rows
 
+from xright.analysis.read.runs import read_runs
+from xright.analysis.text.flat_table import to_rows
+
+HERE, RUNS = Path(__file__).parent, Path("runs/real_rows")
 SEEDS = (0, 1, 2)
 SWEEPS = (
     ["strategy=sequential", "strategy.first=dpo,sft", "strategy.epochs=[1,1]"],
@@ -26,4 +30,5 @@ if __name__ == "__main__":
             seeds = [f"seed={seed}", f"data.source.seed={seed}", f"model.pretrain.seed={seed}"]
             options = ["experiment=real_rows", "logger=csv", *seeds, *sweep]
             subprocess.run([sys.executable, "-m", "xright.run", *options, "-m"], check=True)
-    publish(Path("runs/real_rows"), Path(__file__).parent, without=" k=")
+    write_rows(to_rows(read_runs([RUNS]), "k"), HERE / "runs.csv")
+    publish(RUNS, HERE, without=" k=")
