@@ -12,11 +12,11 @@ RIVALS = ("stch", "famo", "upgrad", "raco", "pcd")  # as they come: the league t
 
 
 class Study(NamedTuple):
-    """data: file of conf/data, and below it in folder/. tasks: of `xright.evaluate`, see Cell.tasks."""
+    """data: file of conf/data, and below it in folder/. tasks: of each command of `xright.evaluate`, see Cell.tasks."""
 
     data: str
     cells: Sequence[Options]
-    tasks: Options = ()
+    tasks: Sequence[Options] = ()
 
 
 class Cell(NamedTuple):
@@ -62,8 +62,9 @@ class Cell(NamedTuple):
         return self.is_middle and not is_rival and self.options not in LOOKS
 
     @property
-    def tasks(self) -> Options:
-        """Return what its model is asked, if it is a main one. Questions take longer than training."""
+    def tasks(self) -> Sequence[Options]:
+        """Return what its model is asked, if it is a main one, one command after another. Questions take longer than
+        training."""
         return STUDIES[self.study].tasks if self.is_main else ()
 
 
@@ -93,13 +94,13 @@ def merged(starts: Sequence[str], lams: Sequence[str] = LAMS) -> list[Options]:
 ANSWERS = (  # as those that the judge was held to (judges.py)
     *(f"task.{task}.max_new_tokens=60" for task in ("sorry", "xstest")),
     *(f"judge@task.{task}.judge=phrases" for task in ("sorry", "xstest")),
-    "batch_size=16",
+    "batch_size=55",  # a word of many answers costs little more than of few; a long question's logits are large
 )
 SAFETY = (
-    "tasks=[sorry,xstest,hellaswag,mmlu]", "task.sorry.prompts.limit=110", "task.xstest.prompts.limit=150",
-    "task.hellaswag.limit=200", "task.mmlu.limit=3", *ANSWERS,
-)  # fmt: skip
-CONTEST = ("tasks=[winrate]", "batch_size=16")  # `contests.py` has the rest
+    ("tasks=[sorry,xstest]", "task.sorry.prompts.limit=110", "task.xstest.prompts.limit=150", *ANSWERS),
+    ("tasks=[hellaswag,mmlu]", "task.hellaswag.limit=100", "task.mmlu.limit=2", "batch_size=16"),
+)
+CONTEST = (("tasks=[winrate]", "batch_size=50"),)  # `contests.py` has the rest
 FIRST = [  # half as many epochs, for a first look
     ("strategy=sequential", "strategy.first=dpo", "strategy.epochs=[1,1]", "epochs=2"),
     *((f"strategy={rule}", "lam=0.5", "epochs=2") for rule in ("alright", "maxright")),

@@ -108,8 +108,8 @@ def due(same: Sequence[Cell], only: str, questions: bool) -> Due:
 def play(cell: Cell, asked: bool) -> tuple[Cell, bool]:
     """Train a cell; asked: and ask its model what it is to be asked."""
     train(cell)
-    if asked:
-        evaluate([published.folder(cell)], [*cell.tasks, *contests.options(cell)], cell.hub)
+    for tasks in cell.tasks if asked else ():
+        evaluate([published.folder(cell)], [*tasks, *contests.options(cell)], cell.hub)
     return cell, asked
 
 
