@@ -334,3 +334,23 @@ def test_judges_are_held_to_the_answers_that_were_read():
     assert set(rows["verdict"]) == set(judges.VERDICTS)
     (third,) = [line for line in judges.agreement(rows).rows if line[:2] == ["third, 132", "phrases"]]
     assert third[2:6] == ["0.939 (0.885 to 0.969)", "0.79", "19 of 26", "1"]
+
+
+def test_gains_are_over_sequential_of_the_same_seed():
+    from benchmarked import gains
+    from page import BASELINE, TABLE_3
+
+    rows = pd.DataFrame(
+        {"label": label, "strategy": "mix", "lam": 0.5, "seed": seed, "key": key, "value": value, "low": 0, "high": 1,
+         "n": 10, "higher_is_better": key != "sorry.compliance"}
+        for label in (BASELINE, "Mix λ=0.5", "base")
+        for seed in ((0, 1) if label != "base" else (2,))
+        for key, value in zip(TABLE_3, (0.3, 0.4, 0.4, 0.9) if "Mix" in label else (0.2, 0.4, 0.8, 0.9), strict=True)
+    )  # fmt: skip
+    found = gains(rows, BASELINE, TABLE_3)
+    assert found.headings[:3] == ["method", "Δm ↑", "seeds"]
+    assert [line[:2] for line in found.rows] == [
+        [BASELINE, "baseline"],
+        ["Mix λ=0.5", "0.250 (0.250 to 0.250)"],  # half more of one, half less of one that is better low
+        ["base", "–"],  # its seed has no Sequential run
+    ]

@@ -95,19 +95,17 @@ def by_verdict(rows: pd.DataFrame) -> Grid:
     return Grid(["method", *SAFETY], lines, 1)
 
 
-def gains(rows: pd.DataFrame) -> Grid:
-    """Δm of every method (eq 52), each run over the baseline of its own seed, and the scores that it is made of."""
-    lower = [not rows.loc[rows["key"] == key, "higher_is_better"].iloc[0] for key in BENCHMARKS]
-    values = rows.pivot_table("value", ["label", "seed"], "key", sort=False)[list(BENCHMARKS)]
-    found = [
-        [label, delta_m(own.tolist(), values.loc[(BASELINE, seed)].tolist(), lower)]
-        for (label, seed), own in values.iterrows()
-        if (BASELINE, seed) in values.index
-    ]
-    gain = pd.DataFrame(found, columns=["label", "gain"]).groupby("label")["gain"].apply(mean_interval)
+def gains(rows: pd.DataFrame, baseline: str = BASELINE, keys: Sequence[str] = tuple(BENCHMARKS)) -> Grid:
+    """Δm of every method over these keys (eq 52), each run over the baseline of its own seed, and all scores."""
+    lower = [not rows.loc[rows["key"] == key, "higher_is_better"].iloc[0] for key in keys]
+    values = rows.pivot_table("value", ["label", "seed"], "key", sort=False)[list(keys)]
+    found: dict[str, list[float]] = {}
+    for (label, seed), own in values.iterrows():
+        if (baseline, seed) in values.index:
+            found.setdefault(label, []).append(delta_m(own.tolist(), values.loc[(baseline, seed)].tolist(), lower))
     scores, lines = grid(rows), []
     for label, *cells in scores.rows:
-        mean = gain[label]
+        mean = mean_interval(found.get(label, []))
         interval = "" if mean.n < 2 else f" ({number(mean.low)} to {number(mean.high)})"
-        lines.append([label, "baseline" if label == BASELINE else number(mean.mean) + interval, *cells])
+        lines.append([label, "baseline" if label == baseline else number(mean.mean) + interval, *cells])
     return Grid(["method", "Δm ↑", *scores.headings[1:]], lines, 1)

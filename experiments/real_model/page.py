@@ -8,6 +8,7 @@ import held_out
 import judges
 import objective_space as space
 import pandas as pd
+from benchmarked import gains
 from cells import STUDIES, table_of
 from evaluated import grid, methods
 from matplotlib.figure import Figure
@@ -35,6 +36,8 @@ FIGURES = {  # of the paper, that a study is the place of
 }
 SHOWN = "smollm2_safety"  # in the project's README, its figure.png
 PAPERS = ("Sequential", "Mix", "ALRIGHT", "MAXRIGHT", "Model average")
+TABLE_3 = ("mmlu.acc", "hellaswag.acc_norm", "sorry.compliance", "xstest.safe/full_compliance")
+BASELINE = "Sequential DPO→SFT (2,2)"  # of Δm
 COLUMNS = {key: name for key, name in space.COLUMNS.items() if key not in ("increase", "gpu")}
 
 
@@ -102,8 +105,8 @@ def of_benchmarks(hub: bool) -> Iterator[str]:
     if scores.empty or (scores := scores[scores["study"] == table]).empty:
         return
     counts = counts[counts["study"] == table]
-    yield f"## Benchmarks of the safety study (figs 4, 10, 11){', rows of the hub' if hub else ''}\n"
-    yield markdown(grid(scores))
+    yield f"## Benchmarks of the safety study (figs 4, 10, 11, table 3){', rows of the hub' if hub else ''}\n"
+    yield markdown(gains(scores, BASELINE, TABLE_3))
     yield picture(radar_figure(methods(scores)), f"radar{where}.png", "radar of the benchmarks")
     for detail, draw in (("categories", categories_figure), ("verdicts", verdicts_figure)):
         found = methods(counts[counts["detail"] == detail], detail)
