@@ -18,7 +18,7 @@ from origin import behind
 from publish import having, join_rows, read_rows
 
 FILE = published.HERE / "held_out.csv"
-ROWS = 100  # of each stream, drawn by the seed
+ROWS = 50  # of each stream, drawn by the seed
 NAMED = ["study", "seed", "label"]
 
 

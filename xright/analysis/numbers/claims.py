@@ -159,16 +159,17 @@ def _costs(runs: Runs, at: str) -> Iterator[Claim]:
 
 def _sooner(runs: Runs) -> Iterator[Claim]:
     """When a joint run with equal shares first is as near to the ideal point as the Sequential one with equal shares
-    ends: as a fraction of the latter's steps, 1 where it never is."""
+    ends, by a straight line between evaluations: as a fraction of the latter's steps, 1 where it never is."""
     even = runs.table[runs.table.apply(_is_even, axis=1)] if len(runs.table) else runs.table
-    far = even[even["family"] == "sequential"][[*CELL, "front", "ideal_distance", "steps"]]
-    joint = even[even["family"] == "joint"][["folder", "method", *CELL]]
-    both = joint.merge(far, on=CELL).merge(
-        runs.trajectory[["folder", "step", "ideal_distance"]], on="folder", suffixes=("", "_now")
-    )
-    there = both["ideal_distance_now"] <= both["ideal_distance"]
-    both["share"] = (both["step"] / both["steps"]).where(there, 1.0).clip(upper=1.0)
-    for (method, order), own in both.groupby(["method", "front"], sort=False):
+    ends = even[even["family"] == "sequential"].rename(columns={"ideal_distance": "end"})
+    ways = even[even["family"] == "joint"][["folder", "method", *CELL]].merge(ends[[*CELL, "front", "end", "steps"]])
+    ways = ways.merge(runs.trajectory[["folder", "step", "ideal_distance"]], on="folder").sort_values("step", kind="stable")
+    before = ways.groupby(["folder", "front"])[["step", "ideal_distance"]].shift()
+    left = (ways["end"] - ways["ideal_distance"]) / (before["ideal_distance"] - ways["ideal_distance"])
+    back = (ways["step"] - before["step"]) * left.where(before["ideal_distance"] > ways["end"], 0.0)
+    there = ways["ideal_distance"] <= ways["end"]
+    ways["share"] = ((ways["step"] - back.fillna(0.0)) / ways["steps"]).where(there, 1.0).clip(upper=1.0)
+    for (method, order), own in ways.groupby(["method", "front"], sort=False):
         text = f"{method} is as near to the ideal point as {order} ends in less than {1 - MUCH:.0%} of its steps"
         quantity = f"share of the steps of {order} that {method} takes to be as near, both with equal shares"
         cases = own.groupby(CELL)["share"].min()
