@@ -101,17 +101,13 @@ SAFETY = (
     ("tasks=[hellaswag,mmlu]", "task.hellaswag.limit=100", "task.mmlu.limit=2", "batch_size=16"),
 )
 CONTEST = (("tasks=[winrate]", "batch_size=50"),)  # `contests.py` has the rest
-FIRST = [  # half as many epochs, for a first look
-    ("strategy=sequential", "strategy.first=dpo", "strategy.epochs=[1,1]", "epochs=2"),
-    *((f"strategy={rule}", "lam=0.5", "epochs=2") for rule in ("alright", "maxright")),
-    ("strategy=merge", "start=base", "epochs=2"),
+SHORT = ("epochs=2", "probe_share=0.25")  # half as many epochs, evaluated on half as many rows: a first look
+FIRST = [
+    ("strategy=sequential", "strategy.first=dpo", "strategy.epochs=[1,1]", *SHORT),
+    *((f"strategy={rule}", "lam=0.5", *SHORT) for rule in ("alright", "maxright")),
+    ("strategy=merge", "start=base", *SHORT),
 ]
-FIRST_TASKS = (
-    "tasks=[sorry,xstest]",
-    "task.sorry.prompts.limit=22",
-    "task.xstest.prompts.limit=30",
-    *ANSWERS,
-)
+FIRST_TASKS = ("tasks=[sorry,xstest]", "task.sorry.prompts.limit=22", "task.xstest.prompts.limit=20", *ANSWERS)
 LOOKS = [("strategy=maxright", f"strategy.k={k}", f"lam={lam}") for lam in LAMS for k in (1, 100, 1000)]
 STUDIES: Mapping[str, Study] = {
     "smollm2_safety": Study(

@@ -117,18 +117,18 @@ def first(jobs: int) -> None:
     """The three methods at λ = .5, and the base, on one seed; their refusals; and the page that shows them."""
     runs = [Cell(FIRST_STUDY, 0, options, origin.is_hub()) for options in FIRST]
     ready([FIRST_STUDY])
-    with ThreadPoolExecutor(jobs) as pool:
-        folders = list(pool.map(looked_at, runs))
+    with ThreadPoolExecutor(jobs) as pool:  # trained first, so that none is left to train when the others are done
+        trained = {pool.submit(train, cell): cell for cell in runs}
+        asked = []
+        for one in as_completed(trained):
+            one.result()
+            asked.append(pool.submit(evaluate, [published.folder(trained[one])], FIRST_TASKS, trained[one].hub))
+    for one in asked:
+        one.result()
+    folders = [published.folder(cell) for cell in runs]
     subprocess.run(
         [sys.executable, "-m", "xright.report", *map(str, folders), "--out", "report/real_model"], check=True
     )
-
-
-def looked_at(cell: Cell) -> Path:
-    """Train a cell and ask its model a little; return its folder."""
-    train(cell)
-    evaluate([folder := published.folder(cell)], FIRST_TASKS, cell.hub)
-    return folder
 
 
 def ready(studies: Iterable[str]) -> None:
