@@ -162,8 +162,9 @@ def _sooner(runs: Runs) -> Iterator[Claim]:
     ends, by a straight line between evaluations: as a fraction of the latter's steps, 1 where it never is."""
     even = runs.table[runs.table.apply(_is_even, axis=1)] if len(runs.table) else runs.table
     ends = even[even["family"] == "sequential"].rename(columns={"ideal_distance": "end"})
-    ways = even[even["family"] == "joint"][["folder", "method", *CELL]].merge(ends[[*CELL, "front", "end", "steps"]])
-    ways = ways.merge(runs.trajectory[["folder", "step", "ideal_distance"]], on="folder").sort_values("step", kind="stable")
+    ends, joint = ends[[*CELL, "front", "end", "steps"]], even[even["family"] == "joint"][["folder", "method", *CELL]]
+    seen = runs.trajectory[["folder", "step", "ideal_distance"]]
+    ways = joint.merge(ends, on=CELL).merge(seen, on="folder").sort_values("step", kind="stable")
     before = ways.groupby(["folder", "front"])[["step", "ideal_distance"]].shift()
     left = (ways["end"] - ways["ideal_distance"]) / (before["ideal_distance"] - ways["ideal_distance"])
     back = (ways["step"] - before["step"]) * left.where(before["ideal_distance"] > ways["end"], 0.0)
