@@ -5,6 +5,8 @@ leads where, not by how much in absolute terms. Subjects beyond MOST are drawn m
 baseline, on the same axes.
 """
 
+from textwrap import fill
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
@@ -14,6 +16,7 @@ from xright.analysis.style import number, styled
 from xright.analysis.text.benchmark_table import compared, directions, words
 
 MOST = 6  # subjects that can be told apart in one panel
+WIDE = 18  # characters of a line at an axis' end; there is no room for more beside a panel
 INNER = 0.25  # radius of the worst subject on each axis; the best is at 1
 
 
@@ -35,7 +38,7 @@ def radar_figure(benchmarks: Benchmarks) -> Figure:
         axes.set_axis_off()
     for axes, (title, names) in zip(grid.flat, panels.items(), strict=False):
         axes.set_title(title, loc="center", pad=34, fontweight="bold")
-        _spokes(axes, [f"{words(key)}\n{number(worst[key])} to {number(best[key])}" for key in keys])
+        _spokes(axes, [f"{fill(words(key), WIDE)}\n{number(worst[key])} to {number(best[key])}" for key in keys])
         for name in names:
             colour, dash = benchmarks.subjects.loc[name, ["colour", "dash"]]
             line = [*radius.loc[name], radius.loc[name].iloc[0]]
