@@ -42,20 +42,21 @@ CONTESTS = ("over_chosen.win_rate", "winrate.win_rate")
 TIMED = "SmolLM2, safety"  # with its settings
 TIMES = (HERE / "rule_costs" / "results.csv", "SmolLM2-135M, LoRA")
 JOINT, LAM = ("mix", "alright", "maxright"), 0.5
+REAL = HERE / "real_model"
+SMOLLM2 = {  # what its studies are called there
+    "SmolLM2, safety": "smollm2_safety",
+    "SmolLM2, DPO first": "smollm2_dpo_first",
+    "SmolLM2, SFT first": "smollm2_sft_first",
+    "SmolLM2, minimal conflict": "smollm2_ultrafeedback",
+}
 SCORES = {  # study: file, and the name that it has there
     "embedded": (HERE / "embedded_benchmarks" / "results.csv", None),
-    "SmolLM2, safety": (HERE / "real_model" / "scores.csv", "smollm2_safety"),
-    "SmolLM2, SFT first": (HERE / "real_model" / "scores.csv", "smollm2_sft_first"),
-    "SmolLM2, DPO first": (HERE / "real_model" / "scores.csv", "smollm2_dpo_first"),
-    "SmolLM2, minimal conflict": (HERE / "real_model" / "scores.csv", "smollm2_ultrafeedback"),
+    **{study: (REAL / "scores.csv", name) for study, name in SMOLLM2.items()},
 }
 RUNS = {  # its runs, as flat tables
     "embedded": HERE / "paper" / "csv" / "dpo_first.csv",
     "real rows": HERE / "real_rows" / "runs.csv",
-    "SmolLM2, safety": HERE / "real_model" / "smollm2_safety.csv",
-    "SmolLM2, DPO first": HERE / "real_model" / "smollm2_dpo_first.csv",
-    "SmolLM2, SFT first": HERE / "real_model" / "smollm2_sft_first.csv",
-    "SmolLM2, minimal conflict": HERE / "real_model" / "smollm2_ultrafeedback.csv",
+    **{study: REAL / f"{name}.csv" for study, name in SMOLLM2.items()},
 }
 QUIET = {  # the runs whose times count; the others' machine had other work
     "embedded": Path("runs/step_times_embedded"),

@@ -8,8 +8,9 @@ may be stopped and given again. XRIGHT_DATA names a folder with sft/, pref/ and 
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -83,18 +84,25 @@ def study(wanted: Iterable[Cell], jobs: int, only: str = "", questions: bool = T
         for hub in {cell.hub for one in todo.values() for cell, asked in one.cells if asked and contests.options(cell)}:
             ready_to_judge(hub)
     for (table, seed), one in todo.items():
-        with ThreadPoolExecutor(jobs) as pool:
+        with workers(jobs) as pool:
             done = [pool.submit(play, *cell) for cell in one.cells]
-            try:
-                for future in tqdm(as_completed(done), f"{table}, seed {seed}", len(done), unit="cell"):
-                    published.publish(*future.result())
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # or the error would be told when all the others are done
-                raise
+            for future in tqdm(as_completed(done), f"{table}, seed {seed}", len(done), unit="cell"):
+                published.publish(*future.result())
         for cell in one.profiled:
             train(cell)  # where another machine has published it
         if one.profiled:
             held_out.publish(one.profiled, MODEL)
+
+
+@contextmanager
+def workers(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads that begins nothing more after an error, or it would be told when all the others are done."""
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def due(same: Sequence[Cell], only: str, questions: bool) -> Due:
@@ -117,14 +125,13 @@ def first(jobs: int) -> None:
     """The three methods at λ = .5, and the base, on one seed; their refusals; and the page that shows them."""
     runs = [Cell(FIRST_STUDY, 0, options, origin.is_hub()) for options in FIRST]
     ready([FIRST_STUDY])
-    with ThreadPoolExecutor(jobs) as pool:  # trained first, so that none is left to train when the others are done
-        trained = {pool.submit(train, cell): cell for cell in runs}
-        asked = []
-        for one in as_completed(trained):
+    with workers(jobs) as pool:  # trained first, so that none is left to train when the others are done
+        trained, asked = {pool.submit(train, cell): cell for cell in runs}, []
+        for one in tqdm(as_completed(trained), "trained", len(runs), unit="run"):
             one.result()
             asked.append(pool.submit(evaluate, [published.folder(trained[one])], FIRST_TASKS, trained[one].hub))
-    for one in asked:
-        one.result()
+        for one in tqdm(as_completed(asked), "asked", len(runs), unit="run"):
+            one.result()
     folders = [published.folder(cell) for cell in runs]
     subprocess.run(
         [sys.executable, "-m", "xright.report", *map(str, folders), "--out", "report/real_model"], check=True

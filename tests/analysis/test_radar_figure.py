@@ -26,6 +26,19 @@ def test_best_is_outside_worst_inside_in_each_metrics_own_direction(evaluate, tm
     ]  # fmt: skip
 
 
+def test_no_axis_name_leaves_the_figure(evaluate, tmp_path):
+    keys = [f"{task}_safe_prompts_of_the_world" for task in ("mmlu", "xstest", "sorry", "world", "hellaswag")]
+    for name, value in (("a", 0.2), ("b", 0.4)):
+        evaluate(tmp_path / name, {key: {"acc": (value, 0, 1, 9)} for key in keys})
+    figure = radar_figure(read_benchmarks([tmp_path]))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    assert len(axes.texts) == len(keys)
+    for text in axes.texts:
+        assert figure.bbox.contains(*text.get_window_extent().min), text
+        assert figure.bbox.contains(*text.get_window_extent().max), text
+
+
 def test_many_subjects_are_drawn_method_by_method_with_the_baseline(make, evaluate, tmp_path):
     for place, (strategy, lam) in enumerate((s, m) for s in ("mix", "alright", "maxright") for m in (0.25, 0.5, 0.75)):
         evaluate(make(strategy, 0.4, 0.1, lam=lam), scores(0.2 + place / 100, 0.5, 1.0 + place))
