@@ -30,6 +30,15 @@ def test_a_panel_per_method_with_mean_path_ends_and_ideal_point(make, study):
     assert {axes.get_xlim() for axes in above} == {above[0].get_xlim()}
 
 
+def test_the_mean_path_of_runs_of_unequal_length_leads_to_the_mean_of_their_ends(make, tmp_path):
+    make("mix", 0.6, 0.3, lam=0.5, seed=1)  # evaluated at 1, 5, 10, …, 40
+    make("mix", 0.4, 0.1, lam=0.5, seed=2, steps=48)  # at 1, 6, 12, …, 48
+    (axes, *_), _ = panels(tmp_path)
+    way, mark = [line for line in axes.lines if line.get_color() == "#0072B2" and line.get_alpha() == 1][:2]
+    assert len(way.get_xydata()) == 3  # 1, 30, and the ends
+    assert way.get_xydata()[-1].tolist() == mark.get_xydata()[-1].tolist() == pytest.approx([0.5, 0.2])
+
+
 def test_one_seed_in_the_place_of_the_mean(make, tmp_path):
     for seed, f_dpo in ((4, 0.6), (3, 0.4)):
         make("maxright", f_dpo, 0.1, lam=0.5, seed=seed)

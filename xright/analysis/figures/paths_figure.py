@@ -1,12 +1,15 @@
 """Figs 1, 3 and 8 of arXiv 2410.15483: ways through objective space, ideal distance, runtime increase.
 
-Paths are means over seeds at each evaluation, single runs faint; marks are final models, larger for larger λ; the star
-is the ideal point, its mean over seeds. All panels of paths of two objectives have the same logarithmic axes.
+Paths are means over seeds at the evaluations that all have, single runs faint; marks are final models, larger for a
+larger λ; the star is the ideal point, its mean over seeds. All panels of paths of two objectives have the same
+logarithmic axes.
 """
 
 from collections.abc import Iterable, Iterator
 from itertools import cycle
 
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from xright.analysis.figures.bars import compared_in_time, distance_panel, height_of, runtime_panel
@@ -73,9 +76,19 @@ def _paths(runs: Runs, pair: Pair, one_seed: bool, name: str = "") -> Iterator[M
         if one_seed:
             group = group.nsmallest(1, "seed")
             rows = rows[rows["folder"].isin(group["folder"])]
-        x, y = (mean_curve(rows, column)["mean"] for column in columns)
+        end = group[columns].mean()
+        x, y = _mean_path(rows, end)
         shown = name or key["label"]
         yield Mark(x=x, y=y, dash=dash, colour=colour, group=shown, listed=len(x) > 1)
-        end = group[columns].mean()
         yield Mark(x=end[:1], y=end[1:], marker=marker, size=size_of(key), colour=colour, group=shown,
                    listed=len(x) < 2)  # fmt: skip
+
+
+def _mean_path(rows: pd.DataFrame, end: pd.Series) -> Iterator[pd.Series]:
+    """The means of the columns that `end` names at the steps that all runs have; then `end`, where these are not the
+    steps that runs end at: one that is longer than others would lead the path to an end of its own."""
+    curves = [mean_curve(rows, column) for column in end.index]
+    shared = np.logical_and.reduce([curve["n"] == rows["folder"].nunique() for curve in curves])
+    for curve, last in zip(curves, end, strict=True):
+        way = curve["mean"][shared]
+        yield way if shared[-1:].all() else pd.concat([way, pd.Series([last])])
