@@ -109,7 +109,11 @@ def adapted(stages, tmp_path):
     ids=["task arithmetic", "ties"],
 )
 def test_adapters_are_merged_as_peft_combines_them(adapted, start, weights, combined):
-    """PEFT's exact combinations: matrices side by side, and a singular value decomposition that cuts nothing off."""
+    """PEFT's exact combinations: matrices side by side, and a singular value decomposition that cuts nothing off.
+
+    What is added has a norm of up to 12, so that float32's decomposition is right to some 12·1.2e-7, which on one
+    processor is 1e-6 and on another 2e-6; another choice of entries differs by tenths.
+    """
     stages, both = adapted
     both.add_weighted_adapter([*EVEN], weights, "sum", **combined)
     both.set_adapter("sum")
@@ -119,7 +123,7 @@ def test_adapters_are_merged_as_peft_combines_them(adapted, start, weights, comb
     assert changed
     assert all("query_key_value" in name for name in changed)
     for name, value in found.items():
-        torch.testing.assert_close(value, expected[name], rtol=0, atol=2e-6)
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-5)
 
 
 def test_slerp_keeps_the_length_on_the_arc(stages, tiny_model):
