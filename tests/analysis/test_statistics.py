@@ -40,18 +40,25 @@ def test_one_run_has_no_interval_and_missing_values_do_not_count():
     assert math.isnan(mean_interval([]).mean)
 
 
-def test_a_curve_is_the_mean_at_each_step_over_the_runs_that_have_it():
+def test_a_curve_is_the_mean_at_each_step_that_all_runs_have():
+    """One run has a value at step 5 alone, and goes on to step 12 alone."""
     nan = np.nan
     rows = pd.DataFrame(
-        {"step": [1, 5, 9, 12, 1, 5, 9, 1, 5, 9], "gap": [0.1, nan, 0.5, nan, 0.2, 2.0, 0.5, 0.3, nan, 0.5]}
+        {"step": [1, 5, 9, 12, 1, 5, 9, 1, 5, 9], "gap": [0.1, nan, 0.5, 7.0, 0.2, 2.0, 0.5, 0.3, nan, 0.5]}
     )
     curve = mean_curve(rows, "gap")
     half = T_3 * 0.1 / math.sqrt(3)
-    np.testing.assert_allclose(curve["mean"], [0.2, 2.0, 0.5, nan], rtol=1e-12)
-    np.testing.assert_allclose(curve["low"], [0.2 - half, nan, 0.5, nan], rtol=1e-6)
-    np.testing.assert_allclose(curve["high"], [0.2 + half, nan, 0.5, nan], rtol=1e-6)
-    assert curve["n"].tolist() == [3, 1, 3, 0]
-    assert curve.index.tolist() == [1, 5, 9, 12]
+    np.testing.assert_allclose(curve["mean"], [0.2, 0.5], rtol=1e-12)
+    np.testing.assert_allclose(curve["low"], [0.2 - half, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(curve["high"], [0.2 + half, 0.5], rtol=1e-6)
+    assert curve["n"].tolist() == [3, 3]
+    assert curve.index.tolist() == [1, 9]
+
+
+def test_a_curve_of_one_run_has_all_its_steps():
+    rows = pd.DataFrame({"step": [1, 5, 9], "gap": [0.1, 0.3, 0.2]})
+    assert mean_curve(rows, "gap")["mean"].tolist() == [0.1, 0.3, 0.2]
+    assert mean_curve(rows[:0], "gap").empty
 
 
 def test_equal_runs_have_no_spread_not_even_that_of_rounding():

@@ -8,7 +8,6 @@ logarithmic axes.
 from collections.abc import Iterable, Iterator
 from itertools import cycle
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -87,8 +86,8 @@ def _paths(runs: Runs, pair: Pair, one_seed: bool, name: str = "") -> Iterator[M
 def _mean_path(rows: pd.DataFrame, end: pd.Series) -> Iterator[pd.Series]:
     """The means of the columns that `end` names at the steps that all runs have; then `end`, where these are not the
     steps that runs end at: one that is longer than others would lead the path to an end of its own."""
-    curves = [mean_curve(rows, column) for column in end.index]
-    shared = np.logical_and.reduce([curve["n"] == rows["folder"].nunique() for curve in curves])
-    for curve, last in zip(curves, end, strict=True):
-        way = curve["mean"][shared]
-        yield way if shared[-1:].all() else pd.concat([way, pd.Series([last])])
+    whole = rows.dropna(subset=[*end.index])
+    for column, last in zip(whole[end.index], end, strict=True):
+        way = mean_curve(whole, column)["mean"]
+        ends_here = way.index[-1:] == whole["step"].max()
+        yield way if ends_here.all() else pd.concat([way, pd.Series([last])])

@@ -71,7 +71,10 @@ def means(table: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.
 
 
 def mean_curve(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """`mean`, `low`, `high`, `n` of a column at each step (the index) over the runs that have it."""
+    """`mean`, `low`, `high`, `n` of a column over runs, at each step (the index) that as many runs have as any.
+
+    A step that only some have is left out: where one run goes on, the curve would leap to its values.
+    """
     steps, place = np.unique(rows["step"].to_numpy(), return_inverse=True)
     values = rows[column].to_numpy(dtype=float)
     known = ~np.isnan(values)
@@ -85,7 +88,8 @@ def mean_curve(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     squares = np.bincount(place, (above - height[place]) ** 2, len(steps))
     mean = least + height
     half = stdtrit(several - 1, (1 + LEVEL) / 2) * np.sqrt(squares / (several - 1) / several)
-    return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "n": n}, pd.Index(steps, name="step"))
+    found = pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "n": n}, pd.Index(steps, name="step"))
+    return found[n == n.max(initial=0)]
 
 
 def verdict(difference: Mean) -> str:
