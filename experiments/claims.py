@@ -15,7 +15,7 @@ import pandas as pd
 sys.path.append(str(Path(__file__).parent / "paper"))
 from objective_space import OBJECTIVES
 from options import no_options
-from publish import between_markers, of_every_seed, read_rows, untimed, write_rows
+from publish import between_markers, read_rows, untimed, write_rows
 
 from xright.analysis.numbers.claims import COSTS, MUCH, NOTHING, claims
 from xright.analysis.numbers.statistics import Mean, comparisons
@@ -86,7 +86,7 @@ def rows_of(study: str, old: pd.DataFrame) -> pd.DataFrame:
 def at_hand(study: str) -> tuple[Runs | None, Runs | None]:
     """A study's runs, and those whose times count; None where there are none."""
     file, folder = RUNS[study], QUIET.get(study)
-    runs = of_every_seed(from_rows(pd.read_csv(file), OBJECTIVES)) if file.exists() else None
+    runs = from_rows(pd.read_csv(file), OBJECTIVES).of_every_seed() if file.exists() else None
     return runs, read_runs([folder]) if folder and folder.is_dir() else None
 
 

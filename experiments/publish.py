@@ -64,12 +64,6 @@ def having(rows: pd.DataFrame, **named: object) -> pd.DataFrame:
     return rows[(rows[[*named]] == [*named.values()]).all(axis=1)] if len(rows) else rows
 
 
-def of_every_seed(runs: Runs) -> Runs:
-    """The runs of those labels that every seed has: means over λ are then over the same λ."""
-    seeds = runs.table.groupby("label")["seed"].transform("nunique")
-    return runs.only(seeds == runs.table["seed"].nunique())
-
-
 def untimed(runs: Runs) -> Runs:
     """None of the runs: what `claims` is given as timed where the machine had other work."""
     return runs.only(runs.table["seed"].isna())

@@ -12,7 +12,7 @@ from benchmarked import gains
 from cells import STUDIES, table_of
 from evaluated import grid, methods
 from matplotlib.figure import Figure
-from publish import DPI, between_markers, having, of_every_seed, read_rows, shrink, untimed
+from publish import DPI, between_markers, having, read_rows, shrink, untimed
 from published import CELLS, HERE, VERSIONS
 from side_by_side import side_by_side
 
@@ -62,7 +62,7 @@ def of_study(study: str, hub: bool) -> Iterator[str]:
     if table == SHOWN:
         whole = whole_seeds(runs.only(runs.table["method"].isin(PAPERS)))
         yield picture(printed(objective_space(whole)), "figure.png", "objective space and ideal distance")
-    common = of_every_seed(runs)
+    common = runs.of_every_seed()
     found = [[one.verdict, one.text, one.evidence] for one in claims(common, untimed(common))]
     if len(common.table) < len(runs.table):
         yield f"Of what all {runs.table['seed'].nunique()} seeds have been run with:\n"

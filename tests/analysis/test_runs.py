@@ -56,6 +56,16 @@ def test_files_are_read_side_by_side_and_may_be_missing(study, make):
     assert set(mixes.trajectory["folder"]) == set(mixes.table["folder"])
 
 
+def test_what_every_seed_has_leaves_out_a_lam_of_one_seed(make, tmp_path):
+    for seed in (0, 1):
+        make("mix", 0.4, 0.126, lam=0.5, seed=seed)
+        make("alright", 0.4, 0.126, lam=0.5, seed=seed)
+    make("alright", 0.4, 0.126, lam=0.25, seed=1)
+    runs = read_runs([tmp_path]).of_every_seed()
+    assert [*runs.table["label"]] == ["Mix λ=0.5", "Mix λ=0.5", "ALRIGHT λ=0.5", "ALRIGHT λ=0.5"]
+    assert {*runs.trajectory["folder"]} == {*runs.table["folder"]} == {*runs.configs}
+
+
 def test_a_different_configuration_is_another_setting(study, make):
     assert set(read_runs([study]).table["setting"]) == {""}
     make("mix", 0.33, 0.03, lam=0.5, config={"data": {"source": {"conflict": 0.0, "seed": 0}}})

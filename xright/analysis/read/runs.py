@@ -14,7 +14,7 @@ averaged is read from their configurations:
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,23 +82,22 @@ class Runs:
     def only(self, keep: pd.Series) -> "Runs":
         """The runs whose row of `table` is true in `keep`, with their files and objectives."""
         table = self.table[keep]
-        trajectory, steps, samples = (
-            frame[frame["folder"].isin(table["folder"])] for frame in (self.trajectory, self.steps, self.samples)
+        folders = {*table["folder"]}
+        files = {name: getattr(self, name) for name in ("trajectory", "steps", "samples")}
+        return replace(
+            self,
+            table=table,
+            **{name: file[file["folder"].isin(folders)] for name, file in files.items()},
+            configs={folder: self.configs[folder] for folder in table["folder"]},
+            objectives={
+                name: one for name, one in self.objectives.items() if table[f"f_{name}"].notna().any() or table.empty
+            },
         )
-        configs = {folder: self.configs[folder] for folder in table["folder"]}
-        objectives = {
-            name: one for name, one in self.objectives.items() if table[f"f_{name}"].notna().any() or table.empty
-        }
-        return Runs(
-            table,
-            trajectory,
-            steps,
-            samples,
-            unfinished=self.unfinished,
-            configs=configs,
-            objectives=objectives,
-            left_out=self.left_out,
-        )
+
+    def of_every_seed(self) -> "Runs":
+        """The runs of those labels that every seed has, so that means over seeds are means over the same seeds."""
+        seeds = self.table.groupby("label")["seed"].transform("nunique")
+        return self.only(seeds == self.table["seed"].nunique())
 
     def by_setting(self) -> Iterator[tuple[str, "Runs"]]:
         """Yield (setting, its runs), one pair per setting."""
