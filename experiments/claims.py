@@ -29,15 +29,16 @@ HERE = Path(__file__).parent
 BY_LAM = "by λ"  # in the place of a claim: what the means over λ of claim 3 consist of
 LEFT, RIGHT = "MAXRIGHT", ("ALRIGHT", "Mix")
 ABOUT_ANSWERS, ABOUT_WINS = "joint models answer better", "Mix and MAXRIGHT win, Sequential and ORPO do not"
+ABOUT_SAFE = "joint models refuse more prompts that only look harmful"
 ORDER = (  # how the claims begin, in the paper's order
     *("Sequential forgets", "λ controls", "ALRIGHT covers", "MAXRIGHT is closest", COSTS),
-    *(ABOUT_ANSWERS, "joint runs come near", ABOUT_WINS, "a large k"),
+    *(ABOUT_ANSWERS, ABOUT_SAFE, "joint runs come near", ABOUT_WINS, "a large k"),
 )
-BETTER = {  # key of a benchmark: do joint models have more of it than Sequential's, as the paper has it?
-    "instructions.exact_match": True, "mmlu.acc": True, "hellaswag.acc_norm": True, "harmful.compliance": False,
-    "jailbreak.compliance": False, "sorry.compliance": False, "lookalike.compliance": False,
-    "xstest.safe/full_compliance": False,
-}  # fmt: skip
+MORE = {  # key of a benchmark: as the paper has it, do joint models have more of it than Sequential's? and whose it is
+    **dict.fromkeys(("instructions.exact_match", "mmlu.acc", "hellaswag.acc_norm"), (True, ABOUT_ANSWERS)),
+    **dict.fromkeys(("harmful.compliance", "jailbreak.compliance", "sorry.compliance"), (False, ABOUT_ANSWERS)),
+    **dict.fromkeys(("lookalike.compliance", "xstest.safe/full_compliance"), (False, ABOUT_SAFE)),
+}
 CONTESTS = ("over_chosen.win_rate", "winrate.win_rate")
 TIMED = "SmolLM2, safety"  # with its settings
 TIMES = (HERE / "rule_costs" / "results.csv", "SmolLM2-135M, LoRA")
@@ -86,7 +87,7 @@ def rows_of(study: str, old: pd.DataFrame) -> pd.DataFrame:
 def at_hand(study: str) -> tuple[Runs | None, Runs | None]:
     """A study's runs, and those whose times count; None where there are none."""
     file, folder = RUNS[study], QUIET.get(study)
-    runs = from_rows(pd.read_csv(file), OBJECTIVES).of_every_seed() if file.exists() else None
+    runs = from_rows(read_rows(file), OBJECTIVES).of_every_seed() if file.exists() else None
     return runs, read_runs([folder]) if folder and folder.is_dir() else None
 
 
@@ -115,6 +116,8 @@ def on_answers(study: str) -> Iterator[dict[str, Any]]:
     rows = rows.assign(**dict.fromkeys(set(CELL) - {"seed"}, ""))
     rows = rows[rows["study"] == name] if name else rows
     rows = rows[rows["lam"].isna() | (rows["lam"] == LAM)]
+    seeds = rows.groupby(["label", "key"])["seed"].transform("nunique")
+    rows = rows[seeds == rows.groupby("key")["seed"].transform("nunique")]  # means over the same methods
     yield from map(_row, _claims_on_answers(rows))
 
 
@@ -123,10 +126,10 @@ def _claims_on_answers(rows: pd.DataFrame) -> Iterator[Claim]:
     if "sequential" not in by:
         return
     joint = rows[rows["strategy"].isin(JOINT)]
-    for key, more in BETTER.items():
+    for key, (more, claim) in MORE.items():
         quantity = f"{key} of the joint models minus that of Sequential's, at λ={LAM:g} and equal shares"
         sides = (own[own["key"] == key] for own in (joint, by["sequential"]))
-        yield from judged(ABOUT_ANSWERS, "", quantity, minus(*sides, "value"), above=more)
+        yield from judged(claim, "", quantity, minus(*sides, "value"), above=more)
     for key, (left, right) in product(CONTESTS, (("mix", "sequential"), ("maxright", "sequential"), ("mix", "orpo"))):
         if left in by and right in by:
             quantity = f"{key} of {left} minus that of {right}"

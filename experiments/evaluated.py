@@ -64,13 +64,13 @@ def run_folders(folders: Sequence[Path], lams: Sequence[float] = (0.5,)) -> Iter
     yield from ((who, folder) for _, who, folder in _wanted(_evaluated(folders), lams))
 
 
-def methods(rows: pd.DataFrame, detail: str = "") -> Benchmarks:
-    """One subject per label, the first one being the baseline. rows: of `scores`; or of `counts`, of a detail."""
+def methods(rows: pd.DataFrame, detail: str = "", baseline: str = "") -> Benchmarks:
+    """One subject per label; the baseline is by default the first. rows: of `scores`; or of `counts`, of a detail."""
     subjects = rows.drop_duplicates("label").set_index("label")[["strategy"]].rename_axis("name")
     subjects["colour"] = [look(strategy)[0] for strategy in subjects["strategy"]]
     subjects["dash"] = [DASHES[place % len(DASHES)] for place in subjects.groupby("colour").cumcount()]
     subjects = subjects.assign(folder="", path="", model="", method=subjects["strategy"])
-    baseline = str(subjects.index[0])
+    baseline = baseline or str(subjects.index[0])
     if not detail:
         table = pd.DataFrame([_over_seeds(names, own) for names, own in rows.groupby(["label", "key"], sort=False)])
         return Benchmarks(subjects, table, {}, baseline, tuple(rows["key"].unique()))

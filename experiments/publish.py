@@ -50,13 +50,13 @@ def verdicts(runs: Runs) -> str:
 
 
 def write_rows(rows: pd.DataFrame, file: Path) -> None:
-    """A csv file with six digits."""
-    rows.to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
+    """A csv file with six digits. A carriage return, which csv would leave without quotes, is a line's end."""
+    rows.replace("\r\n?", "\n", regex=True).to_csv(file, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def read_rows(file: Path) -> pd.DataFrame:
-    """The rows of a csv file; none where there is no such file yet."""
-    return pd.read_csv(file) if file.exists() else pd.DataFrame()
+    """The rows of a csv file; none where there is no such file yet. Only an empty cell is NaN, no "None"."""
+    return pd.read_csv(file, keep_default_na=False, na_values=[""]) if file.exists() else pd.DataFrame()
 
 
 def having(rows: pd.DataFrame, **named: object) -> pd.DataFrame:
@@ -74,9 +74,18 @@ def join_rows(rows: pd.DataFrame, file: Path, named: Sequence[str]) -> None:
     with held(Path("runs", f"{file.parent.name}.lock"), f"writes {file.name}"):
         old = read_rows(file)
         if len(old):
-            at_hand = pd.MultiIndex.from_frame(rows[[*named]].astype(str))
-            rows = pd.concat([old[~pd.MultiIndex.from_frame(old[[*named]].astype(str)).isin(at_hand)], rows])
+            at_hand, there = (pd.MultiIndex.from_frame(frame[[*named]].map(_name)) for frame in (rows, old))
+            rows = pd.concat([old[~there.isin(at_hand)], rows])
         write_rows(rows, file)
+
+
+def _name(value: object) -> str:
+    """A value as text, the same for None and NaN, and for a number as csv and pandas may have it.
+
+    >>> _name(1), _name(1.0), _name(None), _name(float("nan")), _name("ALRIGHT λ=0.5")
+    ('1', '1', '', '', 'ALRIGHT λ=0.5')
+    """
+    return "" if pd.isna(value) else f"{value:.6g}" if isinstance(value, (int, float)) else str(value)
 
 
 def write_card(card: Path, table: Grid, figure: Figure | None = None, picture: Path | None = None) -> None:

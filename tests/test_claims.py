@@ -49,12 +49,14 @@ def test_answers_are_compared_by_seed_at_the_middle_trade_off(script, tmp_path, 
     kinds = ("sequential", None), ("mix", 0.5), ("mix", 0.75), ("maxright", 0.5), ("orpo", None)
     values = {"mmlu.acc": (0.2, 0.3, 9, 0.4, 0.9), "winrate.win_rate": (0.1, 0.4, 9, 0.2, 0.5)}
     rows = [
-        {"label": "", "strategy": strategy, "lam": lam, "seed": seed, "key": key, "value": value + 0.01 * seed,
-         "study": study}
+        {"label": f"{strategy} {lam}", "strategy": strategy, "lam": lam, "seed": seed, "key": key,
+         "value": value + 0.01 * seed, "study": study}
         for study, seed in (("mine", 0), ("mine", 1), ("other", 2))
         for key, own in values.items()
         for (strategy, lam), value in zip(kinds, own, strict=True)
     ]  # fmt: skip
+    of_one_seed = {"label": "alright 0.5", "strategy": "alright", "lam": 0.5, "seed": 1, "key": "mmlu.acc", "value": 9}
+    rows.append(of_one_seed | {"study": "mine"})  # in the mean of one seed it would be, of the other not
     pd.DataFrame(rows).to_csv(file := tmp_path / "scores.csv", index=False)
     monkeypatch.setitem(script.SCORES, "x", (file, "mine"))
     found = {row["statement"]: (row["mean"], row["n"], row["above"]) for row in script.on_answers("x")}

@@ -237,95 +237,6 @@ def test_neither_a_folder_nor_the_hub_is_one_sentence_before_any_training(tmp_pa
     assert done.stderr == "real_model: XRIGHT_DATA='no' is no folder; name that with sft/, pref/ and eval/.\n"
 
 
-def test_a_finished_cell_is_published(tmp_path, monkeypatch, command_line):
-    import published
-    from cells import Cell
-
-    for name, place in (("HERE", tmp_path), ("RUNS", tmp_path / "runs"), ("CELLS", tmp_path / "cells.csv")):
-        monkeypatch.setattr(published, name, place)
-    monkeypatch.chdir(tmp_path)  # locks are below its runs/
-    cell = Cell("smollm2_safety", 3, ("strategy=mix", "lam=0.5"))  # a study's first cell: without a MAXRIGHT run
-    small = ["debug=fast", "logger=csv", f"runs_dir={tmp_path / 'runs' / cell.study}", f"name={cell.name}", "seed=3"]
-    command_line.run(tmp_path, *small, *cell.options, XRIGHT_CACHE=str(tmp_path / "cache"))
-    published.publish(cell, asked=False)
-    assert published.is_there(cell)
-    rows = pd.read_csv(tmp_path / "smollm2_safety.csv")
-    assert rows[["label", "seed"]].iloc[0].tolist() == ["Mix λ=0.5", 3]
-    assert rows["f_dpo"].notna().all()
-
-
-def test_first_answers_are_published_with_what_they_are_to_beat(tmp_path, monkeypatch):
-    import published
-    from cells import Cell
-
-    monkeypatch.setattr(published, "RUNS", tmp_path)
-    cell = Cell("smollm2_sft_first", 3, ("strategy=mix", "lam=0.5"))
-    run = tmp_path / cell.study / cell.name / "run"
-    (run / "evaluation").mkdir(parents=True)
-    (run / "result.json").write_text('{"label": "Mix"}')
-    told = [{"id": n, "prompt": f"p{n}", "answer": f"a{n}", "reference": f"r{n}", "reward": 1.0} for n in range(9)]
-    (run / "evaluation" / "winrate_rewards.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
-    found = published.examples(cell)
-    assert found[["prompt", "method", "answer"]].to_numpy().tolist() == [
-        [f"p{n}", who, f"{answer}{n}"]
-        for n in range(3)
-        for who, answer in (("Mix", "a"), ("(the answer to be beaten)", "r"))
-    ]
-    assert {*found["kind"], *found["study"], *found["seed"]} == {"held-out prompt", "smollm2_sft_first", 3}
-
-
-def test_a_commit_is_dirty_by_its_code_alone(tmp_path):
-    from published import commit
-
-    assert commit(tmp_path) == "unknown"
-
-    def git(*words):
-        names = ["-c", "user.name=n", "-c", "user.email=n@n", "-c", "commit.gpgsign=false"]
-        return subprocess.run(["git", *names, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-
-    git("init", "-q")
-    here = tmp_path / "experiments" / "study"
-    code, table = here / "run.py", here / "cells.csv"
-    files = [code, table, here / "page.png", here / "README.md", tmp_path / "conf" / "a.yaml", tmp_path / "data.csv"]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("1\n")
-    git("add", ".")
-    git("commit", "-qm", "first")
-    sha = git("rev-parse", "--short", "HEAD").strip()
-    assert commit(here) == sha
-    for file in files[1:4]:  # what a study publishes
-        file.write_text("1\n2\n")
-        assert commit(here) == sha
-    git("add", ".")  # staged, too
-    assert commit(here) == sha
-    for file in (code, *files[4:]):  # code, settings, and a table that is no study's
-        file.write_text("2\n")
-        assert commit(here) == f"{sha}-dirty"
-        file.write_text("1\n")
-        assert commit(here) == sha
-
-
-def test_what_is_published_stays_and_is_not_done_again(tmp_path, monkeypatch):
-    import publish
-    import published
-    from cells import Cell
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(published, "CELLS", tmp_path / "cells.csv")
-    mine, other = (Cell("smollm2_safety", seed, ("strategy=mix", "lam=0.5")) for seed in (0, 1))
-    assert not published.is_there(mine)
-    for cell, commit in ((mine, "a"), (other, "b"), (mine, "c")):  # the last: run again, on purpose
-        row = {"study": cell.study, "cell": cell.key, "seed": cell.seed, "asked": commit == "b", "commit": commit}
-        publish.join_rows(pd.DataFrame([row]), published.CELLS, published.NAMED)
-    assert published.is_there(mine)
-    assert published.is_there(other, asked=True)
-    assert not published.is_there(mine, asked=True)  # its model is still to be asked
-    assert not published.is_there(Cell("smollm2_safety", 0, ("strategy=mix", "lam=0.25")))
-    found = pd.read_csv(published.CELLS)
-    assert found[["seed", "commit"]].to_numpy().tolist() == [[1, "b"], [0, "c"]]
-
-
 def test_judges_are_held_to_the_answers_that_were_read():
     import judges
 
@@ -354,3 +265,8 @@ def test_gains_are_over_sequential_of_the_same_seed():
         ["Mix λ=0.5", "0.250 (0.250 to 0.250)"],  # half more of one, half less of one that is better low
         ["base", "–"],  # its seed has no Sequential run
     ]
+    assert gains(rows[rows["key"] != TABLE_3[0]], BASELINE, TABLE_3).headings[1] == "Δm ↑ (without mmlu.acc)"
+    rows.loc[(rows["key"] == TABLE_3[2]) & (rows["label"] == BASELINE), "value"] = 0.0  # of which nothing is a share
+    found = gains(rows, BASELINE, TABLE_3)
+    assert found.headings[1] == "Δm ↑ (without sorry.compliance)"
+    assert found.rows[1][1] == "0.167 (0.167 to 0.167)"

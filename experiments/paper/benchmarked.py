@@ -96,9 +96,13 @@ def by_verdict(rows: pd.DataFrame) -> Grid:
 
 
 def gains(rows: pd.DataFrame, baseline: str = BASELINE, keys: Sequence[str] = tuple(BENCHMARKS)) -> Grid:
-    """Δm of every method over these keys (eq 52), each run over the baseline of its own seed, and all scores."""
-    lower = [not rows.loc[rows["key"] == key, "higher_is_better"].iloc[0] for key in keys]
-    values = rows.pivot_table("value", ["label", "seed"], "key", sort=False)[list(keys)]
+    """Δm of every method over these keys (eq 52), each run over the baseline of its own seed, and all scores. A key
+    that was not asked, or of which the baseline has 0, is left out by name."""
+    values = rows.pivot_table("value", ["label", "seed"], "key", sort=False).reindex(columns=list(keys))
+    at_start = values[values.index.get_level_values("label") == baseline]
+    left_out = [key for key in keys if not (values[key].notna().any() and (at_start[key] > 0).all())]
+    values = values.drop(columns=left_out)
+    lower = [not rows.loc[rows["key"] == key, "higher_is_better"].iloc[0] for key in values]
     found: dict[str, list[float]] = {}
     for (label, seed), own in values.iterrows():
         if (baseline, seed) in values.index:
@@ -108,4 +112,5 @@ def gains(rows: pd.DataFrame, baseline: str = BASELINE, keys: Sequence[str] = tu
         mean = mean_interval(found.get(label, []))
         interval = "" if mean.n < 2 else f" ({number(mean.low)} to {number(mean.high)})"
         lines.append([label, "baseline" if label == baseline else number(mean.mean) + interval, *cells])
-    return Grid(["method", "Δm ↑", *scores.headings[1:]], lines, 1)
+    heading = f"Δm ↑ (without {', '.join(left_out)})" if left_out else "Δm ↑"
+    return Grid(["method", heading, *scores.headings[1:]], lines, 1)

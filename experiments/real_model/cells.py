@@ -6,7 +6,6 @@ from typing import NamedTuple
 Options = tuple[str, ...]
 LAMS = ("0.5", "0.25", "0.75")
 SPLITS = ("[2,2]", "[1,3]", "[3,1]")  # of four epochs: (first, second), matched to these λ with DPO first
-PILOT = 9  # the seed on which learning rate and steps were chosen; not reported
 JOINT = ("alright", "maxright", "mix")
 RIVALS = ("stch", "famo", "upgrad", "raco", "pcd")  # as they come: the league tunes
 

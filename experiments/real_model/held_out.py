@@ -19,12 +19,13 @@ from publish import having, join_rows, read_rows
 
 FILE = published.HERE / "held_out.csv"
 ROWS = 50  # of each stream, drawn by the seed
-NAMED = ["study", "seed", "label"]
+NAMED = ["study", "cell", "seed"]
+BEFORE = ("before", "the model before")  # cell and label
 
 
-def is_there(table: str, seed: int) -> bool:
-    """Whether a study's seed is in held_out.csv."""
-    return len(having(read_rows(FILE), study=table, seed=seed)) > 0
+def is_there(cell: Cell) -> bool:
+    """Whether a cell's model is in held_out.csv."""
+    return len(having(read_rows(FILE), study=cell.table, cell=cell.key, seed=cell.seed)) > 0
 
 
 def publish(cells: Sequence[Cell], model: Path) -> None:
@@ -36,9 +37,9 @@ def publish(cells: Sequence[Cell], model: Path) -> None:
     subprocess.run([sys.executable, "-m", "xright.profile", str(model), *map(str, folders), *options], check=True)
     found = json.loads((out / "profile.json").read_text(encoding="utf-8"))["models"]
     rows = [
-        {"study": one.table, "seed": one.seed, "label": label, "kl_from_base": own["kl_from_base"]}
-        | {f"f_{key}": value for key, value in own["losses"].items()}
-        for label, own in zip(["the model before", *map(label_of, cells)], found, strict=True)
+        {"study": one.table, "cell": key, "seed": one.seed, "label": label, "kl_from_base": own["kl_from_base"]}
+        | {f"f_{objective}": value for objective, value in own["losses"].items()}
+        for (key, label), own in zip([BEFORE, *((one.key, label_of(one)) for one in cells)], found, strict=True)
     ]
     join_rows(pd.DataFrame(rows), FILE, NAMED)
 

@@ -23,7 +23,6 @@ from xright.analysis.figures.printed import printed
 from xright.analysis.figures.radar_figure import radar_figure
 from xright.analysis.numbers.claims import claims
 from xright.analysis.numbers.statistics import mean_interval
-from xright.analysis.read.runs import Runs
 from xright.analysis.text.flat_table import from_rows
 from xright.analysis.text.seed_tables import with_interval
 from xright.analysis.text.tables import Grid, markdown
@@ -55,14 +54,14 @@ def of_study(study: str, hub: bool) -> Iterator[str]:
     rows = read_rows(HERE / f"{table}.csv")
     if rows.empty:
         return
-    runs = in_order(from_rows(rows, space.OBJECTIVES))
+    runs = from_rows(rows, space.OBJECTIVES)
     usual = runs.only((runs.table["variant"] == runs.table["method"]) | runs.table["first"].ne(""))
     yield f"## {FIGURES[study]}{', rows of the hub' if hub else ''}\n"
     yield markdown(space.grid(runs.table, COLUMNS))
-    if table == SHOWN:
-        whole = whole_seeds(runs.only(runs.table["method"].isin(PAPERS)))
-        yield picture(printed(objective_space(whole)), "figure.png", "objective space and ideal distance")
     common = runs.of_every_seed()
+    papers = common.only(common.table["method"].isin(PAPERS))
+    if table == SHOWN and len(papers.table):
+        yield picture(printed(objective_space(papers)), "figure.png", "objective space and ideal distance")
     found = [[one.verdict, one.text, one.evidence] for one in claims(common, untimed(common))]
     if len(common.table) < len(runs.table):
         yield f"Of what all {runs.table['seed'].nunique()} seeds have been run with:\n"
@@ -72,19 +71,6 @@ def of_study(study: str, hub: bool) -> Iterator[str]:
     if len(rows := read_rows(held_out.FILE)) and len(own := rows[rows["study"] == table]):
         yield "On rows that none was trained on; the reference of f_DPO is the model before:\n"
         yield markdown(of_rest(own))
-
-
-def in_order(runs: Runs) -> Runs:
-    """The same runs, method by method, each by λ: cells come as they are finished."""
-    places = {front: place for place, front in enumerate(runs.table["front"].unique())}
-    order = runs.table.assign(place=runs.table["front"].map(places)).sort_values(["place", "lam"], kind="stable").index
-    return replace(runs, table=runs.table.loc[order].reset_index(drop=True))
-
-
-def whole_seeds(runs: Runs) -> Runs:
-    """The runs of those seeds that have as many as any: the means of a figure shall be over the same seeds."""
-    counts = runs.table["seed"].map(runs.table["seed"].value_counts())
-    return runs.only(counts == counts.max())
 
 
 def of_rest(rows: pd.DataFrame) -> Grid:
@@ -102,22 +88,31 @@ def of_benchmarks(hub: bool) -> Iterator[str]:
     the hub's rows."""
     table, where = table_of("smollm2_safety", hub), "_hub" if hub else ""
     scores, counts = (read_rows(HERE / f"{name}.csv") for name in ("scores", "counts"))
-    if scores.empty or (scores := scores[scores["study"] == table]).empty:
+    if scores.empty or (scores := in_order(scores, table)).empty:
         return
-    counts = counts[counts["study"] == table]
+    counts = in_order(counts, table)
     yield f"## Benchmarks of the safety study (figs 4, 10, 11, table 3){', rows of the hub' if hub else ''}\n"
     yield markdown(gains(scores, BASELINE, TABLE_3))
-    yield picture(radar_figure(methods(scores)), f"radar{where}.png", "radar of the benchmarks")
+    yield picture(radar_figure(methods(scores, "", BASELINE)), f"radar{where}.png", "radar of the benchmarks")
     for detail, draw in (("categories", categories_figure), ("verdicts", verdicts_figure)):
-        found = methods(counts[counts["detail"] == detail], detail)
+        found = methods(counts[counts["detail"] == detail], detail, BASELINE)
         yield picture(draw(found), f"{detail}{where}.png", f"{detail} of answers")
+
+
+def in_order(rows: pd.DataFrame, table: str) -> pd.DataFrame:
+    """The rows of a study, in the order of its runs: cells are published as they are finished."""
+    own = rows[rows["study"] == table]
+    if own.empty:
+        return own
+    labels = from_rows(read_rows(HERE / f"{table}.csv"), space.OBJECTIVES).table["label"].unique()
+    return own.assign(place=own["label"].map([*labels].index)).sort_values(["place", "seed"], kind="stable")
 
 
 def of_contests(hub: bool) -> Iterator[str]:
     """Win rates over the chosen answer, study by study (fig 5), and how far their judge can be trusted."""
     scores, whose = read_rows(HERE / "scores.csv"), ", rows of the hub" if hub else ""
     for study, title in FIGURES.items():
-        own = scores[scores["study"] == table_of(study, hub)] if len(scores) else scores
+        own = in_order(scores, table_of(study, hub)) if len(scores) else scores
         if len(own) and len(own := own[own["key"].str.startswith("winrate.")]):
             yield f"## Win rates over the chosen answer: {title}{whose}\n"
             yield markdown(grid(own))

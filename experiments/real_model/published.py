@@ -2,20 +2,22 @@
 
 cells.csv has a row per cell: when, where and with which versions it was made, and how long it took. <study>.csv has its
 runs as one flat table (`analysis/text/flat_table.py`); scores.csv and counts.csv have what their models did in
-benchmarks (as in `evaluated.py`), completions.csv their answers to the first prompts. Rows of runs that are not at hand
-stay as they are.
+benchmarks (as in `evaluated.py`), completions.csv their answers to the first prompts. A cell replaces its
+own rows and no others.
 """
 
 import json
 import subprocess
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 from cells import Cell
-from evaluated import LAMS, WHO, counts, scores
+from evaluated import LAMS, counts, scores
 from publish import having, join_rows, read_rows
 
+from xright.analysis.read.files import find_runs
 from xright.analysis.read.runs import read_runs
 from xright.analysis.text.flat_table import NAME, to_rows
 from xright.machine.locks import held
@@ -44,35 +46,37 @@ def is_there(cell: Cell, asked: bool = False) -> bool:
 
 def folder(cell: Cell) -> Path:
     """The folder of the cell's finished run."""
-    (file,) = (RUNS / cell.table / cell.name).glob("*/result.json")
-    return file.parent
+    (run,) = (one for one in find_runs(RUNS / cell.table / cell.name) if (one / "result.json").exists())
+    return run
 
 
 def publish(cell: Cell, asked: bool) -> None:
-    """Put the runs at hand into the study's files, then the cell into cells.csv. asked: and what its model answers."""
-    here = RUNS / cell.table
+    """Put a cell's run into its study's files, then the cell into cells.csv. asked: and what its model answers."""
     with held(RUNS / "publishing.lock", "publishes a cell"):
-        _publish(cell, asked, here)
+        _publish(cell, asked, folder(cell))
 
 
-def _publish(cell: Cell, asked: bool, here: Path) -> None:
-    found = read_runs([here])
+def _publish(cell: Cell, asked: bool, run: Path) -> None:
+    found = read_runs([run])
     known = [key for key in found.table if key in OF_RUN or key.startswith("picks.")]  # k: where MAXRIGHT is among them
     runs = to_rows(found, *known)
     join_rows(runs, HERE / f"{cell.table}.csv", NAME)
     if asked:
-        join_rows(scores([here], KEYS, LAMS).assign(study=cell.table), HERE / "scores.csv", ["study", *WHO, "key"])
-        found = [counts([here], detail, LAMS).assign(detail=detail) for detail in ("verdicts", "categories")]
-        key = ["study", "detail", *WHO, "task", "group", "name"]
-        join_rows(pd.concat(found).assign(study=cell.table), HERE / "counts.csv", key)
-        join_rows(examples(cell), HERE / "completions.csv", ["study", "seed", "kind", "prompt", "method"])
-    result = json.loads((folder(cell) / "result.json").read_text(encoding="utf-8"))
+        join_rows(scores([run], KEYS, LAMS).assign(study=cell.table), HERE / "scores.csv", ["study", *NAME])
+        found = [counts([run], detail, LAMS).assign(detail=detail) for detail in ("verdicts", "categories")]
+        join_rows(pd.concat(found).assign(study=cell.table), HERE / "counts.csv", ["study", *NAME])
+        join_rows(examples(cell), HERE / "completions.csv", ["study", "seed", "method"])
+    file = run / "result.json"
+    result = json.loads(file.read_text(encoding="utf-8"))
+    finished = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
     made = {
         "study": cell.table, "cell": cell.key, "seed": cell.seed, "label": result["label"],
-        "asked": asked, "commit": commit(),
-        "finished": f"{datetime.now(timezone.utc):%Y-%m-%d}", **{name: result[name] for name in MEASURED},
-        **{name: result["versions"][name] for name in VERSIONS},
+        "asked": asked, "commit": commit(), "finished": f"{finished:%Y-%m-%d}",
+        **{name: result[name] for name in MEASURED}, **{name: result["versions"][name] for name in VERSIONS},
     }  # fmt: skip
+    known = having(read_rows(CELLS), study=cell.table, cell=cell.key, seed=cell.seed)
+    if len(known) and known["train_seconds"].iloc[0] == float(f"{result['train_seconds']:.6g}"):  # the same run
+        made |= {"asked": asked or bool(known["asked"].iloc[0]), "commit": known["commit"].iloc[0]}
     join_rows(pd.DataFrame([made]), CELLS, NAMED)
 
 
@@ -81,8 +85,9 @@ def examples(cell: Cell) -> pd.DataFrame:
     label, rows = json.loads((folder(cell) / "result.json").read_text(encoding="utf-8"))["label"], []
     for name, kind in EXAMPLES.items():
         if (file := folder(cell) / "evaluation" / f"{name}.jsonl").is_file():
-            for line in file.read_text(encoding="utf-8").splitlines()[:COUNT]:
-                found = json.loads(line)
+            with file.open(encoding="utf-8") as lines:  # not splitlines(): an answer may hold U+2028
+                first = [json.loads(line) for line in islice(lines, COUNT)]
+            for found in first:
                 given = {label: found["answer"]}
                 given |= {"(the answer to be beaten)": found["reference"]} if "reference" in found else {}
                 rows += [[kind, found["prompt"], who, answer] for who, answer in given.items()]

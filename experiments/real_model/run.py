@@ -87,7 +87,7 @@ def study(wanted: Iterable[Cell], jobs: int, only: str = "", questions: bool = T
         with workers(jobs) as pool:
             done = [pool.submit(play, *cell) for cell in one.cells]
             for future in tqdm(as_completed(done), f"{table}, seed {seed}", len(done), unit="cell"):
-                published.publish(*future.result())
+                future.result()
         for cell in one.profiled:
             train(cell)  # where another machine has published it
         if one.profiled:
@@ -108,17 +108,19 @@ def workers(jobs: int) -> Iterator[ThreadPoolExecutor]:
 def due(same: Sequence[Cell], only: str, questions: bool) -> Due:
     """What is to be done of the cells of one study and seed that have `only` in their options."""
     wanted = [(cell, questions and bool(cell.tasks)) for cell in same if only in cell.key]
-    is_profiled = only or not questions or held_out.is_there(same[0].table, same[0].seed)
-    middle = [] if is_profiled else [cell for cell in same if cell.is_middle and "start=base" not in cell.options]
-    return Due([one for one in wanted if not published.is_there(*one)], middle)
+    trained = [cell for cell in same if cell.is_middle and "start=base" not in cell.options]
+    profiled = [] if only or not questions else [cell for cell in trained if not held_out.is_there(cell)]
+    return Due([one for one in wanted if not published.is_there(*one)], profiled)
 
 
-def play(cell: Cell, asked: bool) -> tuple[Cell, bool]:
-    """Train a cell; asked: and ask its model what it is to be asked."""
+def play(cell: Cell, asked: bool) -> None:
+    """Train a cell and publish it; asked: and ask its model what it is to be asked, and publish that."""
     train(cell)
-    for tasks in cell.tasks if asked else ():
-        evaluate([published.folder(cell)], [*tasks, *contests.options(cell)], cell.hub)
-    return cell, asked
+    published.publish(cell, False)
+    if asked:
+        for tasks in cell.tasks:
+            evaluate([published.folder(cell)], [*tasks, *contests.options(cell)], cell.hub)
+        published.publish(cell, True)
 
 
 def first(jobs: int) -> None:

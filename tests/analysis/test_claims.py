@@ -1,5 +1,6 @@
 import math
 
+import pandas as pd
 import pytest
 
 from xright.analysis.numbers.claims import claims
@@ -308,6 +309,14 @@ def test_sooner_is_when_a_joint_run_is_first_as_near_as_the_even_sequential_one_
         "ALRIGHT": 1.0,
     }
     assert {method: one.verdict for method, one in found.items()} == {"Mix": "holds", "ALRIGHT": "does not hold"}
+
+
+def test_without_optima_nothing_is_said_of_sooner(make, tmp_path):
+    unknown = dict.fromkeys(["f_dpo_opt", "f_sft_opt", "gap_dpo", "gap_sft", "ideal_distance"])
+    for run in (make("sequential", 1.326, 0.026, **unknown), make("mix", 0.326, 0.026, lam=0.5, **unknown)):
+        way = pd.read_csv(run / "trajectory.csv").assign(gap_dpo=NAN, gap_sft=NAN, ideal_distance=NAN)
+        way.to_csv(run / "trajectory.csv", index=False)
+    assert of(tmp_path, "joint runs come near the ideal point sooner") == []
 
 
 def test_one_run_alone_supports_no_statement(make, tmp_path):

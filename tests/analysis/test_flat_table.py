@@ -41,6 +41,16 @@ def test_what_a_figure_needs_survives_the_file(runs, tmp_path):
         np.testing.assert_allclose(mine[ways].to_numpy(float), theirs[ways].to_numpy(float), atol=1e-12)
 
 
+def test_runs_come_in_the_order_of_every_table(runs, make, study, tmp_path):
+    make("dpo", 0.3, 1.9)
+    make("sft", 2.3, 0.03)
+    rows = to_rows(found := read_runs([study]))
+    parts = [part for _, part in rows.groupby(["label", "seed"])]
+    pd.concat(reversed(parts)).to_csv(tmp_path / "results.csv", index=False)
+    again = from_rows(pd.read_csv(tmp_path / "results.csv"), found.axes)
+    assert again.table[["label", "seed"]].to_numpy().tolist() == found.table[["label", "seed"]].to_numpy().tolist()
+
+
 def test_the_runs_work_as_runs_do(runs, tmp_path):
     again = through_a_file(runs, tmp_path)
     mix = again.only(again.table["strategy"] == "mix")

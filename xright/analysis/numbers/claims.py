@@ -161,9 +161,9 @@ def _sooner(runs: Runs) -> Iterator[Claim]:
     """When a joint run with equal shares first is as near to the ideal point as the Sequential one with equal shares
     ends, by a straight line between evaluations: as a fraction of the latter's steps, 1 where it never is."""
     even = runs.table[runs.table.apply(_is_even, axis=1)] if len(runs.table) else runs.table
-    ends = even[even["family"] == "sequential"].rename(columns={"ideal_distance": "end"})
+    ends = even[even["family"] == "sequential"].rename(columns={"ideal_distance": "end"}).dropna(subset="end")
     ends, joint = ends[[*CELL, "front", "end", "steps"]], even[even["family"] == "joint"][["folder", "method", *CELL]]
-    seen = runs.trajectory[["folder", "step", "ideal_distance"]]
+    seen = runs.trajectory[["folder", "step", "ideal_distance"]].dropna()
     ways = joint.merge(ends, on=CELL).merge(seen, on="folder").sort_values("step", kind="stable")
     before = ways.groupby(["folder", "front"])[["step", "ideal_distance"]].shift()
     left = (ways["end"] - ways["ideal_distance"]) / (before["ideal_distance"] - ways["ideal_distance"])

@@ -33,7 +33,7 @@ class Method:
     """How a run was trained. `name`: in tables and figures. `weights` and `settings` may be empty.
 
     phases: {"objectives", "epochs", "steps"} each. trained: the same in words, ["DPO", "SFT"] or ["DPO+SFT"].
-    place: sorts methods as they stand in every table.
+    place: see `place_of`.
     """
 
     family: str
@@ -71,18 +71,21 @@ def read_method(found: Any, objectives: Mapping[str, Objective]) -> Method:
     family, name, variant = (_text(found[key]) for key in ("family", "name", "variant"))
     phases = list(found["phases"])
     trained = ["+".join(_label(_text(one), objectives) for one in phase["objectives"]) for phase in phases]
-    place = KNOWN.index(name) if name in KNOWN else len(KNOWN)
     if family == "sequential":
         sum(phase["epochs"] for phase in phases) / len(phases)
     if family == "single":  # the objective names it; from the last of the table to the first
-        (only,), name = phases[0]["objectives"], f"{trained[0]} only"
-        place = -[*objectives, only].index(only)
+        name = f"{trained[0]} only"
     weights = {_text(one): float(weight) for one, weight in (found["weights"] or {}).items()}
     settings = {key: value for key, value in found.items() if key not in NO_SETTING}
-    rank = FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)
-    return Method(
-        family, name, variant, weights, phases=phases, settings=settings, trained=trained, place=(rank, place)
-    )
+    place = place_of(family, name, objectives)
+    return Method(family, name, variant, weights, phases=phases, settings=settings, trained=trained, place=place)
+
+
+def place_of(family: str, name: str, objectives: Mapping[str, Objective]) -> tuple[int, int]:
+    """What sorts methods as they stand in every table; a single objective's from the last to the first."""
+    singles = [f"{one.label} only" for one in objectives.values()]
+    place = -[*singles, name].index(name) if family == "single" else [*KNOWN, name].index(name)
+    return [*FAMILIES, family].index(family), place
 
 
 def weighting(weights: Mapping[str, float], lam: float) -> str:

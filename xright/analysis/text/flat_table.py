@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xright.analysis.read.methods import Objective
+from xright.analysis.read.methods import Objective, place_of
 from xright.analysis.read.runs import Runs, columns_of
 from xright.errors import UserError
 
@@ -43,9 +43,9 @@ def to_rows(runs: Runs, *more: str) -> pd.DataFrame:
 
 
 def from_rows(rows: pd.DataFrame, objectives: Mapping[str, Objective]) -> Runs:
-    """The runs of a flat table; a run's folder is "<label>, seed <seed>", and other columns are kept.
+    """The runs of a flat table, in the order of every table.
 
-    objectives: no surrogates.
+    A run's folder is "<label>, seed <seed>", and other columns are kept. objectives: no surrogates.
     """
     rows = rows.assign(folder=rows["label"] + ", seed " + rows["seed"].map("{:.0f}".format))
     evaluation = ["step", *(f"f_{name}" for name in objectives), "train_seconds"]
@@ -60,7 +60,10 @@ def from_rows(rows: pd.DataFrame, objectives: Mapping[str, Objective]) -> Runs:
     weights = [{} if np.isnan(lam) else dict(zip(objectives, (lam, 1 - lam), strict=True)) for lam in table["lam"]]
     table["weights"] = weights
     table["phases"] = table["phases"].map(_phases) if "phases" in table else [[]] * len(table)
-    table = table.assign(setting="", seeds="", step_ms=1000 * table["train_seconds"] / trained).reset_index(drop=True)
+    table["place"] = [place_of(*run, objectives) for run in zip(table["family"], table["method"], strict=True)]
+    keys = ["place", "method", "variant", "lam", "weighting", "label", "seed"]
+    table = table.assign(setting="", seeds="", step_ms=1000 * table["train_seconds"] / trained)
+    table = table.sort_values(keys, ignore_index=True).drop(columns="place")
     columns = columns_of(objectives)
     return Runs(
         table=table,
