@@ -42,12 +42,12 @@ def test_no_axis_name_leaves_the_figure(evaluate, tmp_path):
 def test_many_subjects_are_drawn_method_by_method_with_the_baseline(make, evaluate, tmp_path):
     for place, (strategy, lam) in enumerate((s, m) for s in ("mix", "alright", "maxright") for m in (0.25, 0.5, 0.75)):
         evaluate(make(strategy, 0.4, 0.1, lam=lam), scores(0.2 + place / 100, 0.5, 1.0 + place))
+    evaluate(make("sequential", 0.4, 0.1), scores(0.1, 0.5, 1.0))  # the baseline, and the only one of its method
     figure = radar_figure(read_benchmarks([tmp_path]))
     drawn = {axes.get_title(): [line.get_label() for line in axes.lines] for axes in figure.axes}
     assert drawn == {
-        "Mix": ["Mix λ=0.25", "Mix λ=0.5", "Mix λ=0.75"],
-        "ALRIGHT": ["Mix λ=0.25", "ALRIGHT λ=0.25", "ALRIGHT λ=0.5", "ALRIGHT λ=0.75"],
-        "MAXRIGHT": ["Mix λ=0.25", "MAXRIGHT λ=0.25", "MAXRIGHT λ=0.5", "MAXRIGHT λ=0.75"],
+        method: ["Sequential DPO→SFT (3,3)", *(f"{method} λ={lam}" for lam in (0.25, 0.5, 0.75))]
+        for method in ("Mix", "ALRIGHT", "MAXRIGHT")
     }
     styles = {line.get_label(): (line.get_color(), line.get_linestyle()) for line in figure.axes[1].lines}
     assert len(set(styles.values())) == 4

@@ -49,14 +49,15 @@ def radar_figure(benchmarks: Benchmarks) -> Figure:
 
 
 def _panels(benchmarks: Benchmarks) -> dict[str, list[str]]:
-    """{title: subjects}: all in one, or one per method and each with the baseline."""
+    """{title: subjects}: all in one, or one per method that has more than the baseline, and each with that."""
     names = [str(name) for name in benchmarks.subjects.index]
     if len(names) <= MOST:
         return {"": names}
     panels: dict[str, list[str]] = {}
     for name, method in benchmarks.subjects["method"].items():
         panels.setdefault(str(method or "Other models"), [benchmarks.baseline]).append(str(name))
-    return {title: list(dict.fromkeys(names)) for title, names in panels.items()}
+    shown = {title: list(dict.fromkeys(names)) for title, names in panels.items()}
+    return {title: names for title, names in shown.items() if len(names) > 1}
 
 
 def _angles(n: int) -> np.ndarray:
