@@ -29,7 +29,7 @@ def radar_figure(benchmarks: Benchmarks) -> Figure:
     spread = (best - worst).where(best != worst)
     radius = (INNER + (1 - INNER) * (values - worst) / spread).fillna(1.0)  # on an axis where all are equal: outside
     panels = _panels(benchmarks)
-    across = min(3, len(panels))
+    across = 2 if len(panels) == 4 else min(3, len(panels))
     down = -(-len(panels) // across)
     figure = Figure(figsize=(6.2 * across, 4.8 * down))  # a layout engine would leave no room for the labels
     grid = figure.subplots(down, across, squeeze=False, subplot_kw={"projection": "polar"})
