@@ -1,6 +1,5 @@
 """Puts a study's table, machine and figure into the experiment's folder, between the markers of its README."""
 
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,7 +36,9 @@ def publish(
     page = write_page(runs, Path("report") / here.name)
     for stem in figures:
         shrink(page.parent / f"{stem}.png", here / f"{stem}.png")
-    shutil.copy(page.parent / "runs.csv", here / "results.csv")
+    table = pd.read_csv(page.parent / "runs.csv")
+    named_by_path = table.columns[table.columns.str.startswith("inputs.")]  # of the machine that they were read on
+    write_rows(table.drop(columns=named_by_path), here / "results.csv")
     measured = [f"Measured on {device}, {versions}.\n" for device, versions, _ in machines(runs.table)]
     results = "\n".join([markdown_table(runs), *filter(None, [more(runs)]), *measured])
     between_markers(here / "README.md", results)
@@ -80,11 +81,7 @@ def join_rows(rows: pd.DataFrame, file: Path, named: Sequence[str]) -> None:
 
 
 def _name(value: object) -> str:
-    """A value as text, the same for None and NaN, and for a number as csv and pandas may have it.
-
-    >>> _name(1), _name(1.0), _name(None), _name(float("nan")), _name("ALRIGHT λ=0.5")
-    ('1', '1', '', '', 'ALRIGHT λ=0.5')
-    """
+    """A value as text, the same for None and NaN, and for a number as csv and pandas may have it."""
     return "" if pd.isna(value) else f"{value:.6g}" if isinstance(value, (int, float)) else str(value)
 
 

@@ -145,3 +145,11 @@ def size(picture):
     head = picture.read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     return struct.unpack(">II", head[16:24])
+
+
+@pytest.mark.parametrize("file", sorted(EXPERIMENTS.rglob("*.csv")), ids=lambda file: file.name)
+def test_no_table_names_a_place_of_the_machine_that_made_it(file):
+    rows = pd.read_csv(file, dtype=str)
+    assert not [name for name in rows if re.search(r"(^|\.)/", name)]
+    if file.name == "results.csv":  # answers and prompts of other tables may speak of folders
+        assert not rows.apply(lambda own: own.str.contains(r"(?:^|=|\[)/\w", na=False)).any().any()
