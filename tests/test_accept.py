@@ -94,7 +94,7 @@ def test_a_check_that_fails_hangs_or_dies_leaves_the_others_alone(tmp_path):
         sys.path[:0] = {[str(GPU), str(tmp_path)]}
         import accept
         accept.HEAVY = ["xright.machine.quiet"]
-        accept.CHECKS = {{"broken": 120, "dies": 60, "hangs": 5, "fine": 60, "wrong": 60}}
+        accept.CHECKS = {{"broken": 120, "dies": 60, "hangs": 15, "fine": 60, "wrong": 60}}
         codes = [accept.main([name, "--device", "cpu", "--only", *name.split("+")])
                  for name in ("broken+dies+hangs+fine", "fine", "wrong")]
         print(json.dumps(codes))
@@ -110,7 +110,7 @@ def test_a_check_that_fails_hangs_or_dies_leaves_the_others_alone(tmp_path):
         *(("hangs", "holds"), ("hangs", "error"), ("fine", "holds")),
     ]
     assert [one["why"] for one in found if one["verdict"] == "error"] == [
-        "RuntimeError: no such kernel", "its process ended with 9", "it did not come to its end in 5 seconds",
+        "RuntimeError: no such kernel", "its process ended with 9", "it did not come to its end in 15 seconds",
     ]  # fmt: skip
 
 
