@@ -269,7 +269,7 @@ def test_a_large_k_is_compared_with_the_exact_algorithm_at_the_same_lam(make, tm
                 path = folder / "trajectory.csv"
                 path.write_text(path.read_text() + f"41,0,{f_dpo + 1 + seed / 10},0.1,0,0,0,0,0,1,1\n")
     (found,) = of(tmp_path, "a large k oscillates")
-    assert found.quantity.startswith("rise (what is lost and regained between evaluations) of MAXRIGHT k=1000")
+    assert found.quantity.startswith("rise (what is lost from one evaluation to the next) of MAXRIGHT k=1000")
     assert (found.found.mean, found.verdict) == (pytest.approx(1.1), "holds")
 
 

@@ -182,8 +182,8 @@ def _oscillates(runs: Runs) -> Iterator[Claim]:
         return
     table = runs.table[runs.table["method"] == CLOSEST].merge(rise(runs.trajectory, runs.axes), on="folder")
     for k in sorted(k for k in table["k"].unique() if k > USUAL_K):
-        text = f"{CLOSEST} with k={k:g} loses and regains more than with k=1 at the same seed"
-        quantity = f"rise (what is lost and regained between evaluations) of {CLOSEST} k={k:g} minus that of k=1"
+        text = f"{CLOSEST} with k={k:g} loses more on its way than with k=1 at the same seed"
+        quantity = f"rise (what is lost from one evaluation to the next) of {CLOSEST} k={k:g} minus that of k=1"
         rises = minus(table[table["k"] == k], table[table["k"] == 1], "rise", "weighting")
         yield from judged("a large k oscillates", text, quantity, rises, above=True)
 

@@ -1,4 +1,4 @@
-"""How much a run loses and regains: a large k makes MAXRIGHT oscillate (arXiv 2410.15483, on alg 3).
+"""How much a run loses on its way: a large k makes MAXRIGHT oscillate (arXiv 2410.15483, on alg 3).
 
     rise = Σ over consecutive evaluations of max(0, f_after − f_before)      nats, ≥ 0; 0 where a loss only falls
 
